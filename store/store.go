@@ -1,0 +1,126 @@
+// Package store holds the records that both engines keep and the sentinels that they answer with. It has no interface:
+// whoever uses a store declares the few methods that it needs, and store/storetest holds every engine to one contract.
+//
+// Contract, for every method of every engine. A method that returns nil has made its write durable (fsynced, committed).
+// A method that fails may or may not have taken effect, unless the error is one of the sentinels: then it changed nothing.
+// Returned records are copies. Times are UTC with microseconds. Ids are compared byte for byte. Data of an org is reached
+// through Org(id) alone, so a query without a tenant cannot be written; PostgreSQL repeats it with row-level security.
+package store
+
+import (
+	"errors"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+)
+
+// The sentinels. Compare with errors.Is.
+var (
+	// ErrNotFound: the record does not exist in this org.
+	ErrNotFound = errors.New("store: not found")
+	// ErrConflict: the record is not as the caller saw it (compare-and-swap), or it exists already.
+	ErrConflict = errors.New("store: conflict")
+)
+
+// OrgConfig is one version of an org's configuration as stored: the JSON document that `obo apply` sent.
+type OrgConfig struct {
+	Org      delegation.OrgID
+	Version  int64 // 1 for the first
+	Document []byte
+	Created  time.Time
+}
+
+// ClientSecret is a client's secret as stored: a hash, so that a stolen database authenticates nobody.
+type ClientSecret struct {
+	Agent   string   // the agent's name within the org
+	Hash    [32]byte // SHA-256 of a secret of 256 random bits; a slow hash would protect nothing more
+	Created time.Time
+}
+
+// Revocation refuses every token of its key that was issued at or before Before (DESIGN §7).
+type Revocation struct {
+	Sequence uint64 // its place in the feed; given by the store
+	Org      delegation.OrgID
+	Kind     string // one of revocation.Kind
+	ID       string
+	Before   time.Time
+	Until    time.Time // when the entry may be forgotten
+	Reason   string
+}
+
+// Change says that something of an org changed. The feed and every cache follow it. Sequence numbers are given in commit
+// order: a reader that has seen n will never be handed a smaller one later.
+type Change struct {
+	Sequence uint64
+	Org      delegation.OrgID // PlatformOrg for the operator's own policies
+	Kind     ChangeKind
+}
+
+// ChangeKind is what changed.
+type ChangeKind string
+
+// The kinds of change.
+const (
+	ChangeConfig     ChangeKind = "config"     // configuration or a client secret
+	ChangeRevocation ChangeKind = "revocation" // the entry with the change's own sequence number
+	ChangeKeys       ChangeKind = "keys"       // signing keys
+)
+
+// PlatformOrg owns what belongs to no org: the operator's policies and the signing keys. No org can have this id.
+const PlatformOrg delegation.OrgID = "_platform"
+
+// SigningKey is a key as stored: its private part sealed.
+type SigningKey struct {
+	KID        string
+	Algorithm  string
+	Sealed     []byte // private key, sealed by the key-encryption key
+	Public     []byte // public JWK
+	Published  time.Time
+	Activate   time.Time
+	Deactivate time.Time // zero while no successor is known
+	Remove     time.Time // zero while no successor is known
+}
+
+// AuditRecord is one record of the trail as stored. The body is the record's JSON; the columns beside it are what a reader
+// may search by.
+type AuditRecord struct {
+	Sequence    uint64 // given by the store, in commit order
+	Org         delegation.OrgID
+	ActionID    string
+	Transaction string
+	Time        time.Time
+	Body        []byte
+}
+
+// AuditQuery chooses records of one org, oldest first.
+type AuditQuery struct {
+	Action string // an action id or a transaction; empty for all
+	After  uint64 // only records with a greater sequence number
+	Limit  int    // 1 to 1,000
+}
+
+// DataKey is an org's data key as stored: sealed by the key-encryption key.
+type DataKey struct {
+	Sealed  []byte
+	Version int64
+}
+
+// Connection is an org's or a user's link to a provider, with its credential sealed.
+type Connection struct {
+	ID           string
+	Provider     string
+	Pattern      string
+	Subject      string // empty when the org shares it
+	Status       string
+	StatusReason string
+	Version      int64 // 1 for the first; compare-and-swap
+	Sealed       []byte
+	Created      time.Time
+	Updated      time.Time
+}
+
+// ProviderRecord is an org's own provider record as applied.
+type ProviderRecord struct {
+	Name string // file name
+	Text []byte // YAML
+}
