@@ -1,0 +1,60 @@
+# Every command that a person or CI runs. Nothing here needs more than Go, make and git, but `race` (a C compiler) and the
+# PostgreSQL tests, which find, start or install a server by themselves (store/storetest/pgtest).
+
+export CGO_ENABLED ?= 0
+BUF  := go tool -modfile=tools/buf/go.mod buf
+LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+PG   := go run ./store/storetest/pgtest/pgcluster --
+FUZZTIME  ?= 30s
+BENCHTIME ?= 1s
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build obo, obo-sts and obo-executor into bin/
+	go build -trimpath -o bin/ ./cmd/obo ./cmd/obo-sts ./cmd/obo-executor
+
+demo: build ## Run the whole story on this machine and print it
+	bin/obo demo
+
+dev: build ## Start everything on loopback and wait for Ctrl-C
+	bin/obo dev
+
+test: build ## Run all tests, the store's on SQLite and PostgreSQL
+	$(PG) go test ./...
+
+race: ## Run the tests under the race detector
+	CGO_ENABLED=1 $(PG) go test -race -short ./...
+
+fuzz: ## Run every fuzz target for FUZZTIME (30s)
+	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  for f in $$(go test -list '^Fuzz' $$dir | grep ^Fuzz); do \
+	    echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$dir; \
+	  done; done
+
+bench: build ## Run the Go benchmarks, then the load generator against its floor
+	$(PG) go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./delegation/... ./jose/... ./policy/... ./keys/... ./audit/... ./revocation/... ./store/... ./exchange/...
+	$(PG) bin/obo bench --postgres env
+
+lint: ## Run buf lint and golangci-lint
+	$(BUF) lint
+	$(LINT) run ./...
+
+gen: ## Generate gen/ from proto/, and format everything
+	$(BUF) format -w
+	$(BUF) generate
+	gofmt -w $$(git ls-files '*.go')
+	go mod tidy
+
+verify: ## Fail when gen, go.mod or formatting differ from what gen makes
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(BUF) generate -o "$$tmp" && diff -r gen "$$tmp/gen"
+	$(BUF) format -d --exit-code
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+
+ci: ## What CI runs
+	bash .ci/run
+
+.PHONY: help build demo dev test race fuzz bench lint gen verify ci
