@@ -1,0 +1,106 @@
+package seal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+)
+
+// ErrKeyFile: the key file may not be used as it lies there. The text says what to do.
+var ErrKeyFile = errors.New("seal: key file")
+
+// CreateKeyFile makes a key-encryption key and writes it, in tink's JSON keyset format, to a new file that only its owner may
+// read. It refuses to touch a file that exists: whatever was sealed under the old key would be lost.
+func CreateKeyFile(path string) error {
+	key, err := NewDataKey()
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := insecurecleartextkeyset.Write(key.handle, keyset.NewJSONWriter(&b)); err != nil {
+		return fmt.Errorf("seal: write keyset: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w %s exists already; a new key could not open what the old one sealed: %w", ErrKeyFile, path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	if err := writeDurably(f, b.Bytes()); err != nil {
+		_ = os.Remove(path) // half a key is no key; the next attempt must not stumble over it
+		return fmt.Errorf("%w %s: %w", ErrKeyFile, path, err)
+	}
+	return nil
+}
+
+// writeDurably returns only when the key would survive a power cut: a key that is lost after its first use loses all that
+// was sealed meanwhile.
+func writeDurably(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// OpenKeyFile reads a key-encryption key. It refuses a symbolic link, anything that is not a regular file, and a file on
+// which group or others have any permission.
+func OpenKeyFile(path string) (Key, error) {
+	named, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Key{}, fmt.Errorf("%w %s does not exist; `init` makes one: %w", ErrKeyFile, path, err)
+	case err != nil:
+		return Key{}, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	case named.Mode()&fs.ModeSymlink != 0:
+		return Key{}, fmt.Errorf("%w %s is a symbolic link; name the file itself", ErrKeyFile, path)
+	case !named.Mode().IsRegular():
+		return Key{}, fmt.Errorf("%w %s is not a regular file", ErrKeyFile, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	defer f.Close()
+	opened, err := f.Stat()
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	if !os.SameFile(named, opened) { // swapped between the look and the opening
+		return Key{}, fmt.Errorf("%w %s changed while it was opened", ErrKeyFile, path)
+	}
+	if mode := opened.Mode().Perm(); mode&0o077 != 0 {
+		return Key{}, fmt.Errorf("%w %s has mode %04o; others may read or change it: run `chmod 600 %s`, and if others could "+
+			"read it, make a new key", ErrKeyFile, path, mode, path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyset+1))
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	if len(data) > maxKeyset {
+		return Key{}, fmt.Errorf("%w %s: %w: larger than %d bytes", ErrKeyFile, path, ErrKey, maxKeyset)
+	}
+	// The reader's own error is dropped: it may quote the file.
+	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
+	if err != nil {
+		return Key{}, fmt.Errorf("%w %s: %w", ErrKeyFile, path, ErrKey)
+	}
+	key, err := newKey(handle)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w %s: %w", ErrKeyFile, path, err)
+	}
+	return key, nil
+}
