@@ -1,0 +1,71 @@
+package grpcerr
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+)
+
+// Unary is the outermost interceptor of a server: a panic or an error that no door meant becomes INTERNAL_ERROR, and goes
+// to log with its cause. The client learns nothing of either (libraries send panics and stacks otherwise).
+func Unary(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+		defer func() {
+			err = render(ctx, log, info.FullMethod, recover(), err)
+			if err != nil {
+				resp = nil
+			}
+		}()
+		return next(ctx, req)
+	}
+}
+
+// Stream is Unary for streams.
+func Stream(log *slog.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+		defer func() { err = render(ss.Context(), log, info.FullMethod, recover(), err) }()
+		return next(srv, ss)
+	}
+}
+
+// render logs what is not for the client, and never a request: its fields are tokens.
+func render(ctx context.Context, log *slog.Logger, method string, panicked any, err error) error {
+	if panicked != nil {
+		log.ErrorContext(ctx, "panic", "method", method, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+		return Error{Reason: InternalError}
+	}
+	wire, internal := From(err)
+	if internal {
+		log.ErrorContext(ctx, "internal error", "method", method, "error", err)
+	}
+	return wire
+}
+
+// Registrar registers services so that a message that is no protobuf, or holds invalid UTF-8, is the caller's
+// INVALID_ARGUMENT with an ErrorInfo. grpc-go alone calls it INTERNAL, which is our fault and pages somebody (GR1, GR5).
+func Registrar(s grpc.ServiceRegistrar) grpc.ServiceRegistrar { return registrar{s} }
+
+type registrar struct{ next grpc.ServiceRegistrar }
+
+func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	d := *desc
+	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		handler := m.Handler
+		m.Handler = func(srv any, ctx context.Context, decode func(any) error, i grpc.UnaryServerInterceptor) (any, error) {
+			return handler(srv, ctx, func(v any) error { return malformed(decode(v)) }, i)
+		}
+		d.Methods[i] = m
+	}
+	r.next.RegisterService(&d, impl)
+}
+
+func malformed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Error{Reason: InvalidRequest, Field: "message", Description: "the message is not a valid protobuf of its type"}
+}
