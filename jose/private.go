@@ -1,0 +1,77 @@
+package jose
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+)
+
+// maxPrivateJWK is the longest private JWK, in bytes, that is read: RSA of 8192 bits and some.
+const maxPrivateJWK = 16 << 10
+
+// generatedRSABits is the size of the RSA keys that Generate makes.
+const generatedRSABits = 3072
+
+// Generate makes a private key for alg: P-256, Ed25519, or RSA of 3072 bits.
+func Generate(alg Algorithm) (crypto.Signer, error) {
+	switch alg {
+	case ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case EdDSA, Ed25519:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	case PS256, RS256:
+		return rsa.GenerateKey(rand.Reader, generatedRSABits)
+	}
+	return nil, fmt.Errorf("%w: %q", ErrAlgorithm, alg)
+}
+
+// ParsePrivateJWK reads a private JWK with a kid (RFC 7517). Its alg, or the default for its type, is the signer's
+// algorithm. Errors say nothing of the key.
+func ParsePrivateJWK(data []byte) (Signer, error) {
+	if len(data) > maxPrivateJWK {
+		return Signer{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxPrivateJWK)
+	}
+	var m publicMembers
+	if err := DecodeClaims(data, &m); err != nil {
+		return Signer{}, fmt.Errorf("%w: not a JWK", ErrMalformed)
+	}
+	if m.D == nil || (m.Use != "" && m.Use != "sig") {
+		return Signer{}, fmt.Errorf("%w: not a private signature key", ErrKey)
+	}
+	alg, err := keyAlgorithm(m)
+	if err != nil {
+		return Signer{}, err
+	}
+	j, err := jwk.ParseKey(data)
+	if err != nil {
+		return Signer{}, fmt.Errorf("%w: not a JWK", ErrKey)
+	}
+	var raw any
+	if err := j.Raw(&raw); err != nil {
+		return Signer{}, fmt.Errorf("%w: not a private key", ErrKey)
+	}
+	key, ok := raw.(crypto.Signer)
+	if !ok {
+		return Signer{}, fmt.Errorf("%w: not a private signature key", ErrKey)
+	}
+	return NewSigner(m.Kid, alg, key)
+}
+
+// MarshalPrivateJWK writes a private key of Generate's kinds as a JWK. The result is a secret.
+func MarshalPrivateJWK(kid string, alg Algorithm, key crypto.Signer) ([]byte, error) {
+	if _, err := NewSigner(kid, alg, key); err != nil {
+		return nil, err
+	}
+	j, err := jwk.FromRaw(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: cannot be written as a JWK", ErrKey)
+	}
+	return writeJWK(j, kid, alg)
+}
