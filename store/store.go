@@ -3,8 +3,10 @@
 //
 // Contract, for every method of every engine. A method that returns nil has made its write durable (fsynced, committed).
 // A method that fails may or may not have taken effect, unless the error is one of the sentinels: then it changed nothing.
-// Returned records are copies. Times are UTC with microseconds. Ids are compared byte for byte. Data of an org is reached
-// through Org(id) alone, so a query without a tenant cannot be written; PostgreSQL repeats it with row-level security.
+// A context that has ended before the call changes nothing. Returned records are copies. Times are UTC with microseconds,
+// what is finer is cut off; the zero time stays the zero time. Ids are compared byte for byte, and lists are in that order
+// unless they say otherwise. Data of an org is reached through Org(id) alone, so a query without a tenant cannot be
+// written; PostgreSQL repeats it with row-level security. A record's Org field must be empty or the handle's own.
 package store
 
 import (
@@ -21,6 +23,10 @@ var (
 	// ErrConflict: the record is not as the caller saw it (compare-and-swap), or it exists already.
 	ErrConflict = errors.New("store: conflict")
 )
+
+// MaxPage is the most that one call of Changes or AuditRecords returns. A limit outside 1 to MaxPage is moved to its nearest
+// end.
+const MaxPage = 1000
 
 // OrgConfig is one version of an org's configuration as stored: the JSON document that `obo apply` sent.
 type OrgConfig struct {
@@ -96,7 +102,7 @@ type AuditRecord struct {
 type AuditQuery struct {
 	Action string // an action id or a transaction; empty for all
 	After  uint64 // only records with a greater sequence number
-	Limit  int    // 1 to 1,000
+	Limit  int    // 1 to MaxPage
 }
 
 // DataKey is an org's data key as stored: sealed by the key-encryption key.
