@@ -1,0 +1,69 @@
+// Package config reads the YAML configuration of the two servers. An unknown key is an error with its line, every problem
+// is reported at once with what to do about it, and the types are the reference: each field says what it means.
+package config
+
+import (
+	"errors"
+
+	"github.com/onbehalf/obo/telemetry"
+)
+
+// Listen says where to serve.
+type Listen struct {
+	// GRPC is host:port of the gRPC listener. Required.
+	GRPC string `yaml:"grpc"`
+	// HTTP is host:port of the HTTP listener. Required.
+	HTTP string `yaml:"http"`
+	// TLS is the certificate of both. Without it both must be loopback addresses: tokens never cross a network in clear.
+	TLS *ServerTLS `yaml:"tls"`
+}
+
+// ServerTLS is a certificate and its key.
+type ServerTLS struct {
+	// CertFile is a PEM file with the certificate, then its intermediates. Required.
+	CertFile string `yaml:"cert_file"`
+	// KeyFile is a PEM file with the private key, mode 0600. Required.
+	KeyFile string `yaml:"key_file"`
+}
+
+// Store is a database.
+type Store struct {
+	// URL is "sqlite:/absolute/path" or "postgres://user@host/database?...". A password is best written as a reference,
+	// ${env:NAME} or ${file:/path}, in the URL or in its place. Required.
+	URL telemetry.Secret `yaml:"url"`
+}
+
+// Credential is a secret that callers present.
+type Credential struct {
+	// TokenFile is a file with the credential, mode 0600: at least 32 bytes of printable ASCII; space around it is
+	// ignored. Required.
+	TokenFile string `yaml:"token_file"`
+}
+
+// Egress says where the server may go.
+type Egress struct {
+	// AllowLoopback lets it reach this machine, without TLS if the URL says so. For development only.
+	AllowLoopback bool `yaml:"allow_loopback"`
+}
+
+// Log says what to log.
+type Log struct {
+	// Level is debug, info, warn or error. Default info.
+	Level string `yaml:"level"`
+	// Format is json or text. Default json.
+	Format string `yaml:"format"`
+}
+
+var errUnfinished = errors.New("config: not written yet")
+
+// LoadSTS reads and validates the configuration of obo-sts.
+func LoadSTS(path string) (STS, error) { return STS{}, errUnfinished }
+
+// LoadExecutor reads and validates the configuration of obo-executor.
+func LoadExecutor(path string) (Executor, error) { return Executor{}, errUnfinished }
+
+// Token reads the credential. It is read at each call, so that it need not be kept.
+func (c Credential) Token() (telemetry.Secret, error) { return "", errUnfinished }
+
+// Token reads the follower credential.
+func (f Feed) Token() (telemetry.Secret, error) { return Credential{TokenFile: f.TokenFile}.Token() }

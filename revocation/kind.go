@@ -1,0 +1,51 @@
+// Package revocation knows which tokens are refused before they expire (RFC 7009; DESIGN §7).
+package revocation
+
+import (
+	"errors"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+// Kind says which claim of a token an entry is compared with.
+type Kind string
+
+// The kinds.
+const (
+	Token       Kind = "token"       // jti of the token or of any token it descends from (RV7)
+	Transaction Kind = "transaction" // txn
+	Subject     Kind = "subject"     // sub
+	Session     Kind = "session"     // sid
+	Agent       Kind = "agent"       // any actor of the chain, "agent:acme/researcher"
+	Client      Kind = "client"      // client_id
+	Org         Kind = "org"         // org_id
+	Connection  Kind = "connection"  // a connection's id; compared by the executor, not with a claim
+)
+
+// ParseKind returns the kind of that name.
+func ParseKind(s string) (Kind, error) {
+	switch k := Kind(s); k {
+	case Token, Transaction, Subject, Session, Agent, Client, Org, Connection:
+		return k, nil
+	}
+	return "", errors.New("revocation: unknown kind")
+}
+
+// New returns the entry that refuses, from now on, every token of a key.
+//
+// Before lies a little after now: a replica that has not yet heard of the entry may mint one more token from a parent that
+// is revoked, and a replica's clock may be ahead. Until is when the last token that it refuses is dead; maxLife is the
+// longest life of any token.
+func New(org delegation.OrgID, kind Kind, id, reason string, now time.Time, maxLife time.Duration) store.Revocation {
+	before := now.Add(Margin)
+	return store.Revocation{Org: org, Kind: string(kind), ID: id, Before: before, Until: before.Add(maxLife + Grace), Reason: reason}
+}
+
+const (
+	// Margin is how far New puts Before ahead of now: as long as a follower may go without hearing, and some clock skew.
+	Margin = 10 * time.Second
+	// Grace is how much longer than the tokens that it refuses an entry lives: the leeway of a verifier, and clock skew.
+	Grace = 2 * time.Minute
+)
