@@ -28,7 +28,9 @@ const OAuthKey = "oauthError"
 // Bounds of what an error may say: status details stay under 8 KiB (GR10).
 const (
 	maxText       = 512
-	maxViolations = 20
+	maxField      = 128
+	maxViolation  = 256
+	maxViolations = 16
 	maxMetadata   = 8
 )
 
@@ -45,7 +47,7 @@ type Error struct {
 	// Field is the request field at fault. It adds a BadRequest detail; for a reason that is sometimes a mistake and
 	// sometimes a refusal (INVALID_TARGET, INVALID_SCOPE) it also chooses INVALID_ARGUMENT over PERMISSION_DENIED (GR3).
 	Field string
-	// Violations are several faults at once, at most 20; they follow Field.
+	// Violations are several faults at once, at most 16; they follow Field.
 	Violations []Violation
 	// RetryAfter adds a RetryInfo detail when positive.
 	RetryAfter time.Duration
@@ -113,7 +115,7 @@ func (e Error) details(r row) []protoadapt.MessageV1 {
 }
 
 func violation(v Violation) *errdetails.BadRequest_FieldViolation {
-	return &errdetails.BadRequest_FieldViolation{Field: Clean(v.Field), Description: cut(Clean(v.Description), 300)}
+	return &errdetails.BadRequest_FieldViolation{Field: cut(Clean(v.Field), maxField), Description: cut(Clean(v.Description), maxViolation)}
 }
 
 // From makes an error fit for the wire: an Error, or a status that carries our ErrorInfo, stays as it is; the end of the

@@ -1,0 +1,205 @@
+// Package admingrpc is the operator's door to the authorization server: obo.v1.AdminService. It translates and decides
+// nothing; wire/grpcauth has checked the operator's credential before a call gets here.
+package admingrpc
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/admin"
+	"github.com/onbehalf/obo/exchange/registry"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/wire/grpcerr"
+)
+
+// MaxDocument bounds an org's configuration in bytes.
+const MaxDocument = 4 << 20
+
+// Register puts the service on a server whose interceptors authenticate operators.
+func Register(s grpc.ServiceRegistrar, a *admin.Service) {
+	obov1.RegisterAdminServiceServer(s, server{admin: a})
+}
+
+type server struct {
+	obov1.UnimplementedAdminServiceServer
+	admin *admin.Service
+}
+
+// ListOrgs implements AdminService.
+func (s server) ListOrgs(ctx context.Context, _ *obov1.ListOrgsRequest) (*obov1.ListOrgsResponse, error) {
+	orgs, err := s.admin.ListOrgs(ctx)
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.ListOrgsResponse{OrgIds: make([]string, len(orgs))}
+	for i, id := range orgs {
+		out.OrgIds[i] = string(id)
+	}
+	return out, nil
+}
+
+// GetOrg implements AdminService.
+func (s server) GetOrg(ctx context.Context, in *obov1.GetOrgRequest) (*obov1.GetOrgResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.admin.GetOrg(ctx, org)
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.GetOrgResponse{Document: got.Document, Version: got.Version}, nil
+}
+
+// ApplyOrg implements AdminService.
+func (s server) ApplyOrg(ctx context.Context, in *obov1.ApplyOrgRequest) (*obov1.ApplyOrgResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	if len(in.GetDocument()) > MaxDocument {
+		return nil, invalid("document", "the document is larger than 4 MiB")
+	}
+	got, err := s.admin.ApplyOrg(ctx, admin.ApplyOrgRequest{
+		Org: org, Document: in.GetDocument(), ExpectedVersion: in.GetExpectedVersion(), DryRun: in.GetDryRun(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.ApplyOrgResponse{Version: got.Version, Changes: make([]*obov1.Change, len(got.Changes))}
+	for i, c := range got.Changes {
+		out.Changes[i] = &obov1.Change{Path: c.Path, Kind: c.Kind, Before: c.Before, After: c.After}
+	}
+	return out, nil
+}
+
+// ApplyPlatform implements AdminService.
+func (s server) ApplyPlatform(ctx context.Context, in *obov1.ApplyPlatformRequest) (*obov1.ApplyPlatformResponse, error) {
+	files := make([]policy.File, len(in.GetPolicies()))
+	for i, f := range in.GetPolicies() {
+		files[i] = policy.File{Name: f.GetName(), Text: f.GetText()}
+	}
+	version, err := s.admin.ApplyPlatform(ctx, files)
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ApplyPlatformResponse{Version: version}, nil
+}
+
+// RotateClientSecret implements AdminService.
+func (s server) RotateClientSecret(ctx context.Context, in *obov1.RotateClientSecretRequest) (*obov1.RotateClientSecretResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.admin.RotateClientSecret(ctx, admin.RotateClientSecretRequest{
+		Org: org, Agent: in.GetAgent(), DropPrevious: in.GetDropPrevious(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.RotateClientSecretResponse{ClientId: got.ClientID, ClientSecret: got.Secret.Reveal()}, nil
+}
+
+// Revoke implements AdminService.
+func (s server) Revoke(ctx context.Context, in *obov1.RevokeRequest) (*obov1.RevokeResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.admin.Revoke(ctx, admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason()})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.RevokeResponse{Revocation: revocation(got), Sequence: got.Sequence}, nil
+}
+
+// ListRevocations implements AdminService.
+func (s server) ListRevocations(ctx context.Context, in *obov1.ListRevocationsRequest) (*obov1.ListRevocationsResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.admin.ListRevocations(ctx, org)
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.ListRevocationsResponse{Revocations: make([]*obov1.Revocation, len(entries))}
+	for i, r := range entries {
+		out.Revocations[i] = revocation(r)
+	}
+	return out, nil
+}
+
+// ListKeys implements AdminService.
+func (s server) ListKeys(ctx context.Context, _ *obov1.ListKeysRequest) (*obov1.ListKeysResponse, error) {
+	infos, err := s.admin.ListKeys(ctx)
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ListKeysResponse{Keys: signingKeys(infos)}, nil
+}
+
+// RotateKeys implements AdminService.
+func (s server) RotateKeys(ctx context.Context, _ *obov1.RotateKeysRequest) (*obov1.RotateKeysResponse, error) {
+	infos, err := s.admin.RotateKeys(ctx)
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.RotateKeysResponse{Keys: signingKeys(infos)}, nil
+}
+
+func signingKeys(infos []keys.Info) []*obov1.SigningKey {
+	out := make([]*obov1.SigningKey, len(infos))
+	for i, k := range infos {
+		out[i] = &obov1.SigningKey{
+			Kid: k.KID, Alg: string(k.Algorithm), State: string(k.State),
+			Published: stamp(k.Published), Activate: stamp(k.Activate), Deactivate: stamp(k.Deactivate), Remove: stamp(k.Remove),
+		}
+	}
+	return out
+}
+
+func orgID(text string) (delegation.OrgID, error) {
+	org, err := delegation.ParseOrgID(text)
+	if err != nil {
+		return "", invalid("org_id", "org_id must be 1 to 63 of a-z, 0-9 and hyphen, with no hyphen at either end")
+	}
+	return org, nil
+}
+
+func invalid(field, description string) error {
+	return grpcerr.Error{Reason: grpcerr.InvalidRequest, Field: field, Description: description}
+}
+
+// render gives a refusal its place in the table of grpcerr. A document's problems come all at once, each with its path.
+func render(err error) error {
+	if bad, ok := errors.AsType[*registry.InvalidError](err); ok {
+		e := grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: "the configuration is not valid"}
+		for _, p := range bad.Problems {
+			e.Violations = append(e.Violations, grpcerr.Violation{Field: p.Path, Description: p.Message})
+		}
+		return e
+	}
+	if bad, ok := errors.AsType[*policy.InvalidError](err); ok {
+		e := grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: "the policies are not valid"}
+		for _, p := range bad.Problems {
+			e.Violations = append(e.Violations, grpcerr.Violation{Field: p.File, Description: p.String()})
+		}
+		return e
+	}
+	switch {
+	case errors.Is(err, admin.ErrInvalid):
+		return grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: err.Error()}
+	case errors.Is(err, admin.ErrNotFound):
+		return grpcerr.Error{Reason: grpcerr.NotFound, Description: err.Error()}
+	case errors.Is(err, admin.ErrConflict):
+		return grpcerr.Error{Reason: grpcerr.Conflict, Description: "the configuration changed meanwhile: read it again"}
+	}
+	return err // the interceptor tells the caller's impatience from our fault, and logs the cause
+}

@@ -1,0 +1,24 @@
+package admingrpc
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/store"
+)
+
+func revocation(r store.Revocation) *obov1.Revocation {
+	return &obov1.Revocation{
+		Kind: r.Kind, Id: r.ID, OrgId: string(r.Org), Before: stamp(r.Before), Until: stamp(r.Until), Reason: r.Reason,
+	}
+}
+
+// stamp is a time as protobuf; the zero time, which says "not known", is unset.
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

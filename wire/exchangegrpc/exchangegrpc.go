@@ -1,0 +1,92 @@
+// Package exchangegrpc is the first door to the authorization server: obo.v1.ExchangeService. It translates and decides
+// nothing: the same exchange service stands behind the HTTP door.
+package exchangegrpc
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onbehalf/obo/exchange"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/wire/grpcerr"
+)
+
+// maxMessage bounds a request. The server's own limit is that of the largest message of any of its services.
+const maxMessage = 64 << 10
+
+// Exchanger exchanges tokens. Every refusal MUST be an *exchange.Error; anything else is shown as INTERNAL_ERROR.
+type Exchanger interface {
+	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
+}
+
+// Register puts the service on a server.
+func Register(s grpc.ServiceRegistrar, x Exchanger) {
+	obov1.RegisterExchangeServiceServer(s, server{exchange: x})
+}
+
+type server struct {
+	obov1.UnimplementedExchangeServiceServer
+	exchange Exchanger
+}
+
+// Exchange implements RFC 8693 section 2.
+func (s server) Exchange(ctx context.Context, in *obov1.ExchangeRequest) (*obov1.ExchangeResponse, error) {
+	if proto.Size(in) > maxMessage {
+		return nil, grpcerr.Error{Reason: grpcerr.InvalidRequest, Field: "message", Description: "the message is larger than 65536 bytes"}
+	}
+	cred, err := credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.exchange.Exchange(ctx, cred, exchange.Request{
+		SubjectToken: in.GetSubjectToken(), SubjectTokenType: in.GetSubjectTokenType(),
+		ActorToken: in.GetActorToken(), ActorTokenType: in.GetActorTokenType(),
+		Resource: present(in.GetResource()), Audience: present(in.GetAudience()), Scope: in.GetScope(),
+		RequestedTokenType:   in.GetRequestedTokenType(),
+		AuthorizationDetails: in.GetAuthorizationDetails(),
+		RequestedExpiresIn:   int(in.GetRequestedExpiresIn()),
+		MayAct:               in.GetMayAct(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ExchangeResponse{
+		AccessToken: out.AccessToken, IssuedTokenType: out.IssuedTokenType, TokenType: out.TokenType,
+		ExpiresIn: int32(out.ExpiresIn), Scope: out.Scope, ActionId: out.ActionID,
+	}, nil
+}
+
+// present drops empty values: they count as absent (TE3).
+func present(values []string) []string {
+	for i, v := range values {
+		if v != "" {
+			continue
+		}
+		kept := append([]string(nil), values[:i]...)
+		for _, v := range values[i+1:] {
+			if v != "" {
+				kept = append(kept, v)
+			}
+		}
+		return kept
+	}
+	return values
+}
+
+// render gives a refusal its place in the table of grpcerr, whose reasons are the same words.
+func render(err error) error {
+	var e *exchange.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.Reason == exchange.Internal {
+		return err // the interceptor logs the cause
+	}
+	return grpcerr.Error{
+		Reason: grpcerr.Reason(e.Reason), OAuth: e.Reason.OAuth(),
+		Description: e.Description, Field: e.Field, RetryAfter: e.RetryAfter,
+	}
+}

@@ -1,0 +1,138 @@
+// Package oauthhttp is the standard's own door to the authorization server: the token endpoint (RFC 6749 section 3.2 with
+// RFC 8693), the JWKS (RFC 7517), the metadata (RFC 8414) and a health page. It translates and decides nothing: the same
+// exchange service stands behind the gRPC door.
+package oauthhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/onbehalf/obo/exchange"
+)
+
+// Exchanger exchanges tokens. Every refusal MUST be an *exchange.Error; anything else is shown as server_error.
+type Exchanger interface {
+	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
+}
+
+// Config is what the door needs. All but ClientAlgorithms is required.
+type Config struct {
+	// Issuer is the issuer identifier: the endpoints live below its path.
+	Issuer string
+	// Exchange does the work.
+	Exchange Exchanger
+	// JWKS is the published key set at this moment, as JSON; empty while there is none.
+	JWKS func() []byte
+	// JWKSMaxAge is how long a client may keep the key set: no longer than a key is published before it signs.
+	JWKSMaxAge time.Duration
+	// ClientAlgorithms are the JWS algorithms that private_key_jwt may use.
+	ClientAlgorithms []string
+	// Ready says whether the server can serve: nil, or why not.
+	Ready func() error
+	// Log gets internal errors and panics.
+	Log *slog.Logger
+}
+
+// NewHandler builds the door.
+func NewHandler(cfg Config) (http.Handler, error) {
+	issuer, err := url.Parse(cfg.Issuer)
+	switch {
+	case err != nil, issuer.Host == "", issuer.RawQuery != "", issuer.Fragment != "":
+		return nil, fmt.Errorf("oauthhttp: issuer %q is no URL without query and fragment (MD2)", cfg.Issuer)
+	case cfg.Exchange == nil, cfg.JWKS == nil, cfg.Ready == nil, cfg.Log == nil, cfg.JWKSMaxAge <= 0:
+		return nil, errors.New("oauthhttp: Exchange, JWKS, JWKSMaxAge, Ready and Log are required")
+	}
+	document, err := metadata(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := door{cfg: cfg, metadata: document}
+	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
+	mux := http.NewServeMux()
+	mux.HandleFunc(path+"/token", d.token)
+	mux.HandleFunc(path+"/jwks", d.read(d.jwks))
+	mux.HandleFunc(wellKnown+path, d.read(d.discovery)) // MD1: between host and path
+	mux.HandleFunc("/healthz", d.read(d.health))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not found", http.StatusNotFound) })
+	return d.protect(mux), nil
+}
+
+const wellKnown = "/.well-known/oauth-authorization-server"
+
+type door struct {
+	cfg      Config
+	metadata []byte
+}
+
+// protect sets the headers that no answer may lack, and turns a panic into server_error with nothing else in it.
+func (d door) protect(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p)
+				}
+				d.writeError(w, r, fmt.Errorf("panic: %v", p))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// read lets only GET and HEAD through to a public document, and any web page read it (TE17).
+func (d door) read(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (d door) jwks(w http.ResponseWriter, r *http.Request) {
+	keys := d.cfg.JWKS()
+	if len(keys) == 0 {
+		d.writeError(w, r, &exchange.Error{Reason: exchange.DependencyUnavailable, Description: "no keys yet"})
+		return
+	}
+	d.public(w, "application/jwk-set+json", keys)
+}
+
+func (d door) discovery(w http.ResponseWriter, _ *http.Request) {
+	d.public(w, "application/json", d.metadata)
+}
+
+func (d door) public(w http.ResponseWriter, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(d.cfg.JWKSMaxAge.Seconds())))
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body) //nolint:errcheck // the client went away
+}
+
+func (d door) health(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if err := d.cfg.Ready(); err != nil {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintln(w, "ok")
+}

@@ -1,0 +1,171 @@
+package oauthhttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/telemetry"
+)
+
+// token is the token endpoint: read the form, find the credential, exchange, answer.
+func (d door) token(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost { // TE1
+		w.Header().Set("Allow", http.MethodPost)
+		d.answer(w, http.StatusMethodNotAllowed, failure{"invalid_request", "the token endpoint takes POST only"})
+		return
+	}
+	f, err := readForm(w, r)
+	if err != nil {
+		d.writeError(w, r, refuse(exchange.InvalidRequest, err.Error()))
+		return
+	}
+	switch f.get("grant_type") { // TE10, TE16
+	case exchange.GrantType:
+	case "":
+		d.writeError(w, r, refuse(exchange.InvalidRequest, "grant_type is missing"))
+		return
+	default:
+		d.answer(w, http.StatusBadRequest, failure{"unsupported_grant_type", "grant_type must be " + exchange.GrantType})
+		return
+	}
+	cred, err := credential(r, f)
+	if err != nil {
+		d.writeError(w, r, err)
+		return
+	}
+	req, err := request(f)
+	if err != nil {
+		d.writeError(w, r, err)
+		return
+	}
+	ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent"))
+	resp, err := d.cfg.Exchange.Exchange(ctx, cred, req)
+	if err != nil {
+		d.writeError(w, r, err)
+		return
+	}
+	d.answer(w, http.StatusOK, success{
+		AccessToken: resp.AccessToken, IssuedTokenType: resp.IssuedTokenType, TokenType: resp.TokenType,
+		ExpiresIn: resp.ExpiresIn, Scope: resp.Scope, ActionID: resp.ActionID,
+	})
+}
+
+func request(f form) (exchange.Request, error) {
+	req := exchange.Request{
+		SubjectToken: f.get("subject_token"), SubjectTokenType: f.get("subject_token_type"),
+		ActorToken: f.get("actor_token"), ActorTokenType: f.get("actor_token_type"),
+		Resource: f.resource, Audience: f.audience, Scope: f.get("scope"),
+		RequestedTokenType:   f.get("requested_token_type"),
+		AuthorizationDetails: f.get("authorization_details"),
+		MayAct:               f.get("may_act"),
+	}
+	if text := f.get("requested_expires_in"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil {
+			return exchange.Request{}, &exchange.Error{Reason: exchange.InvalidRequest, Field: "requested_expires_in",
+				Description: "requested_expires_in must be a number of seconds"}
+		}
+		req.RequestedExpiresIn = int(n)
+	}
+	return req, nil
+}
+
+// success is RFC 8693 section 2.2.1, with our action id.
+type success struct {
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type"`
+	TokenType       string `json:"token_type"`
+	ExpiresIn       int    `json:"expires_in"` // always positive (TE14)
+	Scope           string `json:"scope"`      // always there (TE13)
+	ActionID        string `json:"action_id"`
+}
+
+// failure is RFC 6749 section 5.2.
+type failure struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+}
+
+// writeError renders an error. What is not an *exchange.Error is ours: logged here, and nobody else's business.
+func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	var e *exchange.Error
+	if !errors.As(err, &e) {
+		e = ours(err)
+	}
+	if e.Reason == exchange.Internal {
+		d.cfg.Log.ErrorContext(r.Context(), "internal error", "path", r.URL.Path, "error", err)
+		e = &exchange.Error{Reason: exchange.Internal, Description: "internal error"}
+	}
+	status := statusOf(e.Reason)
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="obo", charset="UTF-8"`) // TE9
+	}
+	retry := e.RetryAfter
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests { // TE15
+		retry = max(retry, time.Second)
+	}
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
+	}
+	d.answer(w, status, failure{e.Reason.OAuth(), clean(e.Description)})
+}
+
+// ours gives a reason to an error that has none.
+func ours(err error) *exchange.Error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &exchange.Error{Reason: exchange.DependencyUnavailable, Description: "not answered in time"}
+	}
+	return &exchange.Error{Reason: exchange.Internal}
+}
+
+// statusOf is the HTTP column of standards GR3.
+func statusOf(r exchange.Reason) int {
+	switch r {
+	case exchange.InvalidClient:
+		return http.StatusUnauthorized
+	case exchange.RateLimited:
+		return http.StatusTooManyRequests
+	case exchange.DependencyUnavailable:
+		return http.StatusServiceUnavailable
+	case exchange.Internal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusBadRequest
+}
+
+// answer writes JSON that no cache may keep (TE7, TE8).
+func (d door) answer(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // strings and numbers only: cannot be
+		d.cfg.Log.Error("internal error", "error", err)
+		status, body = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body) //nolint:errcheck // the client went away
+}
+
+// clean keeps what RFC 6749 section 5.2 allows in error_description: a hostile value that a refusal quotes breaks neither
+// a log nor a header (TE8).
+func clean(text string) string {
+	const most = 512
+	out := []byte(text[:min(len(text), most)])
+	for i, c := range out {
+		if c == '"' {
+			out[i] = '\''
+		} else if c < 0x20 || c > 0x7e || c == '\\' {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}
