@@ -105,6 +105,19 @@ type AuditQuery struct {
 	Limit  int    // 1 to MaxPage
 }
 
+// Transactions lists the transactions that the records of q.Action may belong to: q.Action itself, and each part of it that
+// ends before a dot. Most action ids are "<transaction>.<rest>", so the engines find them by their transaction and index
+// only the others by action. (Both ids are random. An index on each costs as much as writing the records themselves.)
+func (q AuditQuery) Transactions() []string {
+	out := []string{q.Action}
+	for i := range len(q.Action) {
+		if q.Action[i] == '.' {
+			out = append(out, q.Action[:i])
+		}
+	}
+	return out
+}
+
 // DataKey is an org's data key as stored: sealed by the key-encryption key.
 type DataKey struct {
 	Sealed  []byte

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 
 	"github.com/onbehalf/obo/delegation"
@@ -48,12 +49,17 @@ func (t *trail) records(ctx context.Context, org delegation.OrgID, q store.Audit
 	const columns = "SELECT sequence, org, action_id, transaction_id, time, body FROM audit WHERE "
 	query, args := columns+"org = ? AND sequence > ? ORDER BY sequence LIMIT ?", []any{string(org), cursor(q.After), limit}
 	if q.Action != "" {
-		// Two index look-ups: an OR would tempt the planner to walk the whole org.
+		transactions, err := json.Marshal(q.Transactions())
+		if err != nil {
+			return nil, fmt.Errorf("sqlite: audit records: %w", err)
+		}
 		query = columns + `sequence IN (
-			SELECT sequence FROM audit WHERE org = ?1 AND action_id = ?2 AND sequence > ?3
-			UNION SELECT sequence FROM audit WHERE org = ?1 AND transaction_id = ?2 AND sequence > ?3
-		) ORDER BY sequence LIMIT ?4`
-		args = []any{string(org), q.Action, cursor(q.After), limit}
+			SELECT sequence FROM audit INDEXED BY audit_transaction WHERE org = ?1 AND transaction_id IN (SELECT value FROM json_each(?5))
+				AND (transaction_id = ?2 OR action_id = ?2)
+			UNION SELECT sequence FROM audit INDEXED BY audit_action WHERE org = ?1 AND action_id = ?2
+				AND substr(action_id, 1, length(transaction_id) + 1) <> transaction_id || '.'
+		) AND sequence > ?3 ORDER BY sequence LIMIT ?4`
+		args = []any{string(org), q.Action, cursor(q.After), limit, string(transactions)}
 	}
 	rows, err := t.db.read.QueryContext(ctx, query, args...)
 	out, err := collect(rows, err, func(rows *sql.Rows, r *store.AuditRecord) error {

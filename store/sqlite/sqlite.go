@@ -95,7 +95,9 @@ func ownFile(path string) error {
 
 func dsn(path, lock, pragma string) string {
 	q := url.Values{"_txlock": {lock}, "_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", pragma,
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		// A log of 16 MB instead of 4: pages of the audit's indexes are written many times before they are copied back.
+		"wal_autocheckpoint(4000)", "cache_size(-8000)", pragma,
 	}}
 	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
 	return u.String()

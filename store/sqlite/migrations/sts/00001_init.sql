@@ -64,16 +64,18 @@ CREATE TABLE signing_generation (
 INSERT INTO signing_generation VALUES (1, 0);
 
 CREATE TABLE audit (
-    sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
-    org         TEXT    NOT NULL CHECK (org <> ''),
-    action_id   TEXT    NOT NULL,
-    transaction_id TEXT NOT NULL,
-    time        INTEGER NOT NULL,
-    body        BLOB    NOT NULL
+    sequence       INTEGER PRIMARY KEY AUTOINCREMENT,
+    org            TEXT    NOT NULL CHECK (org <> ''),
+    action_id      TEXT    NOT NULL,
+    transaction_id TEXT    NOT NULL,
+    time           INTEGER NOT NULL,
+    body           BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX audit_org ON audit (org);
-CREATE INDEX audit_action ON audit (org, action_id);
 CREATE INDEX audit_transaction ON audit (org, transaction_id);
+-- Only the action ids that do not begin with their transaction: the others are found by it.
+CREATE INDEX audit_action ON audit (org, action_id)
+    WHERE substr(action_id, 1, length(transaction_id) + 1) <> transaction_id || '.';
 
 -- +goose StatementBegin
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
