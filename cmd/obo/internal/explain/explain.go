@@ -1,0 +1,186 @@
+// Package explain turns any error into the three things a person needs: what happened, why, and what to do. It also gives
+// each its exit code, so that a script can tell a refusal from an outage.
+package explain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// The exit codes.
+const (
+	OK          = 0   // done
+	Failed      = 1   // something went wrong here
+	Usage       = 2   // the command line is wrong
+	Refused     = 3   // a server refused: credential, policy, or what was sent
+	Unavailable = 4   // a server cannot be reached, or cannot answer now
+	ToolError   = 5   // the call was made or tried, and the tool answered with an error
+	Differs     = 6   // diff --exit-code found a difference
+	Interrupted = 130 // Ctrl-C
+)
+
+// Problem is an error for a person.
+type Problem struct {
+	What   string `json:"what"`             // what happened
+	Why    string `json:"why,omitempty"`    // the cause
+	Do     string `json:"do,omitempty"`     // what to do about it
+	Reason string `json:"reason,omitempty"` // the server's stable reason, such as INVALID_SCOPE
+	OAuth  string `json:"oauth_error,omitempty"`
+	Code   int    `json:"exit_code"`
+	cause  error
+}
+
+func (p *Problem) Error() string {
+	var b strings.Builder
+	b.WriteString(p.What)
+	if p.Why != "" {
+		b.WriteString(": " + p.Why)
+	}
+	return b.String()
+}
+
+func (p *Problem) Unwrap() error { return p.cause }
+
+// Failure is a problem of this machine.
+func Failure(what string, cause error, do string) *Problem {
+	p := &Problem{What: what, Do: do, Code: Failed, cause: cause}
+	if cause != nil {
+		p.Why = cause.Error()
+	}
+	return p
+}
+
+// Misuse is a wrong command line.
+func Misuse(what, why, do string) *Problem {
+	return &Problem{What: what, Why: why, Do: do, Code: Usage}
+}
+
+// Of explains an error. An error that is a Problem already stays as it is; `what` names what was tried.
+func Of(what string, err error) *Problem {
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		return p
+	}
+	var own interface{ Explain(what string) *Problem }
+	if errors.As(err, &own) {
+		return own.Explain(what)
+	}
+	if errors.Is(err, context.Canceled) {
+		return &Problem{What: what, Why: "interrupted", Code: Interrupted, cause: err}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &Problem{What: what, Why: "no answer in time", Do: doUnavailable, Code: Unavailable, cause: err}
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return Failure(what, err, "check the path and its permissions")
+	}
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
+		return ofStatus(what, s, err)
+	}
+	return Failure(what, err, "")
+}
+
+const doUnavailable = "check that the server runs and that its address is right (obo dev starts one; --env DIR/env points to it)"
+
+// ofStatus reads the one ErrorInfo that our servers send (GR2, GR3).
+func ofStatus(what string, s *status.Status, err error) *Problem {
+	p := &Problem{What: what, Why: s.Message(), Code: Refused, cause: err}
+	for _, d := range s.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			p.Reason = d.GetReason()
+			p.OAuth = d.GetMetadata()["oauthError"]
+		case *errdetails.RetryInfo:
+			p.Do = fmt.Sprintf("try again in %s", d.GetRetryDelay().AsDuration())
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				if v.GetDescription() != "" && !strings.Contains(p.Why, v.GetDescription()) {
+					p.Why += fmt.Sprintf(" (%s: %s)", v.GetField(), v.GetDescription())
+				}
+			}
+		}
+	}
+	switch s.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
+		p.Code = Unavailable
+	case codes.Canceled:
+		p.Code = Interrupted
+	case codes.Internal, codes.DataLoss, codes.Unknown:
+		p.Code = Failed
+	default:
+	}
+	if p.Do == "" {
+		p.Do = advice(p.Reason, s.Code())
+	}
+	return p
+}
+
+// Advice says what helps against a reason of ours (standards GR3); empty when nothing in particular does.
+func Advice(reason string) string { return advice(reason, codes.OK) }
+
+// advice falls back on the status code when the reason is not ours.
+func advice(reason string, code codes.Code) string {
+	switch reason {
+	case "INVALID_CLIENT":
+		return "check the client id and its secret or key (obo agents secret ORG AGENT makes a new secret)"
+	case "SUBJECT_TOKEN_INVALID":
+		return "get a fresh subject token of an issuer that the org trusts; obo token inspect shows what this one says"
+	case "ACTOR_TOKEN_INVALID":
+		return "make a fresh assertion: each is accepted once, and for at most 5 minutes"
+	case "DELEGATION_DENIED":
+		return "obo audit list shows the decision and its policies"
+	case "INVALID_SCOPE":
+		return "ask for scopes that the subject token, the agent's registration and policy all allow"
+	case "INVALID_TARGET":
+		return "name one resource that the org registered (obo org show ORG lists them)"
+	case "INSUFFICIENT_SCOPE":
+		return "exchange for a token with the scope that the tool needs (obo tools lists them)"
+	case "INVALID_TOKEN":
+		return "exchange for a fresh token; obo token inspect shows what this one says"
+	case "CONFLICT":
+		return "somebody else changed it meanwhile: look again (obo diff), then repeat"
+	default:
+	}
+	switch code {
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return doUnavailable
+	case codes.Unauthenticated:
+		return "check the credential: --admin-token-file (OBO_ADMIN_TOKEN_FILE) for the admin API, --token-file for calls"
+	case codes.Aborted:
+		return "somebody else changed it meanwhile: look again, then repeat"
+	case codes.Unimplemented:
+		return "the server is older than this obo: update it"
+	default:
+		return ""
+	}
+}
+
+// Write prints a problem: as three lines for a person, or as JSON.
+func Write(w io.Writer, p *Problem, asJSON bool) {
+	if asJSON {
+		data, err := json.Marshal(map[string]*Problem{"error": p})
+		if err == nil {
+			fmt.Fprintln(w, string(data))
+			return
+		}
+	}
+	fmt.Fprintf(w, "obo: %s\n", p.What)
+	if p.Why != "" {
+		why := p.Why
+		if p.Reason != "" {
+			why += " [" + p.Reason + "]"
+		}
+		fmt.Fprintf(w, "  why:  %s\n", strings.ReplaceAll(strings.TrimSpace(why), "\n", "\n        "))
+	}
+	if p.Do != "" {
+		fmt.Fprintf(w, "  do:   %s\n", p.Do)
+	}
+}

@@ -1,0 +1,61 @@
+package remote
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/onbehalf/obo/cmd/obo/internal/explain"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/telemetry"
+)
+
+// AssertionLife is how long an assertion that we make is good for. It is used at once; the server takes at most 5 minutes.
+const AssertionLife = 4 * time.Minute
+
+// The types of tokens (RFC 8693 section 3) and of client assertions (RFC 7523 section 2.2).
+const (
+	GrantType       = "urn:ietf:params:oauth:grant-type:token-exchange"
+	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+	TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+)
+
+// assertion is what an agent signs to say who it is (RFC 7523 section 3).
+type assertion struct {
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Audience string `json:"aud"`
+	IssuedAt int64  `json:"iat"`
+	Expiry   int64  `json:"exp"`
+	ID       string `json:"jti"`
+}
+
+// Assertion makes a fresh assertion: signerID says that agentID is who it is; the two are one but for a controller. issuer
+// is the token server's issuer, the one audience (CA4). Each is accepted once.
+func Assertion(key jose.Signer, signerID, agentID, issuer string, now time.Time) (telemetry.Secret, error) {
+	payload, err := json.Marshal(assertion{Issuer: signerID, Subject: agentID, Audience: issuer, IssuedAt: now.Unix(),
+		Expiry: now.Add(AssertionLife).Unix(), ID: uuid.NewString()})
+	if err != nil {
+		return "", explain.Failure("cannot write the assertion", err, "")
+	}
+	token, err := key.Sign("JWT", payload)
+	if err != nil {
+		return "", explain.Failure("cannot sign the assertion of "+agentID, err, "check the private key")
+	}
+	return telemetry.Secret(token), nil
+}
+
+// ReadKey reads a private JWK file.
+func ReadKey(path string) (jose.Signer, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return jose.Signer{}, explain.Failure("cannot read the private key", err, "name a file that holds one private JWK")
+	}
+	key, err := jose.ParsePrivateJWK(data)
+	if err != nil {
+		return jose.Signer{}, explain.Failure("cannot use the private key in "+path, err, "it must be one private JWK with kid and alg")
+	}
+	return key, nil
+}

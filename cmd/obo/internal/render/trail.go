@@ -1,0 +1,102 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+)
+
+// Entry is one record of the trail and which server keeps it.
+type Entry struct {
+	Server string // "sts" or "executor"
+	Record *obov1.AuditRecord
+}
+
+// Merge puts the records of both servers into one story, by time. Within one server its own order stands, whatever the
+// clocks say.
+func Merge(sts, executor []*obov1.AuditRecord) []Entry {
+	out := make([]Entry, 0, len(sts)+len(executor))
+	for len(sts) > 0 || len(executor) > 0 {
+		first := len(executor) == 0 ||
+			len(sts) > 0 && !sts[0].GetTime().AsTime().After(executor[0].GetTime().AsTime())
+		if first {
+			out = append(out, Entry{Server: "sts", Record: sts[0]})
+			sts = sts[1:]
+			continue
+		}
+		out = append(out, Entry{Server: "executor", Record: executor[0]})
+		executor = executor[1:]
+	}
+	return out
+}
+
+// EntryView is an entry as JSON.
+func EntryView(e Entry) map[string]any {
+	return map[string]any{"server": e.Server, "record": Proto(e.Record)}
+}
+
+// EntryViews are entries as JSON.
+func EntryViews(entries []Entry) []map[string]any {
+	out := make([]map[string]any, len(entries))
+	for i, e := range entries {
+		out[i] = EntryView(e)
+	}
+	return out
+}
+
+// Outcome paints an outcome.
+func (p Printer) Outcome(outcome string) string {
+	switch outcome {
+	case "approved", "succeeded":
+		return p.Green(outcome)
+	case "refused", "failed":
+		return p.Red(outcome)
+	default:
+		return p.Yellow(outcome)
+	}
+}
+
+// Entry draws one record on one line, and what it decided on a second.
+func (p Printer) Entry(indent string, e Entry) {
+	r := e.Record
+	p.Printf("%s%s  %-8s  %-12s %s  %s\n", indent, p.Dim(r.GetTime().AsTime().Local().Format("15:04:05.000")), e.Server,
+		Clean(r.GetKind()), p.Outcome(Clean(r.GetOutcome())), Clean(summary(r)))
+	var more []string
+	if len(r.GetChain()) > 0 {
+		chain := slices.Clone(r.GetChain())
+		slices.Reverse(chain)
+		more = append(more, r.GetSubject()+" > "+strings.Join(chain, " > "))
+	}
+	if len(r.GetPolicyIds()) > 0 {
+		more = append(more, fmt.Sprintf("policy %s (version %s)", strings.Join(r.GetPolicyIds(), ", "), r.GetPolicyVersion()))
+	}
+	if r.GetReason() != "" {
+		more = append(more, "reason "+r.GetReason())
+	}
+	for _, line := range more {
+		p.Printf("%s              %s\n", indent, p.Dim(Clean(line)))
+	}
+}
+
+// summary says what a record is about in one line.
+func summary(r *obov1.AuditRecord) string {
+	var b strings.Builder
+	switch {
+	case r.GetDetail() != "":
+		b.WriteString(r.GetDetail())
+	case r.GetKind() == "exchange":
+		fmt.Fprintf(&b, "%s for %s", strings.Join(r.GetScopeGranted(), " "), r.GetResource())
+	default:
+		b.WriteString(r.GetResource())
+	}
+	if r.GetStatus() != 0 {
+		fmt.Fprintf(&b, "  HTTP %d", r.GetStatus())
+	}
+	if r.GetConnection() != "" {
+		fmt.Fprintf(&b, "  connection %s", r.GetConnection())
+	}
+	fmt.Fprintf(&b, "  [%s]", r.GetActionId())
+	return b.String()
+}
