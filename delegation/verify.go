@@ -1,0 +1,265 @@
+package delegation
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/onbehalf/obo/jose"
+)
+
+// Verified is a token that a Verifier accepted. The zero Verified stands for no token: its methods answer with nothing,
+// and it cannot be delegated. Its methods may be called by many goroutines.
+type Verified struct{ claims *Claims }
+
+// Claims returns a copy of all claims. The methods below cost less.
+func (v Verified) Claims() Claims {
+	if v.claims == nil {
+		return Claims{}
+	}
+	return v.claims.clone()
+}
+
+// read is the claims to look at, never nil.
+func (v Verified) read() *Claims {
+	if v.claims == nil {
+		return &Claims{}
+	}
+	return v.claims
+}
+
+// OrgID is the tenant.
+func (v Verified) OrgID() OrgID { return v.read().OrgID }
+
+// Subject is the user on whose behalf is acted, a UserID.
+func (v Verified) Subject() string { return v.read().Subject }
+
+// Actor is the agent that acts now, an AgentID.
+func (v Verified) Actor() string {
+	if a := v.read().Actor; a != nil {
+		return a.Subject
+	}
+	return ""
+}
+
+// ClientID is the client that asked for the token.
+func (v Verified) ClientID() string { return v.read().ClientID }
+
+// Audience is the resource that the token is for.
+func (v Verified) Audience() string { return v.read().Audience }
+
+// Scope is what may be done.
+func (v Verified) Scope() Scopes { return v.read().Scope }
+
+// ID is the token's jti.
+func (v Verified) ID() string { return v.read().ID }
+
+// Transaction is the id that all tokens of the tree share.
+func (v Verified) Transaction() string { return v.read().Transaction }
+
+// Expiry is the first moment at which the token is dead.
+func (v Verified) Expiry() time.Time { return v.read().Expiry }
+
+// Chain lists the actors, the current one first. Those behind it are evidence, not authority (ACT4).
+func (v Verified) Chain() []string { return v.read().Chain() }
+
+// Depth is the number of actors.
+func (v Verified) Depth() int { return v.read().Depth() }
+
+// Revocations knows what was revoked. Check is called at every use of a token, so it must be fast and must not block. It
+// returns nil, an error that wraps ErrRevoked, or one that wraps ErrUnavailable when its knowledge is too old. It must
+// not change the claims.
+type Revocations interface {
+	Check(c *Claims, now time.Time) error
+}
+
+// NoRevocations is for a service that accepts that a revoked token works until it expires.
+var NoRevocations Revocations = noRevocations{}
+
+type noRevocations struct{}
+
+func (noRevocations) Check(*Claims, time.Time) error { return nil }
+
+// The defaults and bounds of a VerifierConfig.
+const (
+	defaultLeeway   = 5 * time.Second
+	maxLeeway       = 60 * time.Second
+	minFutureLeeway = 10 * time.Second // for iat and nbf (JW11)
+	defaultRemember = 10_000
+)
+
+// VerifierConfig is what a Verifier must know.
+type VerifierConfig struct {
+	Issuer      string           // the STS, exactly as in "iss"
+	Audience    string           // this service, exactly as in "aud"
+	AnyAudience bool             // only for the STS, which exchanges tokens for any of its resources (C4)
+	Keys        KeySource        // the issuer's keys
+	Revocations Revocations      // required; NoRevocations is a choice to be made, not a default
+	Now         func() time.Time // time.Now when nil
+	Leeway      time.Duration    // for clocks that differ: 5 s when zero, at most 60 s, none when negative
+	Remember    int              // how many verified tokens to remember: 10,000 when zero, none when negative
+	MaxDepth    int              // actors in a chain: 10 when zero, at most 10
+	AcceptBound bool             // accept tokens with "cnf"; then the caller checks the proof of possession itself
+}
+
+// Verifier verifies delegation tokens. It may be used by many goroutines.
+type Verifier struct {
+	config VerifierConfig
+	seen   *otter.Cache[[sha256.Size]byte, *remembered] // nil when nothing is to be remembered
+}
+
+// remembered is a token whose signature and claims were good. What can change since is asked anew at every use: the time,
+// revocation, and whether the issuer still publishes the key.
+type remembered struct {
+	claims *Claims
+	key    jose.Key
+}
+
+// NewVerifier checks the configuration.
+func NewVerifier(config VerifierConfig) (*Verifier, error) {
+	switch {
+	case config.Issuer == "":
+		return nil, errors.New("delegation: a verifier needs an Issuer")
+	case config.AnyAudience == (config.Audience != ""):
+		return nil, errors.New("delegation: a verifier needs either an Audience or AnyAudience")
+	case config.Keys == nil:
+		return nil, errors.New("delegation: a verifier needs Keys")
+	case config.Revocations == nil:
+		return nil, errors.New("delegation: a verifier needs Revocations, or NoRevocations")
+	case config.Leeway > maxLeeway:
+		return nil, fmt.Errorf("delegation: Leeway is at most %s", maxLeeway)
+	case config.MaxDepth < 0 || config.MaxDepth > MaxDepth:
+		return nil, fmt.Errorf("delegation: MaxDepth is 1 to %d", MaxDepth)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Leeway == 0 {
+		config.Leeway = defaultLeeway
+	}
+	config.Leeway = max(config.Leeway, 0)
+	if config.Remember == 0 {
+		config.Remember = defaultRemember
+	}
+	if config.MaxDepth == 0 {
+		config.MaxDepth = MaxDepth
+	}
+	v := &Verifier{config: config}
+	if config.Remember > 0 {
+		seen, err := otter.New(&otter.Options[[sha256.Size]byte, *remembered]{MaximumSize: config.Remember})
+		if err != nil {
+			return nil, fmt.Errorf("delegation: %w", err)
+		}
+		v.seen = seen
+	}
+	return v, nil
+}
+
+// Verify accepts a token that the issuer signed for this audience, that lives now, and that is not revoked (RFC 9068 §4).
+// Errors wrap one of the sentinels. A token that was verified before is remembered by the SHA-256 of its bytes.
+func (v *Verifier) Verify(ctx context.Context, token string) (Verified, error) {
+	if len(token) > MaxTokenSize {
+		return Verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
+	}
+	sum := sha256.Sum256([]byte(token))
+	known, found := v.recall(ctx, sum)
+	if !found {
+		var err error
+		if known, err = v.open(ctx, token); err != nil {
+			return Verified{}, err
+		}
+	}
+	now := v.config.Now()
+	if err := v.checkTime(known.claims, now); err != nil {
+		return Verified{}, err
+	}
+	if err := v.config.Revocations.Check(known.claims, now); err != nil {
+		return Verified{}, err
+	}
+	if !found && v.seen != nil {
+		v.seen.Set(sum, known)
+	}
+	return Verified{claims: known.claims}, nil
+}
+
+// recall finds a token that was verified with a key that is still published. A key that was withdrawn thus takes its
+// tokens with it at once.
+func (v *Verifier) recall(ctx context.Context, sum [sha256.Size]byte) (*remembered, bool) {
+	if v.seen == nil {
+		return nil, false
+	}
+	known, ok := v.seen.GetIfPresent(sum)
+	if !ok {
+		return nil, false
+	}
+	key, err := v.config.Keys.Key(ctx, known.key.KeyID(), known.key.Algorithm())
+	if err != nil || key.Thumbprint() != known.key.Thumbprint() {
+		v.seen.Invalidate(sum)
+		return nil, false
+	}
+	return known, true
+}
+
+// open does all that needs no clock.
+func (v *Verifier) open(ctx context.Context, token string) (*remembered, error) {
+	m, err := jose.Parse(token)
+	if err != nil {
+		return nil, translate(err)
+	}
+	switch {
+	case !m.Plain():
+		return nil, fmt.Errorf("%w: a header member that we never write", ErrMalformed)
+	case m.Type() != TokenType:
+		return nil, fmt.Errorf("%w: typ is not %s", ErrType, TokenType)
+	case m.KeyID() == "":
+		return nil, fmt.Errorf("%w: no kid", ErrUnknownKey)
+	}
+	key, err := v.config.Keys.Key(ctx, m.KeyID(), m.Algorithm())
+	if err != nil {
+		return nil, err
+	}
+	payload, err := m.Verify(key)
+	if err != nil {
+		return nil, translate(err)
+	}
+	c, err := parseClaims(payload, v.config.MaxDepth)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Issuer != v.config.Issuer:
+		return nil, ErrIssuer
+	case !v.config.AnyAudience && c.Audience != v.config.Audience:
+		return nil, ErrAudience
+	case c.Confirmation != nil && !v.config.AcceptBound:
+		return nil, ErrBound
+	}
+	return &remembered{claims: c, key: key}, nil
+}
+
+func (v *Verifier) checkTime(c *Claims, now time.Time) error {
+	if !now.Before(c.Expiry.Add(v.config.Leeway)) {
+		return ErrExpired
+	}
+	latest := now.Add(max(v.config.Leeway, minFutureLeeway))
+	if c.IssuedAt.After(latest) || c.NotBefore.After(latest) {
+		return ErrNotYetValid
+	}
+	return nil
+}
+
+// translate gives an error of jose one of our names.
+func translate(err error) error {
+	for _, pair := range []struct{ theirs, ours error }{
+		{jose.ErrAlgorithm, ErrAlgorithm}, {jose.ErrSignature, ErrSignature}, {jose.ErrKey, ErrUnknownKey},
+	} {
+		if errors.Is(err, pair.theirs) {
+			return fmt.Errorf("%w: %w", pair.ours, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
+}
