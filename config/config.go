@@ -1,9 +1,15 @@
 // Package config reads the YAML configuration of the two servers. An unknown key is an error with its line, every problem
 // is reported at once with what to do about it, and the types are the reference: each field says what it means.
+
+// A string value may hold references: ${env:NAME} stands for an environment variable, ${file:/path} for the content of a
+// file without the newline at its end. A reference that leads nowhere is an error, never an empty value.
 package config
 
 import (
-	"errors"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"strings"
 
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -54,16 +60,31 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
-var errUnfinished = errors.New("config: not written yet")
+// SQLitePath returns the path of an SQLite database, or false when the store is PostgreSQL.
+func (s Store) SQLitePath() (string, bool) {
+	return strings.CutPrefix(s.URL.Reveal(), "sqlite:")
+}
 
-// LoadSTS reads and validates the configuration of obo-sts.
-func LoadSTS(path string) (STS, error) { return STS{}, errUnfinished }
+// Token reads the credential from its file. It is read at each call, so nobody need keep it.
+func (c Credential) Token() (telemetry.Secret, error) { return readToken(c.TokenFile) }
 
-// LoadExecutor reads and validates the configuration of obo-executor.
-func LoadExecutor(path string) (Executor, error) { return Executor{}, errUnfinished }
+// SlogLevel returns the level for log/slog; what Validate refuses is info.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
 
-// Token reads the credential. It is read at each call, so that it need not be kept.
-func (c Credential) Token() (telemetry.Secret, error) { return "", errUnfinished }
-
-// Token reads the follower credential.
-func (f Feed) Token() (telemetry.Secret, error) { return Credential{TokenFile: f.TokenFile}.Token() }
+// TLSConfig loads the certificate of a listener; nil when it serves plaintext.
+func (l Listen) TLSConfig() (*tls.Config, error) {
+	if l.TLS == nil {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(l.TLS.CertFile, l.TLS.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("config: listen.tls: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
+}

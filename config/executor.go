@@ -1,6 +1,15 @@
 package config
 
-import "time"
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/onbehalf/obo/telemetry"
+)
 
 // Executor is the configuration of obo-executor.
 type Executor struct {
@@ -48,3 +57,85 @@ type ClientTLS struct {
 	// ServerName is the name to expect in the certificate. Default: the host of the address.
 	ServerName string `yaml:"server_name"`
 }
+
+// Token reads the follower credential from its file.
+func (f Feed) Token() (telemetry.Secret, error) { return readToken(f.TokenFile) }
+
+// TLSConfig returns what the feed is dialled with; nil means plaintext, which is only for a loopback address.
+func (f Feed) TLSConfig() (*tls.Config, error) {
+	if f.TLS == nil && isLoopback(f.Address) {
+		return nil, nil
+	}
+	host, _, err := net.SplitHostPort(f.Address)
+	if err != nil {
+		return nil, fmt.Errorf("config: feed.address: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if f.TLS == nil {
+		return c, nil
+	}
+	if f.TLS.ServerName != "" {
+		c.ServerName = f.TLS.ServerName
+	}
+	if f.TLS.CAFile != "" {
+		pem, err := os.ReadFile(f.TLS.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("config: feed.tls.ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("config: feed.tls.ca_file: %s holds no PEM certificate", f.TLS.CAFile)
+		}
+	}
+	return c, nil
+}
+
+// LoadExecutor reads and validates the configuration of obo-executor, with its defaults filled in.
+func LoadExecutor(path string) (Executor, error) {
+	var c Executor
+	if err := load(path, &c); err != nil {
+		return Executor{}, err
+	}
+	return c, nil
+}
+
+// Validate reports everything that is wrong, as an *InvalidError.
+func (c *Executor) Validate() error {
+	var p problems
+	c.check(&p)
+	return p.err("")
+}
+
+func (c *Executor) setDefaults() {
+	if c.Feed.StaleAfter == 0 {
+		c.Feed.StaleAfter = 5 * time.Second
+	}
+	c.Log.setDefaults()
+}
+
+func (c *Executor) check(p *problems) {
+	p.uri("audience", c.Audience)
+	p.issuer("issuer", c.Issuer)
+	if c.JWKSURL != "" {
+		p.webURL("jwks_url", c.JWKSURL)
+	}
+	if _, port, err := net.SplitHostPort(c.Feed.Address); err != nil || port == "" {
+		p.add("feed.address", "must be host:port of the token server's gRPC listener, such as sts.example:8443")
+	}
+	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
+	p.duration("feed.stale_after", c.Feed.StaleAfter, time.Second, time.Minute)
+	p.listen(c.Listen)
+	p.store(c.Store)
+	p.required("key_file", c.KeyFile, "name the file that `obo-executor init` made")
+	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
+	p.log(c.Log)
+}
+
+func (c *Executor) checkFiles(p *problems) {
+	p.secretFile("key_file", c.KeyFile)
+	p.tokenFile("admin.token_file", c.Admin.TokenFile)
+	p.tokenFile("feed.token_file", c.Feed.TokenFile)
+	p.tlsFiles(c.Listen.TLS)
+}
+
+func (c *Executor) storeURL() string { return c.Store.URL.Reveal() }

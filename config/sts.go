@@ -44,3 +44,66 @@ type Limits struct {
 	// MaxConcurrent is how many exchanges run at once; more are told to come back. 1 to 100000. Default 256.
 	MaxConcurrent int `yaml:"max_concurrent"`
 }
+
+// LoadSTS reads and validates the configuration of obo-sts, with its defaults filled in.
+func LoadSTS(path string) (STS, error) {
+	var c STS
+	if err := load(path, &c); err != nil {
+		return STS{}, err
+	}
+	return c, nil
+}
+
+// Validate reports everything that is wrong, as an *InvalidError.
+func (c *STS) Validate() error {
+	var p problems
+	c.check(&p)
+	return p.err("")
+}
+
+func (c *STS) setDefaults() {
+	if c.Signing.Algorithm == "" {
+		c.Signing.Algorithm = "ES256"
+	}
+	l := &c.Limits
+	if l.MaxLife == 0 {
+		l.MaxLife = 15 * time.Minute
+	}
+	if l.DefaultLife == 0 {
+		l.DefaultLife = min(5*time.Minute, l.MaxLife)
+	}
+	if l.MaxDepth == 0 {
+		l.MaxDepth = 5
+	}
+	if l.MaxConcurrent == 0 {
+		l.MaxConcurrent = 256
+	}
+	c.Log.setDefaults()
+}
+
+func (c *STS) check(p *problems) {
+	p.issuer("issuer", c.Issuer)
+	p.listen(c.Listen)
+	p.store(c.Store)
+	p.required("key_file", c.KeyFile, "name the file that `obo-sts init` made")
+	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
+	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
+	p.oneOf("signing.algorithm", c.Signing.Algorithm, "ES256", "EdDSA", "PS256", "RS256")
+	p.duration("limits.max_life", c.Limits.MaxLife, 10*time.Second, time.Hour)
+	p.duration("limits.default_life", c.Limits.DefaultLife, 10*time.Second, max(c.Limits.MaxLife, 10*time.Second))
+	p.between("limits.max_depth", c.Limits.MaxDepth, 1, 10)
+	p.between("limits.max_concurrent", c.Limits.MaxConcurrent, 1, 100_000)
+	p.log(c.Log)
+}
+
+func (c *STS) checkFiles(p *problems) {
+	p.secretFile("key_file", c.KeyFile)
+	admin := p.tokenFile("admin.token_file", c.Admin.TokenFile)
+	feed := p.tokenFile("feed.token_file", c.Feed.TokenFile)
+	if admin != "" && admin == feed {
+		p.add("feed.token_file", "holds the operator's credential; a follower must not be an operator: make another")
+	}
+	p.tlsFiles(c.Listen.TLS)
+}
+
+func (c *STS) storeURL() string { return c.Store.URL.Reveal() }
