@@ -5,6 +5,7 @@ package admingrpc
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -201,5 +202,9 @@ func render(err error) error {
 	case errors.Is(err, admin.ErrConflict):
 		return grpcerr.Error{Reason: grpcerr.Conflict, Description: "the configuration changed meanwhile: read it again"}
 	}
-	return err // the interceptor tells the caller's impatience from our fault, and logs the cause
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return grpcerr.Error{Reason: grpcerr.DependencyUnavailable, Description: "the change was not confirmed: read, then try again",
+		RetryAfter: time.Second, Cause: err}
 }

@@ -78,15 +78,12 @@ func present(values []string) []string {
 
 // render gives a refusal its place in the table of grpcerr, whose reasons are the same words.
 func render(err error) error {
-	var e *exchange.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if e.Reason == exchange.Internal {
-		return err // the interceptor logs the cause
+	e, ok := errors.AsType[*exchange.Error](err)
+	if !ok {
+		return err // the context's, or a bug: the interceptor knows
 	}
 	return grpcerr.Error{
 		Reason: grpcerr.Reason(e.Reason), OAuth: e.Reason.OAuth(),
-		Description: e.Description, Field: e.Field, RetryAfter: e.RetryAfter,
+		Description: e.Description, Field: e.Field, RetryAfter: e.RetryAfter, Cause: e.Unwrap(),
 	}
 }

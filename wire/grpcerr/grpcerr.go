@@ -53,6 +53,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Metadata is added to the ErrorInfo; keys are lowerCamelCase (GR2).
 	Metadata map[string]string
+	// Cause is for our own log: it never reaches the caller.
+	Cause error
 }
 
 // Violation is one fault of a request.
@@ -63,6 +65,9 @@ type Violation struct {
 
 // Error implements error. It holds nothing that the client may not see.
 func (e Error) Error() string { return string(e.Reason) + ": " + Clean(e.Description) }
+
+// Unwrap is the cause, for errors.Is and our own log.
+func (e Error) Unwrap() error { return e.Cause }
 
 // GRPCStatus renders the error; grpc-go calls it when a handler returns an Error.
 func (e Error) GRPCStatus() *status.Status {
@@ -120,14 +125,14 @@ func violation(v Violation) *errdetails.BadRequest_FieldViolation {
 
 // From makes an error fit for the wire: an Error, or a status that carries our ErrorInfo, stays as it is; the end of the
 // caller's patience is CANCELLED or DEADLINE_EXCEEDED; anything else becomes INTERNAL_ERROR with no inner text. The second
-// result says that the error was of the last sort, which the server logs.
-func From(err error) (wire error, internal bool) {
-	var e Error
+// result says that the fault is on our side of the wire, so that the server logs the cause.
+func From(err error) (wire error, fault bool) {
+	if e, ok := errors.AsType[Error](err); ok {
+		return e, e.Reason == InternalError || e.Reason == DependencyUnavailable
+	}
 	switch {
 	case err == nil:
 		return nil, false
-	case errors.As(err, &e):
-		return e, e.Reason == InternalError
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, "the caller cancelled"), false
 	case errors.Is(err, context.DeadlineExceeded):

@@ -2,11 +2,14 @@ package grpcerr
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 
 	"google.golang.org/grpc"
+
+	"github.com/onbehalf/obo/telemetry"
 )
 
 // Unary is the outermost interceptor of a server: a panic or an error that no door meant becomes INTERNAL_ERROR, and goes
@@ -34,12 +37,16 @@ func Stream(log *slog.Logger) grpc.StreamServerInterceptor {
 // render logs what is not for the client, and never a request: its fields are tokens.
 func render(ctx context.Context, log *slog.Logger, method string, panicked any, err error) error {
 	if panicked != nil {
-		log.ErrorContext(ctx, "panic", "method", method, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+		log.ErrorContext(ctx, "panic", "method", method, "panic", fmt.Sprint(panicked),
+			"stack", string(debug.Stack()), "trace_id", telemetry.TraceID(ctx))
 		return Error{Reason: InternalError}
 	}
-	wire, internal := From(err)
-	if internal {
-		log.ErrorContext(ctx, "internal error", "method", method, "error", err)
+	wire, fault := From(err)
+	if e, ok := errors.AsType[Error](err); ok && e.Cause != nil {
+		err = e.Cause
+	}
+	if fault {
+		log.ErrorContext(ctx, "call failed", "method", method, "error", err, "trace_id", telemetry.TraceID(ctx))
 	}
 	return wire
 }

@@ -92,36 +92,30 @@ type failure struct {
 	Description string `json:"error_description,omitempty"`
 }
 
-// writeError renders an error. What is not an *exchange.Error is ours: logged here, and nobody else's business.
+// writeError renders an error. What is no *exchange.Error is a bug or the end of the caller's patience. A fault of ours is
+// logged here with its cause, which is nobody else's business.
 func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	var e *exchange.Error
-	if !errors.As(err, &e) {
-		e = ours(err)
+	e, ok := errors.AsType[*exchange.Error](err)
+	switch {
+	case ok && e.Reason == exchange.Internal:
+		e = &exchange.Error{Reason: exchange.Internal}
+	case ok:
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		e = &exchange.Error{Reason: exchange.DependencyUnavailable, Description: "not answered in time"}
+	default:
+		e = &exchange.Error{Reason: exchange.Internal}
 	}
-	if e.Reason == exchange.Internal {
-		d.cfg.Log.ErrorContext(r.Context(), "internal error", "path", r.URL.Path, "error", err)
-		e = &exchange.Error{Reason: exchange.Internal, Description: "internal error"}
+	if e.Reason == exchange.Internal || e.Reason == exchange.DependencyUnavailable {
+		d.cfg.Log.ErrorContext(r.Context(), "call failed", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
 	}
 	status := statusOf(e.Reason)
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="obo", charset="UTF-8"`) // TE9
 	}
-	retry := e.RetryAfter
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests { // TE15
-		retry = max(retry, time.Second)
-	}
-	if retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(max(e.RetryAfter, time.Second).Seconds()))))
 	}
 	d.answer(w, status, failure{e.Reason.OAuth(), clean(e.Description)})
-}
-
-// ours gives a reason to an error that has none.
-func ours(err error) *exchange.Error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &exchange.Error{Reason: exchange.DependencyUnavailable, Description: "not answered in time"}
-	}
-	return &exchange.Error{Reason: exchange.Internal}
 }
 
 // statusOf is the HTTP column of standards GR3.
