@@ -69,3 +69,35 @@ func (e *LawError) Error() string { return "delegation: " + e.Rule + ": " + e.De
 func unlawful(rule string, format string, args ...any) error {
 	return &LawError{Rule: rule, Detail: fmt.Sprintf(format, args...)}
 }
+
+// Describe says in a few words of ours why a token was refused: safe to send to whoever presented it. It is empty for
+// nil, and "not valid" for an error that is none of the sentinels.
+func Describe(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, known := range []struct {
+		sentinel error
+		text     string
+	}{
+		{ErrMalformed, "malformed"},
+		{ErrType, "not an access token"},
+		{ErrAlgorithm, "algorithm refused"},
+		{ErrUnknownKey, "unknown key"},
+		{ErrSignature, "bad signature"},
+		{ErrIssuer, "of another issuer"},
+		{ErrAudience, "for another audience"},
+		{ErrExpired, "expired"},
+		{ErrNotYetValid, "not yet valid"},
+		{ErrClaims, "bad claims"},
+		{ErrChain, "bad delegation chain"},
+		{ErrBound, "bound to a key, which was not proven"},
+		{ErrRevoked, "revoked"},
+		{ErrUnavailable, "cannot be verified now"},
+	} {
+		if errors.Is(err, known.sentinel) {
+			return known.text
+		}
+	}
+	return "not valid"
+}

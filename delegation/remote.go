@@ -123,7 +123,17 @@ func (r *RemoteKeys) look(kid string, alg jose.Algorithm, now time.Time) (jose.K
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key, found := r.set.Find(kid, alg)
-	return key, found, now.Sub(r.fetched), r.tried.IsZero() || now.Sub(r.tried) >= r.config.MinRefetch
+	return key, found, now.Sub(r.fetched), r.dueLocked(now)
+}
+
+func (r *RemoteKeys) due(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dueLocked(now)
+}
+
+func (r *RemoteKeys) dueLocked(now time.Time) bool {
+	return r.tried.IsZero() || now.Sub(r.tried) >= r.config.MinRefetch
 }
 
 // lookAgain is the last word: a key is unknown only to a set that was fetched; else it cannot be told.
@@ -155,6 +165,9 @@ func errOr(err, other error) error {
 // the others.
 func (r *RemoteKeys) fetch() <-chan singleflight.Result {
 	return r.flights.DoChan("", func() (any, error) {
+		if !r.due(r.config.Now()) { // another flight landed while this one was being asked for
+			return nil, nil
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 		defer cancel()
 		set, err := r.get(ctx)
