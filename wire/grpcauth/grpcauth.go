@@ -1,13 +1,20 @@
-// Package grpcauth checks the bearer credential of operators and followers in the `authorization` metadata.
+// Package grpcauth checks the bearer credential of operators and followers in the `authorization` metadata. Agents and
+// their tokens are not its matter: exchange and executor authenticate those.
 package grpcauth
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
+	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
 // Config says which service needs which credential.
@@ -19,18 +26,76 @@ type Config struct {
 	Open []string
 }
 
-// Guard checks callers. Its methods Unary and Stream are interceptors.
-type Guard struct{}
+// minCredential is how short a credential may be. Below it, a plain hash is no protection against guessing.
+const minCredential = 32
 
-// New returns a Guard.
-func New(c Config) (*Guard, error) { return nil, errors.New("grpcauth: not written yet") }
+// Guard checks callers. Its methods Unary and Stream are interceptors. It keeps hashes, not credentials.
+type Guard struct {
+	bearer map[string][sha256.Size]byte
+	open   map[string]bool
+}
+
+// New returns a Guard. It refuses a credential of fewer than 32 bytes and a service that is both guarded and open.
+func New(c Config) (*Guard, error) {
+	if len(c.Bearer) == 0 {
+		return nil, errors.New("grpcauth: no service needs a credential")
+	}
+	g := &Guard{bearer: map[string][sha256.Size]byte{}, open: map[string]bool{}}
+	for service, credential := range c.Bearer {
+		if len(credential) < minCredential {
+			return nil, fmt.Errorf("grpcauth: the credential of %s is shorter than %d bytes", service, minCredential)
+		}
+		g.bearer[service] = sha256.Sum256([]byte(credential.Reveal()))
+	}
+	for _, service := range c.Open {
+		if _, ok := g.bearer[service]; ok {
+			return nil, fmt.Errorf("grpcauth: %s is both guarded and open", service)
+		}
+		g.open[service] = true
+	}
+	return g, nil
+}
 
 // Unary is a grpc.UnaryServerInterceptor.
 func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	return nil, errors.New("grpcauth: not written yet")
+	if err := g.check(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
 }
 
 // Stream is a grpc.StreamServerInterceptor.
 func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return errors.New("grpcauth: not written yet")
+	if err := g.check(ss.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return handler(srv, ss)
+}
+
+// check lets a call pass. Every refusal of a guarded service is the same, so that it tells nothing of the credential.
+func (g *Guard) check(ctx context.Context, method string) error {
+	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	if g.open[service] {
+		return nil
+	}
+	want, guarded := g.bearer[service]
+	got, ok := bearer(ctx)
+	hash := sha256.Sum256([]byte(got))
+	// Hashes have one length and the comparison takes one time, so neither tells how much of a guess was right.
+	if !guarded || !ok || subtle.ConstantTimeCompare(hash[:], want[:]) != 1 {
+		return grpcerr.Error{Reason: grpcerr.InvalidToken, // UNAUTHENTICATED: the caller's own credential (GR1)
+			Description: "this service needs its bearer credential in the authorization metadata"}
+	}
+	return nil
+}
+
+// bearer returns the credential of the one authorization value (RFC 6750 §2.1). Two values are none: a proxy and we might
+// choose differently.
+func bearer(ctx context.Context) (string, bool) {
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, credential, ok := strings.Cut(values[0], " ")
+	return credential, ok && strings.EqualFold(scheme, "bearer") && credential != ""
 }
