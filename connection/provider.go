@@ -1,39 +1,160 @@
 package connection
 
 import (
+	"embed"
 	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/onbehalf/obo/policy"
 )
 
+// Names: safe in URLs, logs, Cedar and YAML alike.
+var (
+	providerName  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+	operationName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+	argumentName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+	connectionID  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+//go:embed providers/*.yaml
+var builtin embed.FS
+
 // Provider is a checked provider record, ready for use. It never changes.
 type Provider struct {
-	name  string
-	tools []Tool
+	name        string
+	description string
+	base        *url.URL
+	hosts       []string
+	auth        map[Pattern]authRecord
+	headers     http.Header
+	scopes      []string
+	answers     []answerRule
+	retry       retryRule
+	timeout     time.Duration
+	tools       []Tool
 }
 
 // Tool is one operation of a provider. It never changes.
 type Tool struct {
-	name string
+	provider    *Provider
+	name        string
+	description string
+	method      string
+	path        template
+	query       []member
+	headers     []member
+	body        any // parseBody; nil when the request has none
+	input       schema
+	output      schema // zero when the record has none
+	result      resultRecord
+	scopes      []string
+	risk        Risk
+	groups      []string
+	idempotency string
 }
 
 // ParseProvider checks a record whole and compiles its tools. name is the file's name, for errors, which wrap ErrRecord.
-func ParseProvider(name string, yaml []byte) (Provider, error) { return Provider{}, ErrRecord }
+func ParseProvider(name string, yaml []byte) (Provider, error) {
+	r, err := decodeRecord(yaml)
+	if err != nil {
+		return Provider{}, problems{oneLine(err.Error())}.err(name)
+	}
+	var p problems
+	out := r.provider(&p)
+	if err := p.err(name); err != nil {
+		return Provider{}, err
+	}
+	return *out, nil
+}
 
 // Builtin are the records that come with the program, in name order.
-func Builtin() []Provider { return nil }
+func Builtin() []Provider {
+	files, err := builtin.ReadDir("providers")
+	if err != nil {
+		panic(err) // embedded: it is there, or the program does not build
+	}
+	var out []Provider
+	for _, f := range files {
+		text, err := builtin.ReadFile("providers/" + f.Name())
+		if err != nil {
+			panic(err)
+		}
+		p, err := ParseProvider(f.Name(), text)
+		if err != nil {
+			panic(err) // a test parses them all
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Provider) int { return strings.Compare(a.name, b.name) })
+	return out
+}
 
 // Name is the provider's name, such as "github".
 func (p Provider) Name() string { return p.name }
 
+// Description is for people.
+func (p Provider) Description() string { return p.description }
+
 // Tools are its tools in name order.
-func (p Provider) Tools() []Tool { return p.tools }
+func (p Provider) Tools() []Tool { return slices.Clone(p.tools) }
+
+// Tool finds a tool by its whole name.
+func (p Provider) Tool(name string) (Tool, bool) {
+	i := slices.IndexFunc(p.tools, func(t Tool) bool { return t.name == name })
+	if i < 0 {
+		return Tool{}, false
+	}
+	return p.tools[i], true
+}
+
+// Supports reports whether the record says how to present a credential of this pattern.
+func (p Provider) Supports(pattern Pattern) bool { _, ok := p.auth[pattern]; return ok }
+
+// Loopback reports whether the provider is on this machine, which only an operator's development configuration allows.
+func (p Provider) Loopback() bool { return loopback(p.base.Hostname()) }
+
+// Timeout of one call.
+func (p Provider) Timeout() time.Duration { return p.timeout }
 
 // PolicyProvider is what policy needs to know of the provider: its scopes, and each tool's groups and arguments.
-func (p Provider) PolicyProvider() policy.Provider { return policy.Provider{Name: p.name} }
+func (p Provider) PolicyProvider() policy.Provider {
+	out := policy.Provider{Name: p.name, Scopes: slices.Clone(p.scopes)}
+	for _, t := range p.tools {
+		out.Tools = append(out.Tools, policy.Tool{
+			Name: t.name, Provider: p.name, Groups: slices.Clone(t.groups), Args: slices.Clone(t.input.text),
+		})
+	}
+	return out
+}
 
 // Name is "provider.operation".
 func (t Tool) Name() string { return t.name }
 
+// Provider is the provider whose tool it is.
+func (t Tool) Provider() Provider { return *t.provider }
+
+// Description is what it does, for a model.
+func (t Tool) Description() string { return t.description }
+
+// Method is the HTTP method of its request.
+func (t Tool) Method() string { return t.method }
+
+// Risk is what it may do to the world.
+func (t Tool) Risk() Risk { return t.risk }
+
+// Scopes are what a token needs, all of them, sorted.
+func (t Tool) Scopes() []string { return slices.Clone(t.scopes) }
+
 // InputSchema is the JSON Schema of the arguments.
-func (t Tool) InputSchema() json.RawMessage { return nil }
+func (t Tool) InputSchema() json.RawMessage { return slices.Clone(t.input.text) }
+
+// OutputSchema is the JSON Schema of the result, nil when the record has none.
+func (t Tool) OutputSchema() json.RawMessage { return slices.Clone(t.output.text) }
+
+// Idempotent reports whether the provider takes an idempotency key for this tool.
+func (t Tool) Idempotent() bool { return t.idempotency != "" }

@@ -1,0 +1,233 @@
+package connection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/vault"
+)
+
+// The reasons why a connection cannot be stored or chosen. Compare with errors.Is.
+var (
+	// ErrNoConnection: the subject has none for the provider, or none of the id that was asked for.
+	ErrNoConnection = errors.New("connection: the subject has no such connection")
+	// ErrSeveral: there is more than one, so the caller must name one.
+	ErrSeveral = errors.New("connection: there are several; name one")
+	// ErrRevoked: the connection was revoked.
+	ErrRevoked = errors.New("connection: the connection is revoked")
+	// ErrInvalid: what was to be stored is no connection. The text says what to do.
+	ErrInvalid = errors.New("connection: invalid")
+)
+
+// The statuses of a connection.
+const (
+	StatusActive  = "active"
+	StatusRevoked = "revoked"
+)
+
+// minSecret is the shortest secret. A shorter one could not be told from ordinary text, so it could not be kept out of what
+// comes back from a provider.
+const minSecret = 8
+
+// Store is one org's connections. PutConnection MUST answer store.ErrConflict unless the version is the stored one plus 1.
+type Store interface {
+	Connection(ctx context.Context, id string) (store.Connection, error)
+	Connections(ctx context.Context) ([]store.Connection, error)
+	PutConnection(ctx context.Context, c store.Connection) error
+	DeleteConnection(ctx context.Context, id string) error
+}
+
+// Sealer is the vault as connections are stored.
+type Sealer interface {
+	Seal(ctx context.Context, org delegation.OrgID, connection string, version int64, c vault.Credential) ([]byte, error)
+	Shred(ctx context.Context, org delegation.OrgID) error
+}
+
+// LinksConfig is what Links are made of. All fields are required.
+type LinksConfig struct {
+	Org       func(delegation.OrgID) Store
+	Providers *Catalog
+	Vault     Sealer
+	Now       func() time.Time
+}
+
+// Links keeps the connections of all orgs.
+type Links struct{ LinksConfig }
+
+// NewLinks makes Links.
+func NewLinks(c LinksConfig) (*Links, error) {
+	if c.Org == nil || c.Providers == nil || c.Vault == nil || c.Now == nil {
+		return nil, errors.New("connection: LinksConfig needs every field")
+	}
+	return &Links{c}, nil
+}
+
+// Link is a connection to be stored.
+type Link struct {
+	ID         string // 1 to 63 of [a-z0-9-]
+	Provider   string
+	Pattern    Pattern
+	Subject    string // empty for DeveloperSecret, else whose it is
+	Credential vault.Credential
+}
+
+// Check says what is wrong with a link. Errors that are about it wrap ErrInvalid.
+func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
+	if !connectionID.MatchString(k.ID) {
+		return fmt.Errorf("%w: connection must be 1 to 63 of [a-z0-9-], with no hyphen at either end", ErrInvalid)
+	}
+	providers, err := l.Providers.Providers(ctx, org)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(providers, func(p Provider) bool { return p.name == k.Provider })
+	if i < 0 {
+		return fmt.Errorf("%w: provider %q is not one of the org's", ErrInvalid, cut(k.Provider, 64))
+	}
+	if !providers[i].Supports(k.Pattern) {
+		return fmt.Errorf("%w: provider %s does not take pattern %q", ErrInvalid, k.Provider, cut(string(k.Pattern), 64))
+	}
+	if err := owner(org, k); err != nil {
+		return err
+	}
+	if n := len(k.Credential.Reveal()); n < minSecret || n > vault.MaxSecret {
+		return fmt.Errorf("%w: secret must have %d to %d bytes", ErrInvalid, minSecret, vault.MaxSecret)
+	}
+	if (k.Pattern == Basic) != (k.Credential.Username() != "") {
+		return fmt.Errorf("%w: username is for basic, and basic needs one", ErrInvalid)
+	}
+	if strings.Contains(k.Credential.Username(), ":") {
+		return fmt.Errorf("%w: username must not hold a colon (RFC 7617)", ErrInvalid)
+	}
+	return nil
+}
+
+// owner checks whose a connection is: nobody's when the org shares it, else a user of this very org.
+func owner(org delegation.OrgID, k Link) error {
+	if k.Pattern == DeveloperSecret {
+		if k.Subject != "" {
+			return fmt.Errorf("%w: subject must be empty for developer_secret, which the whole org shares", ErrInvalid)
+		}
+		return nil
+	}
+	of, _, _, err := delegation.ParseUserID(k.Subject)
+	if err != nil {
+		return fmt.Errorf("%w: subject must be whose it is, such as user:%s/okta|00u1", ErrInvalid, org)
+	}
+	if of != org {
+		return fmt.Errorf("%w: subject must be a user of org %s", ErrInvalid, org)
+	}
+	return nil
+}
+
+// Put stores a connection, or replaces it with its credential. A change of provider, pattern or owner is refused: policies
+// and audit records speak of a connection by its id.
+func (l *Links) Put(ctx context.Context, org delegation.OrgID, k Link) (store.Connection, error) {
+	if err := l.Check(ctx, org, k); err != nil {
+		return store.Connection{}, err
+	}
+	now := l.Now().UTC().Truncate(time.Microsecond)
+	c := store.Connection{
+		ID: k.ID, Provider: k.Provider, Pattern: string(k.Pattern), Subject: k.Subject,
+		Status: StatusActive, Version: 1, Created: now, Updated: now,
+	}
+	old, err := l.Org(org).Connection(ctx, k.ID)
+	switch {
+	case err == nil:
+		if old.Provider != c.Provider || old.Pattern != c.Pattern || old.Subject != c.Subject {
+			return store.Connection{}, fmt.Errorf("%w: connection %q exists with another provider, pattern or subject; delete it first",
+				ErrInvalid, k.ID)
+		}
+		c.Version, c.Created = old.Version+1, old.Created
+	case !errors.Is(err, store.ErrNotFound):
+		return store.Connection{}, fmt.Errorf("connection: read: %w", err)
+	}
+	if c.Sealed, err = l.Vault.Seal(ctx, org, c.ID, c.Version, k.Credential); err != nil {
+		return store.Connection{}, err
+	}
+	if err := l.Org(org).PutConnection(ctx, c); err != nil {
+		return store.Connection{}, fmt.Errorf("connection: store: %w", err)
+	}
+	return c, nil
+}
+
+// List are the org's connections in id order.
+func (l *Links) List(ctx context.Context, org delegation.OrgID) ([]store.Connection, error) {
+	out, err := l.Org(org).Connections(ctx)
+	slices.SortFunc(out, func(a, b store.Connection) int { return strings.Compare(a.ID, b.ID) })
+	return out, err
+}
+
+// Delete deletes a connection with its credential. store.ErrNotFound says that there was none.
+func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string) error {
+	return l.Org(org).DeleteConnection(ctx, id)
+}
+
+// Shred destroys the org's data key, then marks the connections, whose credentials nobody can open any more. It returns how
+// many there were. An error after the key is gone leaves them marked active, and just as dead.
+func (l *Links) Shred(ctx context.Context, org delegation.OrgID) (int, error) {
+	conns, err := l.Org(org).Connections(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("connection: read: %w", err)
+	}
+	if err := l.Vault.Shred(ctx, org); err != nil {
+		return 0, err
+	}
+	lost := 0
+	for _, c := range conns {
+		if len(c.Sealed) == 0 {
+			continue
+		}
+		lost++
+		c.Sealed, c.Status, c.StatusReason = nil, StatusRevoked, "the org's data key was destroyed"
+		c.Version, c.Updated = c.Version+1, l.Now().UTC().Truncate(time.Microsecond)
+		if err := l.Org(org).PutConnection(ctx, c); err != nil && !errors.Is(err, store.ErrConflict) {
+			return lost, fmt.Errorf("connection: the data key is destroyed, but a connection could not be marked: %w", err)
+		}
+	}
+	return lost, nil
+}
+
+// Choose picks the connection that a token may spend: the provider's, of this subject (EX7) or shared by the org. The
+// subject's own come first; the org's are for those who have none. id names one when there are several, and never reaches
+// another user's. conns are those of the token's org, and of no other.
+func Choose(conns []store.Connection, provider, subject, id string) (store.Connection, error) {
+	var own, shared []store.Connection
+	for _, c := range conns {
+		if c.Provider != provider || id != "" && c.ID != id {
+			continue
+		}
+		switch {
+		case c.Subject == "" && c.Pattern == string(DeveloperSecret):
+			shared = append(shared, c)
+		case subject != "" && c.Subject == subject:
+			own = append(own, c)
+		}
+	}
+	candidates := own
+	if len(candidates) == 0 {
+		candidates = shared
+	}
+	if len(candidates) == 0 {
+		return store.Connection{}, ErrNoConnection
+	}
+	active := slices.DeleteFunc(slices.Clone(candidates), func(c store.Connection) bool { return c.Status != StatusActive })
+	switch len(active) {
+	case 0:
+		return store.Connection{}, fmt.Errorf("%w: %q", ErrRevoked, candidates[0].ID)
+	case 1:
+		return active[0], nil
+	}
+	ids := make([]string, len(active))
+	for i, c := range active {
+		ids[i] = c.ID
+	}
+	slices.Sort(ids)
+	return store.Connection{}, fmt.Errorf("%w: %s", ErrSeveral, strings.Join(ids[:min(len(ids), 10)], ", "))
+}
