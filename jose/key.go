@@ -78,7 +78,7 @@ func checkPublic(alg Algorithm, pub crypto.PublicKey) error {
 	fits := false
 	switch p := pub.(type) {
 	case *ecdsa.PublicKey:
-		fits = alg == ES256 && p != nil && p.Curve == elliptic.P256()
+		fits = alg == ES256 && p != nil && p.Curve == elliptic.P256() && onCurve(p)
 	case ed25519.PublicKey:
 		fits = alg.family() == EdDSA && len(p) == ed25519.PublicKeySize
 	case *ed25519.PublicKey:
@@ -91,6 +91,15 @@ func checkPublic(alg Algorithm, pub crypto.PublicKey) error {
 		return fmt.Errorf("%w: %T does not fit %q", ErrKey, pub, alg)
 	}
 	return nil
+}
+
+// onCurve refuses the invalid points that jwx lets pass.
+func onCurve(p *ecdsa.PublicKey) bool {
+	if p.X == nil || p.Y == nil { //nolint:staticcheck // SA1019: Bytes panics on a key without coordinates
+		return false
+	}
+	_, err := p.Bytes()
+	return err == nil
 }
 
 // verify checks a signature. ES256 and Ed25519 go to the standard library, where a profile showed that it pays.

@@ -61,7 +61,23 @@ func ParsePrivateJWK(data []byte) (Signer, error) {
 	if !ok {
 		return Signer{}, fmt.Errorf("%w: not a private signature key", ErrKey)
 	}
-	return NewSigner(m.Kid, alg, key)
+	s, err := NewSigner(m.Kid, alg, key)
+	if err != nil {
+		return Signer{}, err
+	}
+	return s, s.prove()
+}
+
+// prove signs once, so that a key whose halves do not belong together is found when it is read.
+func (s Signer) prove() error {
+	signature, err := s.sign([]byte("proof"))
+	if err != nil {
+		return err
+	}
+	if s.key.verify([]byte("proof"), signature) != nil {
+		return fmt.Errorf("%w: the private and the public part do not belong together", ErrKey)
+	}
+	return nil
 }
 
 // MarshalPrivateJWK writes a private key of Generate's kinds as a JWK. The result is a secret.
