@@ -50,29 +50,3 @@ func render(ctx context.Context, log *slog.Logger, method string, panicked any, 
 	}
 	return wire
 }
-
-// Registrar registers services so that a message that is no protobuf, or holds invalid UTF-8, is the caller's
-// INVALID_ARGUMENT with an ErrorInfo. grpc-go alone calls it INTERNAL, which is our fault and pages somebody (GR1, GR5).
-func Registrar(s grpc.ServiceRegistrar) grpc.ServiceRegistrar { return registrar{s} }
-
-type registrar struct{ next grpc.ServiceRegistrar }
-
-func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	d := *desc
-	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
-	for i, m := range desc.Methods {
-		handler := m.Handler
-		m.Handler = func(srv any, ctx context.Context, decode func(any) error, i grpc.UnaryServerInterceptor) (any, error) {
-			return handler(srv, ctx, func(v any) error { return malformed(decode(v)) }, i)
-		}
-		d.Methods[i] = m
-	}
-	r.next.RegisterService(&d, impl)
-}
-
-func malformed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return Error{Reason: InvalidRequest, Field: "message", Description: "the message is not a valid protobuf of its type"}
-}

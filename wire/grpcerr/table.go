@@ -1,6 +1,11 @@
 package grpcerr
 
-import "google.golang.org/grpc/codes"
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+)
 
 // Reason is an ErrorInfo reason: what a program may switch on. Stable; the whole list is here (GR3).
 type Reason string
@@ -57,3 +62,6 @@ var rows = map[Reason]row{
 	NotFound:                    {code: codes.NotFound, oauth: "invalid_request"},
 	InternalError:               {code: codes.Internal, oauth: "server_error"},
 }
+
+// Reasons are all reasons, sorted.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(rows)) }

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/onbehalf/obo/audit"
+	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/egress"
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/exchange/admin"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/revocation"
+	"github.com/onbehalf/obo/seal"
+	"github.com/onbehalf/obo/store"
+)
+
+// How keys live. A verifier may keep the key set for jwksMaxAge (its Cache-Control) and delegation.RemoteKeys refreshes
+// within 10 minutes, so a key that is published for publishAhead is known to all of them when it first signs.
+const (
+	jwksMaxAge   = 5 * time.Minute
+	publishAhead = 15 * time.Minute
+	activeFor    = 30 * 24 * time.Hour
+	clockSkew    = time.Minute // the most that a verifier's clock may be behind
+)
+
+// parts is the server without its doors.
+type parts struct {
+	db       engine
+	set      *revocation.Set
+	hub      *revocation.Hub
+	ring     *keys.Ring
+	trail    *audit.Log
+	registry *registry.Registry
+	exchange *exchange.Service
+	admin    *admin.Service
+	reload   chan struct{} // the signing keys have changed
+}
+
+// build opens the key ring and puts the parts together. Nothing runs yet.
+func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*parts, error) {
+	p := &parts{db: db, set: revocation.NewSet(0), reload: make(chan struct{}, 1)}
+	kek, err := seal.OpenKeyFile(cfg.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	p.ring, err = keys.Open(ctx, keys.Config{
+		Store: db, Key: kek, Now: time.Now, Log: log,
+		Policy: keys.Policy{
+			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), PublishAhead: publishAhead, ActiveFor: activeFor,
+			MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	p.registry, err = registry.Open(ctx, registry.Config{
+		Orgs: db.Orgs, Org: func(id delegation.OrgID) registry.OrgStore { return db.org(id) },
+		Fresh: p.set.Fresh, Now: time.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	p.hub, err = revocation.NewHub(revocation.HubConfig{Store: db, Set: p.set, Log: log, OnChange: p.changed})
+	if err != nil {
+		return nil, err
+	}
+	p.trail, err = audit.Open(audit.Config{Store: db})
+	if err != nil {
+		return nil, err
+	}
+	return p, errors.Join(p.buildExchange(cfg, log), p.buildAdmin(cfg))
+}
+
+// changed drops what a change made stale. The hub calls it before anybody else hears of the change.
+func (p *parts) changed(c store.Change) {
+	switch c.Kind {
+	case store.ChangeConfig:
+		p.registry.Invalidate(c.Org)
+	case store.ChangeKeys:
+		select {
+		case p.reload <- struct{}{}:
+		default: // one reload is waiting already
+		}
+	}
+}
+
+func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
+	tokens, err := delegation.NewVerifier(delegation.VerifierConfig{
+		Issuer: cfg.Issuer, AnyAudience: true, Keys: p.ring, Revocations: p.set, Now: time.Now, MaxDepth: cfg.Limits.MaxDepth,
+	})
+	if err != nil {
+		return err
+	}
+	out := egress.Config{}
+	if cfg.Egress.AllowLoopback {
+		out.AllowPrivate = egress.Loopback
+	}
+	p.exchange, err = exchange.New(exchange.Config{
+		Issuer: cfg.Issuer, Orgs: p.registry, Tokens: tokens, Revocations: p.set,
+		Assertions: func(id delegation.OrgID) exchange.Assertions { return p.db.org(id) },
+		Audit:      p.trail, Signer: p.ring, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
+		Limits: exchange.Limits{
+			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
+		},
+	})
+	return err
+}
+
+func (p *parts) buildAdmin(cfg config.STS) (err error) {
+	p.admin, err = admin.New(admin.Config{
+		Orgs:        p.db.Orgs,
+		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
+		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
+		Registry:    p.registry, Audit: p.trail, Keys: p.ring, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
+	})
+	return err
+}
+
+// reloadKeys reads the signing keys again when another replica has changed them.
+func (p *parts) reloadKeys(ctx context.Context, log *slog.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.reload:
+			if err := p.ring.Reload(ctx); err != nil && ctx.Err() == nil {
+				log.Error("signing keys were not reloaded", "error", err) // Run reads them again by and by
+			}
+		}
+	}
+}
+
+// purge forgets what has expired: used assertions and dead revocations.
+func (p *parts) purge(ctx context.Context, log *slog.Logger) error {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := p.db.PurgeExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				log.Error("expired records were not purged", "error", err)
+			}
+		}
+	}
+}
+
+// check says whether the server can do its work: nil, or why not. It costs one round trip to the store.
+func (p *parts) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := p.db.Ping(ctx); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if err := p.set.Fresh(time.Now()); err != nil {
+		return fmt.Errorf("revocations: %w", err)
+	}
+	for _, k := range p.ring.Keys() {
+		if k.State == keys.StateActive {
+			return nil
+		}
+	}
+	return errors.New("no active signing key")
+}
