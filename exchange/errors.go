@@ -2,6 +2,8 @@ package exchange
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -78,6 +80,44 @@ func (e *Error) Error() string {
 
 // Unwrap is the cause, for our own log and for errors.Is.
 func (e *Error) Unwrap() error { return e.cause }
+
+// refuse makes a refusal. The description is made fit for error_description, whatever it quotes (TE8).
+func refuse(reason Reason, field string, cause error, format string, args ...any) *Error {
+	return &Error{Reason: reason, Field: field, Description: printable(fmt.Sprintf(format, args...)), cause: cause}
+}
+
+func invalid(field, format string, args ...any) *Error {
+	return refuse(InvalidRequest, field, nil, format, args...)
+}
+
+func denied(format string, args ...any) *Error {
+	return refuse(DelegationDenied, "", nil, format, args...)
+}
+
+func unavailable(cause error, what string) *Error {
+	e := refuse(DependencyUnavailable, "", cause, "%s", what)
+	e.RetryAfter = retryAfter
+	return e
+}
+
+// retryAfter is what a caller is told when something is away.
+const retryAfter = time.Second
+
+// maxDescription keeps what a refusal quotes short.
+const maxDescription = 300
+
+// printable keeps the characters of RFC 6749 §5.2: %x20-21, %x23-5B and %x5D-7E.
+func printable(s string) string {
+	if len(s) > maxDescription {
+		s = s[:maxDescription] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return '?'
+		}
+		return r
+	}, s)
+}
 
 // ReasonOf is the reason of an error of this package: "" for nil, Internal for an error that is none of ours.
 func ReasonOf(err error) Reason {

@@ -1,8 +1,16 @@
-// Package exchange is the token exchange: RFC 8693 on behalf of agents.
+// Package exchange is the token exchange: RFC 8693 for agents that act on behalf of users.
+//
+// The data goes one way: raw tokens are verified, one reading of the world becomes Facts, Decide turns them into an Approval
+// or a refusal, the trail has the decision, and only then is a token signed. Decide is pure; Service is the shell around it.
+//
+// What a request is follows from the claims of its subject_token: a user's login starts a chain (first hop), a token of ours
+// is narrowed by its holder (continuation), handed over by its holder to an agent that an actor_token proves (delegation), or
+// picked up by the agent that its may_act names (pick-up). Everything else is refused.
 package exchange
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -40,14 +48,14 @@ type Signer interface {
 	Sign(ctx context.Context, u delegation.Unsigned) (string, error)
 }
 
-// Limits are the operator's, above those of each org.
+// Limits are the operator's. An org can have narrower ones.
 type Limits struct {
-	DefaultLife time.Duration // of a token when none is asked for; 5 minutes
-	MaxLife     time.Duration // 15 minutes; at most 60
-	MaxDepth    int           // 5; at most 10
+	DefaultLife time.Duration // of a token when none is asked for; 5 minutes when zero
+	MaxLife     time.Duration // 15 minutes when zero; at most 60
+	MaxDepth    int           // agents in a chain; 5 when zero; at most 10
 }
 
-// Config is what a Service needs. Only Limits, Log and Remember may be left out.
+// Config is what a Service needs. Only Limits, Remember and Now may be left out.
 type Config struct {
 	Issuer      string // ours: aud of every assertion, iss of every token
 	Orgs        Directory
@@ -57,19 +65,117 @@ type Config struct {
 	Audit       Recorder
 	Signer      Signer
 	HTTP        *http.Client // to identity providers: an egress client
-	Limits      Limits
-	Remember    int // verified subject tokens to remember; 10,000; negative for none
-	Now         func() time.Time
 	Log         *slog.Logger
+	Limits      Limits
+	Remember    int              // verified logins to remember; 10,000 when zero, none when negative
+	Now         func() time.Time // time.Now when nil
 }
 
 // Service exchanges tokens. It is safe for many goroutines.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg       Config
+	issuers   *issuers
+	refusals  *valve // of the trail, by client
+	strangers *valve // of the log
+}
 
 // New refuses a Config that lacks what security needs.
-func New(cfg Config) (*Service, error) { return &Service{cfg: cfg}, nil }
+func New(cfg Config) (*Service, error) {
+	if cfg.Issuer == "" || cfg.Orgs == nil || cfg.Tokens == nil || cfg.Revocations == nil || cfg.Assertions == nil ||
+		cfg.Audit == nil || cfg.Signer == nil || cfg.HTTP == nil || cfg.Log == nil {
+		return nil, errors.New("exchange: Config lacks Issuer, Orgs, Tokens, Revocations, Assertions, Audit, Signer, HTTP or Log")
+	}
+	var err error
+	if cfg.Limits, err = cfg.Limits.complete(); err != nil {
+		return nil, err
+	}
+	if cfg.Remember == 0 {
+		cfg.Remember = 10_000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Service{cfg: cfg, refusals: newValve(refusalsPerSecond, refusalsBurst), strangers: newValve(10, 100)}
+	s.issuers, err = newIssuers(cfg)
+	return s, err
+}
 
-// Exchange is one RFC 8693 request. Every error is an *Error or the context's.
+func (l Limits) complete() (Limits, error) {
+	if l.MaxLife == 0 {
+		l.MaxLife = 15 * time.Minute
+	}
+	if l.DefaultLife == 0 {
+		l.DefaultLife = min(5*time.Minute, l.MaxLife)
+	}
+	if l.MaxDepth == 0 {
+		l.MaxDepth = delegation.DefaultDepth
+	}
+	if l.DefaultLife < time.Second || l.DefaultLife > l.MaxLife || l.MaxLife > delegation.MaxLife || l.MaxDepth < 1 || l.MaxDepth > delegation.MaxDepth {
+		return l, errors.New("exchange: Limits: want 1s <= DefaultLife <= MaxLife <= 60m and 1 <= MaxDepth <= 10")
+	}
+	return l, nil
+}
+
+// Exchange is one RFC 8693 request. Every error is an *Error or the context's. Repeating a request whose answer was lost is
+// harmless: it issues another token, and consumes no token (TX15, GR7); an assertion is accepted once.
 func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (Response, error) {
-	return Response{}, &Error{Reason: Internal, cause: errors.New("exchange: not there yet")}
+	// 1. Authenticate the client. Its org is the org of all that follows.
+	c, err := s.authenticate(ctx, cred)
+	if err != nil {
+		return Response{}, s.turnedAway(ctx, cred, err)
+	}
+	f := &Facts{
+		Issuer: s.cfg.Issuer, Limits: s.cfg.Limits, Now: s.cfg.Now(), Org: c.org, Client: c.client, RemoteIP: cred.RemoteIP,
+		TokenID: rand.Text(), Transaction: rand.Text(),
+	}
+	// 2. Read the request and check its shape.
+	if f.Want, err = parse(req); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 3. Verify the subject_token by the rules of its type.
+	if f.Subject, err = s.subject(ctx, c, req, f.Now); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 4. Verify the actor_token; without one the client's own agent acts.
+	if f.Actor, err = s.actor(ctx, c, req, f.Now); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 5. The facts are complete: hold them against what was revoked.
+	if err := s.unrevoked(ctx, c, f); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 6. Decide.
+	approval, err := Decide(*f)
+	if err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 7. Put the decision on the durable trail. If that fails, nothing happens.
+	if err := s.cfg.Audit.Record(ctx, approval.record(ctx, f)); err != nil {
+		return s.stopped(ctx, err, "the decision cannot be recorded now")
+	}
+	// 8. Sign, unless nobody waits any more (GR7).
+	if ctx.Err() != nil {
+		return Response{}, ctx.Err()
+	}
+	token, err := s.cfg.Signer.Sign(ctx, approval.unsigned)
+	if err != nil {
+		return s.stopped(ctx, err, "tokens cannot be signed now")
+	}
+	// 9. Answer.
+	return approval.response(token, f), nil
+}
+
+// stopped is the end of a request for a reason that is no decision.
+func (s *Service) stopped(ctx context.Context, err error, what string) (Response, error) {
+	if ctx.Err() != nil {
+		return Response{}, ctx.Err()
+	}
+	return Response{}, unavailable(err, what)
+}
+
+func (a Approval) response(token string, f *Facts) Response {
+	return Response{
+		AccessToken: token, IssuedTokenType: f.Want.IssuedType, TokenType: "Bearer",
+		ExpiresIn: int(a.claims.Expiry.Sub(a.claims.IssuedAt) / time.Second), Scope: a.claims.Scope.String(), ActionID: f.action(),
+	}
 }

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/telemetry"
 )
 
@@ -72,3 +76,114 @@ func (r Response) Format(f fmt.State, _ rune) {
 
 // LogValue is the same for slog.
 func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
+
+// maxTargets is how many resources and audiences are read.
+const maxTargets = 8
+
+// Want is a request that was read and found in order: what is asked for, and of what type the tokens are said to be. Whether
+// it may be had is for Decide.
+type Want struct {
+	SubjectType string            // TypeAccessToken, TypeIDToken or TypeJWT
+	ActorType   string            // TypeAccessToken, TypeJWT, or empty: the client's own agent acts
+	Resources   []string          // as registry.NormalURI gives them
+	Names       []string          // logical names
+	Scope       delegation.Scopes //
+	AnyScope    bool              // no scope was named: all that policy allows
+	Life        time.Duration     // 0: the default
+	MayAct      string            // the client_id of who may pick the token up, or empty
+	IssuedType  string            // TypeAccessToken or TypeJWT
+}
+
+// parse checks the shape of a request (RFC 8693 §2.1), before anything is verified.
+func parse(r Request) (Want, error) {
+	w := Want{SubjectType: r.SubjectTokenType, ActorType: r.ActorTokenType, IssuedType: r.RequestedTokenType, MayAct: r.MayAct}
+	for _, check := range []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkExtras} {
+		if err := check(&w, r); err != nil {
+			return Want{}, err
+		}
+	}
+	return w, nil
+}
+
+func checkSubject(_ *Want, r Request) *Error {
+	switch {
+	case r.SubjectToken == "":
+		return invalid("subject_token", "subject_token is missing") // TX2
+	case len(r.SubjectToken) > jose.MaxTokenSize:
+		return invalid("subject_token", "subject_token is longer than %d bytes", jose.MaxTokenSize)
+	case r.SubjectTokenType == "":
+		return invalid("subject_token_type", "subject_token_type is missing") // TX2
+	case r.SubjectTokenType != TypeAccessToken && r.SubjectTokenType != TypeIDToken && r.SubjectTokenType != TypeJWT:
+		return invalid("subject_token_type", "subject_token_type must be one of %s, %s, %s", TypeIDToken, TypeJWT, TypeAccessToken) // TX4
+	}
+	return nil
+}
+
+func checkActor(_ *Want, r Request) *Error {
+	switch {
+	case r.ActorToken == "" && r.ActorTokenType != "":
+		return invalid("actor_token", "actor_token_type comes with an actor_token") // TX3
+	case r.ActorToken != "" && r.ActorTokenType == "":
+		return invalid("actor_token_type", "actor_token comes with an actor_token_type") // TX3
+	case len(r.ActorToken) > jose.MaxTokenSize:
+		return invalid("actor_token", "actor_token is longer than %d bytes", jose.MaxTokenSize)
+	case r.ActorToken != "" && r.ActorTokenType != TypeAccessToken && r.ActorTokenType != TypeJWT:
+		return invalid("actor_token_type", "actor_token_type must be one of %s, %s", TypeJWT, TypeAccessToken) // TX4
+	}
+	return nil
+}
+
+func checkTargets(w *Want, r Request) *Error {
+	if len(r.Resource)+len(r.Audience) > maxTargets {
+		return refuse(InvalidTarget, "resource", nil, "more than %d targets", maxTargets)
+	}
+	for _, raw := range r.Resource {
+		uri, ok := registry.NormalURI(raw)
+		if !ok {
+			return refuse(InvalidTarget, "resource", nil, "resource must be an absolute URI without a fragment") // TX8
+		}
+		w.Resources = append(w.Resources, uri)
+	}
+	for _, name := range r.Audience {
+		if name == "" || len(name) > maxDescription || printable(name) != name {
+			return refuse(InvalidTarget, "audience", nil, "audience must be a logical name of at most %d characters", maxDescription)
+		}
+		w.Names = append(w.Names, name)
+	}
+	return nil
+}
+
+func checkScope(w *Want, r Request) *Error {
+	var err error
+	if w.Scope, err = delegation.ParseScopes(r.Scope); err != nil {
+		return refuse(InvalidScope, "scope", err, "scope must be at most 100 names, single spaces between them (RFC 6749 section 3.3)")
+	}
+	w.AnyScope = w.Scope.Empty()
+	return nil
+}
+
+func checkExtras(w *Want, r Request) *Error {
+	switch r.RequestedTokenType {
+	case "":
+		w.IssuedType = TypeAccessToken
+	case TypeAccessToken, TypeJWT:
+	default: // TX11: never another type in silence
+		return invalid("requested_token_type", "requested_token_type must be %s or %s", TypeAccessToken, TypeJWT)
+	}
+	if r.AuthorizationDetails != "" { // RA2: no type is known, so every value names an unknown one
+		return refuse(InvalidAuthorizationDetails, "authorization_details", nil, "no type of authorization_details is supported")
+	}
+	if r.RequestedExpiresIn < 0 || r.RequestedExpiresIn > maxSeconds {
+		return invalid("requested_expires_in", "requested_expires_in must be a number of seconds, at least 1")
+	}
+	w.Life = time.Duration(r.RequestedExpiresIn) * time.Second
+	if r.MayAct != "" {
+		if _, _, err := delegation.ParseClientID(r.MayAct); err != nil {
+			return invalid("may_act", "may_act must be a client_id")
+		}
+	}
+	return nil
+}
+
+// maxSeconds is the largest life that can be asked for; any large one is cut down to what the limits allow.
+const maxSeconds = 1<<31 - 1

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
 )
 
@@ -25,6 +26,15 @@ type Limits struct {
 	MaxDepth int      `json:"max_depth,omitzero" yaml:"max_depth,omitempty"` // agents in a chain; 0: the operator's
 	MaxLife  Duration `json:"max_life,omitzero" yaml:"max_life,omitempty"`   // of a token, such as "10m"; 0: the operator's
 }
+
+// The token types that an issuer's registration may allow, by the last part of their URN (TX4).
+const (
+	TokenTypeID  = "id_token"
+	TokenTypeJWT = "jwt"
+)
+
+// subjectAlgorithms are the algorithms that an issuer may sign with; never a symmetric one (JW1).
+var subjectAlgorithms = []jose.Algorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
 
 // Issuer is an identity provider that the org lets vouch for its users.
 //
@@ -75,19 +85,14 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Parse reads a document, JSON or YAML, strictly: an unknown or repeated member is an error.
-func Parse(data []byte) (Document, error) { return Document{}, ErrUnknownOrg }
-
-// Validate finds everything wrong with a document: an *InvalidError.
-func (d Document) Validate() error { return nil }
-
-// Change is one difference between two documents.
-type Change struct {
-	Path   string `json:"path"`             // agents/researcher/scopes
-	Kind   string `json:"kind"`             // add, change, remove
-	Before string `json:"before,omitempty"` // as JSON
-	After  string `json:"after,omitempty"`  // as JSON
+// bundle is what a policy set is compiled from.
+func (d Document) bundle(version string, platform []policy.File) policy.Bundle {
+	b := policy.Bundle{Org: d.Org, Version: version, Platform: platform, Policies: d.Policies, Providers: d.Providers}
+	for _, a := range d.Agents {
+		b.Agents = append(b.Agents, policy.Agent{Name: a.Name, Groups: a.Groups, Owner: a.Owner, External: a.External})
+	}
+	for _, r := range d.Resources {
+		b.Resources = append(b.Resources, r.URI)
+	}
+	return b
 }
-
-// Diff lists the differences in path order.
-func Diff(before, after Document) []Change { return nil }

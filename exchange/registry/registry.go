@@ -5,17 +5,22 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
-	"github.com/onbehalf/obo/policy"
-	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store"
 )
 
-// ErrUnknownOrg: no such org has a configuration.
+// ErrUnknownOrg: no org of that id has a configuration.
 var ErrUnknownOrg = errors.New("registry: unknown org")
+
+// loadTimeout bounds one load, whoever waits for it.
+const loadTimeout = 10 * time.Second
 
 // OrgStore is one org's part of the store. Config MUST answer store.ErrNotFound when the org has no configuration.
 type OrgStore interface {
@@ -23,49 +28,197 @@ type OrgStore interface {
 	ClientSecrets(ctx context.Context) ([]store.ClientSecret, error)
 }
 
-// Config is what a Registry needs.
+// Config is what a Registry needs. Nothing may be left out.
 type Config struct {
-	Orgs  func(ctx context.Context) ([]delegation.OrgID, error) // every org that has a configuration
-	Org   func(delegation.OrgID) OrgStore
-	Fresh func(now time.Time) error // not nil when this replica may have missed changes: then nothing is served
+	Orgs func(ctx context.Context) ([]delegation.OrgID, error) // every org that has a configuration
+	Org  func(delegation.OrgID) OrgStore                       // store.PlatformOrg included
+	// Fresh is not nil when this replica may have missed changes (revocation.Set.Fresh); then nothing is served. It MUST
+	// fail until changes are being delivered to Changed, so that nothing is loaded that could go stale unnoticed.
+	Fresh func(now time.Time) error
 	Now   func() time.Time
 }
 
-// Registry answers from memory and reloads what the feed says has changed.
-type Registry struct{ cfg Config }
+// Registry answers from memory, loads an org on first use, and forgets what the feed says has changed. Changes alone
+// invalidate it, never a timeout. It holds nothing for orgs that do not exist, so that a stranger cannot fill it.
+type Registry struct {
+	cfg   Config
+	loads singleflight.Group
 
-// Open makes a Registry; nothing is loaded yet but the list of orgs.
-func Open(ctx context.Context, cfg Config) (*Registry, error) { return &Registry{cfg: cfg}, nil }
+	mu       sync.RWMutex
+	listed   bool // orgs holds every org that exists
+	orgs     map[delegation.OrgID]*slot
+	platform uint64 // how often the operator's policies changed
+}
 
-// Org is an org's snapshot in force.
+type slot struct {
+	org     *Org   // nil until loaded
+	changes uint64 // how often it was invalidated
+}
+
+// Open makes a Registry. Nothing is read yet.
+func Open(cfg Config) (*Registry, error) {
+	if cfg.Orgs == nil || cfg.Org == nil || cfg.Fresh == nil || cfg.Now == nil {
+		return nil, errors.New("registry: Config lacks Orgs, Org, Fresh or Now")
+	}
+	return &Registry{cfg: cfg, orgs: map[delegation.OrgID]*slot{}}, nil
+}
+
+// Org is an org's snapshot in force. The error wraps ErrUnknownOrg, or it is not known now what is in force.
 func (r *Registry) Org(ctx context.Context, id delegation.OrgID) (*Org, error) {
-	return nil, ErrUnknownOrg
+	if err := r.cfg.Fresh(r.cfg.Now()); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	r.mu.RLock()
+	s, listed := r.orgs[id], r.listed
+	var org *Org
+	if s != nil {
+		org = s.org
+	}
+	r.mu.RUnlock()
+	switch {
+	case org != nil:
+		return org, nil
+	case s == nil && listed:
+		return nil, ErrUnknownOrg
+	case !listed:
+		if err := r.once(ctx, "", r.list); err != nil {
+			return nil, err
+		}
+		return r.Org(ctx, id)
+	}
+	if err := r.once(ctx, string(id), func(ctx context.Context) error { return r.load(ctx, id) }); err != nil {
+		return nil, err
+	}
+	return r.Org(ctx, id)
+}
+
+// once runs f for all who wait for the same key, on a context of its own: the first caller's going away must not fail the
+// others.
+func (r *Registry) once(ctx context.Context, key string, f func(context.Context) error) error {
+	done := r.loads.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+		defer cancel()
+		return nil, f(ctx)
+	})
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case result := <-done:
+		return result.Err
+	}
+}
+
+func (r *Registry) list(ctx context.Context) error {
+	ids, err := r.cfg.Orgs(ctx)
+	if err != nil {
+		return fmt.Errorf("registry: orgs: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if id == store.PlatformOrg {
+			continue
+		}
+		if r.orgs[id] == nil {
+			r.orgs[id] = &slot{}
+		}
+	}
+	r.listed = true
+	return nil
+}
+
+// load reads an org until nothing changed while it was being read.
+func (r *Registry) load(ctx context.Context, id delegation.OrgID) error {
+	for ctx.Err() == nil {
+		changes, platform, ok := r.counts(id)
+		if !ok {
+			return ErrUnknownOrg
+		}
+		org, err := r.read(ctx, id)
+		if err != nil && !errors.Is(err, ErrUnknownOrg) {
+			return err
+		}
+		r.mu.Lock()
+		s := r.orgs[id]
+		settled := s != nil && s.changes == changes && r.platform == platform
+		switch {
+		case settled && err != nil:
+			delete(r.orgs, id)
+		case settled:
+			s.org = org
+		}
+		r.mu.Unlock()
+		if settled {
+			return err
+		}
+	}
+	return fmt.Errorf("registry: org %s: %w", id, ctx.Err())
+}
+
+func (r *Registry) counts(id delegation.OrgID) (changes, platform uint64, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s := r.orgs[id]
+	if s == nil {
+		return 0, 0, false
+	}
+	return s.changes, r.platform, true
+}
+
+func (r *Registry) read(ctx context.Context, id delegation.OrgID) (*Org, error) {
+	own := r.cfg.Org(id)
+	config, err := own.Config(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrUnknownOrg
+	}
+	if err != nil {
+		return nil, fmt.Errorf("registry: configuration of org %s: %w", id, err)
+	}
+	secrets, err := own.ClientSecrets(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("registry: client secrets of org %s: %w", id, err)
+	}
+	platform, err := r.cfg.Org(store.PlatformOrg).Config(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("registry: platform policies: %w", err)
+	}
+	return Compile(config, platform, secrets)
+}
+
+// Changed takes a change of the feed. It is what revocation.HubConfig.OnChange calls.
+func (r *Registry) Changed(c store.Change) {
+	if c.Kind == store.ChangeConfig {
+		r.Invalidate(c.Org)
+	}
 }
 
 // Invalidate forgets an org's snapshot, or all of them for store.PlatformOrg.
-func (r *Registry) Invalidate(id delegation.OrgID) {}
+func (r *Registry) Invalidate(id delegation.OrgID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id == store.PlatformOrg {
+		r.platform++
+		for _, s := range r.orgs {
+			s.org = nil
+		}
+		return
+	}
+	s := r.orgs[id]
+	if s == nil {
+		s = &slot{}
+		r.orgs[id] = s
+	}
+	s.org = nil
+	s.changes++
+}
 
-// Follow invalidates what changes until ctx ends or the subscription is cut off.
-func (r *Registry) Follow(ctx context.Context, sub *revocation.Subscription) error { return nil }
-
-// Bundle is an org's policy bundle as JSON, for the feed.
+// Bundle is an org's policy bundle as JSON (policy.Bundle), for the feed. Its version is that of the configuration and that
+// of the platform policies: "7.3".
 func (r *Registry) Bundle(ctx context.Context, id delegation.OrgID) (version string, document []byte, err error) {
-	return "", nil, ErrUnknownOrg
-}
-
-// Org is one version of an org's configuration, compiled. It never changes.
-type Org struct {
-	id     delegation.OrgID
-	policy *policy.Set
-}
-
-// Client is a registered agent as a client and an actor. It never changes.
-type Client struct {
-	Agent    Agent
-	Org      delegation.OrgID
-	ID       string            // agent:acme/researcher
-	ClientID string            // acme.researcher
-	Scopes   delegation.Scopes // of its registration
-	Keys     jose.KeySet
-	Secrets  [][32]byte // SHA-256 of its live client secrets, at most two
+	org, err := r.Org(ctx, id)
+	if err != nil {
+		return "", nil, err
+	}
+	document, err = jose.Encode(org.bundle)
+	return org.bundle.Version, document, err
 }

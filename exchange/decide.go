@@ -1,0 +1,335 @@
+package exchange
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/policy"
+)
+
+// Facts are all that a decision may rest on: one reading of the world, for one request. What was proven is proven: tokens are
+// verified and unrevoked, the client is authenticated.
+type Facts struct {
+	Issuer      string // ours
+	Limits      Limits
+	Now         time.Time
+	Org         *registry.Org // one version of the org's configuration, policies included
+	Client      *registry.Client
+	Actor       *registry.Client // the agent that will act; the client itself when no actor_token named another
+	Subject     Subject
+	Want        Want
+	RemoteIP    netip.Addr
+	TokenID     string // a fresh jti
+	Transaction string // a fresh txn; used on a first hop only
+}
+
+// Approval is a token that may be signed once the trail has it. Only Decide makes one.
+type Approval struct {
+	unsigned delegation.Unsigned
+	claims   delegation.Claims
+	hop      hop
+	evidence evidence
+}
+
+// hop is what a request is. The claims of the subject_token decide it, never the presence of a parameter: with an omitted
+// actor_token a delegated token could be laundered into a fresh one (keycloak#52691).
+type hop string
+
+// The four cases of an exchange. There is no fifth.
+const (
+	firstHop     hop = "first hop"    // a user's login becomes the first agent's token
+	handOver     hop = "delegation"   // the holder hands over to an agent that an actor_token proves
+	pickUp       hop = "pick-up"      // the agent that may_act names continues the chain
+	continuation hop = "continuation" // the holder narrows its own token; the chain is kept (ACT8)
+)
+
+// Decide is the decision: a token, or an *Error that says why not. It is pure: no clock, no store, no log.
+//
+// A chain may meet an agent again (A to B to A): each hop is another delegation, which policy sees and may forbid, it grows
+// the chain by one, and the depth ends it (ACT6).
+func Decide(f Facts) (Approval, error) {
+	h, err := f.hop()
+	if err != nil {
+		return Approval{}, err
+	}
+	audience, err := f.target()
+	if err != nil {
+		return Approval{}, err
+	}
+	mayAct, err := f.mayPickUp()
+	if err != nil {
+		return Approval{}, err
+	}
+	asked, err := f.scope(h)
+	if err != nil {
+		return Approval{}, err
+	}
+	life := f.life()
+	granted, seen, err := f.judge(h, audience, asked, life)
+	if err != nil {
+		return Approval{}, err
+	}
+	grant := delegation.Grant{
+		Issuer: f.Issuer, ClientID: f.Client.ClientID, Org: f.Org.ID(), Actor: f.Actor.ID, Audience: audience, Scope: granted,
+		MayAct: mayAct, ID: f.TokenID, Now: f.Now, Life: life, MaxDepth: f.depth(),
+	}
+	var u delegation.Unsigned
+	if h == firstHop {
+		grant.Transaction = f.Transaction
+		u, err = delegation.Root(f.Subject.login.subject, grant)
+	} else {
+		u, err = f.Subject.parent.Delegate(grant)
+	}
+	if err != nil {
+		return Approval{}, unlawful(err, seen)
+	}
+	return Approval{unsigned: u, claims: u.Claims(), hop: h, evidence: seen}, nil
+}
+
+// hop finds out which of the four cases a request is.
+func (f *Facts) hop() (hop, error) {
+	if f.Actor.Disabled || f.Client.Disabled {
+		return "", denied("agent %s is disabled", f.Actor.Name)
+	}
+	if f.Client.Org != f.Org.ID() || f.Actor.Org != f.Org.ID() {
+		return "", denied("the client and the actor are not of one org") // TX24
+	}
+	if f.Subject.login != nil {
+		return f.isFirstHop()
+	}
+	c := &f.Subject.claims
+	if c.OrgID != f.Org.ID() { // CVE-2026-18215; also the zero Subject
+		return "", denied("the subject_token is of another org")
+	}
+	if err := f.chainStands(); err != nil {
+		return "", err
+	}
+	if m := c.MayAct; m != nil && (m.Issuer != f.Issuer || m.Subject != f.Actor.ID) { // TX17
+		return "", denied("may_act of the subject_token names another agent")
+	}
+	own, holder := f.Actor == f.Client, f.Subject.parent.Actor() == f.Client.ID
+	switch {
+	case holder && own:
+		return continuation, nil
+	case holder:
+		return handOver, nil
+	case own && c.MayAct != nil:
+		return pickUp, nil
+	case own:
+		return "", denied("the subject_token was not issued to this client, and no may_act lets it pick the token up")
+	}
+	return "", denied("only the agent that a token was issued to may hand it over")
+}
+
+// isFirstHop holds a login against who would act on it. The client acts itself: an agent that logs a user in for another would
+// stay out of the chain.
+func (f *Facts) isFirstHop() (hop, error) {
+	l := f.Subject.login
+	switch {
+	case f.Actor != f.Client:
+		return "", denied("on a first hop the client itself acts; hand the token over afterwards")
+	case l.subject.ID == f.Actor.ID, l.rawSub == f.Actor.ID, l.rawSub == f.Actor.ClientID:
+		return "", denied("the subject is the actor: nobody acts on its own behalf") // ACT8
+	case l.mayAct != nil && !l.mayAct.names(f.Actor, f.Issuer):
+		return "", denied("may_act of the subject_token names another party") // TX17
+	}
+	return firstHop, nil
+}
+
+// chainStands refuses to build on an agent that is disabled or gone. It is a state of the registration, like a revocation,
+// and not a policy about prior actors (ACT4, C3).
+func (f *Facts) chainStands() error {
+	for a := f.Subject.claims.Actor; a != nil; a = a.Act {
+		_, name, err := delegation.ParseAgentID(a.Subject)
+		agent, ok := f.Org.Client(name)
+		if err != nil || !ok || agent.Disabled {
+			return denied("an agent of the subject_token's chain is disabled or no longer registered")
+		}
+	}
+	return nil
+}
+
+// target is the one resource that the token will be for (TX10).
+func (f *Facts) target() (string, error) {
+	var targets []string
+	for _, uri := range f.Want.Resources {
+		if !f.Org.Resource(uri) {
+			return "", refuse(InvalidTarget, "", nil, "the resource is not registered")
+		}
+		targets = append(targets, uri)
+	}
+	for _, name := range f.Want.Names {
+		uri, ok := f.Org.ResourceNamed(name)
+		if !ok {
+			return "", refuse(InvalidTarget, "", nil, "the audience is not registered")
+		}
+		targets = append(targets, uri)
+	}
+	slices.Sort(targets)
+	if targets = slices.Compact(targets); len(targets) != 1 {
+		return "", refuse(InvalidTarget, "resource", nil, "resource and audience must name exactly one target; they name %d", len(targets))
+	}
+	return targets[0], nil
+}
+
+// mayPickUp is the agent id of the one agent that may pick the new token up, or empty.
+func (f *Facts) mayPickUp() (string, error) {
+	if f.Want.MayAct == "" {
+		return "", nil
+	}
+	org, name, err := delegation.ParseClientID(f.Want.MayAct)
+	if err != nil {
+		return "", invalid("may_act", "may_act must be a client_id")
+	}
+	agent, ok := f.Org.Client(name)
+	if org != f.Org.ID() || !ok || agent.Disabled {
+		return "", denied("may_act names no enabled agent of the org")
+	}
+	if agent == f.Actor {
+		return "", invalid("may_act", "may_act names the agent that acts already")
+	}
+	return agent.ID, nil
+}
+
+// scope is what policy will be asked for: what the request names, else all there is. There is what the parent has or, on a
+// first hop, what the agent is registered for; an empty set is nothing, never everything (TX23).
+func (f *Facts) scope(h hop) (delegation.Scopes, error) {
+	widest := f.Subject.claims.Scope
+	if h == firstHop {
+		widest = f.Actor.Scopes
+	}
+	if f.Want.AnyScope {
+		if widest.Empty() {
+			return widest, refuse(InvalidScope, "", nil, "there is no scope to grant")
+		}
+		return widest, nil
+	}
+	if beyond := f.Want.Scope.Without(widest); !beyond.Empty() {
+		if h == firstHop {
+			return widest, refuse(InvalidScope, "", nil, "agent %s is not registered for: %s", f.Actor.Name, beyond)
+		}
+		return widest, refuse(InvalidScope, "", nil, "the subject_token does not have: %s", beyond)
+	}
+	return f.Want.Scope, nil
+}
+
+// judge asks policy for each scope alone. A scope that was named and is refused refuses the whole; when none was named, what
+// policy allows is granted.
+func (f *Facts) judge(h hop, audience string, asked delegation.Scopes, life time.Duration) (delegation.Scopes, evidence, error) {
+	chain := f.chain(h)
+	names := asked.List()
+	decisions := f.Org.Policy().Exchange(policy.ExchangeRequest{
+		Actor: f.Actor.ID, Subject: f.user(), Chain: chain, Depth: len(chain), Audience: audience, Life: life, Now: f.Now,
+		ClientIP: f.RemoteIP, Scopes: names,
+	})
+	seen := evidence{version: f.Org.Policy().Version()}
+	var granted []string
+	var refused []policy.Decision
+	for i, d := range decisions {
+		switch {
+		case d.Allowed:
+			granted = append(granted, names[i])
+			seen.policies = append(seen.policies, d.Policies...)
+		case !f.Want.AnyScope:
+			return delegation.Scopes{}, seen, forbidden(names[i], d)
+		default:
+			refused = append(refused, d)
+		}
+	}
+	if len(granted) == 0 {
+		return delegation.Scopes{}, seen, forbidden(strings.Join(names, " "), refused...)
+	}
+	slices.Sort(seen.policies)
+	seen.policies = slices.Compact(seen.policies)
+	scopes, err := delegation.NewScopes(granted...)
+	return scopes, seen, err
+}
+
+// forbidden is policy's refusal, with the policies that refused: none of them when no policy permitted.
+func forbidden(scopes string, decisions ...policy.Decision) *Error {
+	e := denied("policy refuses %s to the agent", scopes)
+	for _, d := range decisions {
+		e.evidence.version = d.Version
+		e.evidence.policies = append(e.evidence.policies, d.Policies...)
+		if len(decisions) == 1 && d.Reason != "" {
+			e.Description = printable(e.Description + ": " + d.Reason)
+		}
+	}
+	slices.Sort(e.evidence.policies)
+	e.evidence.policies = slices.Compact(e.evidence.policies)
+	return e
+}
+
+// user is the subject as policy sees it: the same at the mint and at the call.
+func (f *Facts) user() policy.Subject {
+	if l := f.Subject.login; l != nil {
+		return policy.Subject{ID: l.subject.ID, Groups: l.subject.Groups, ACR: l.subject.ACR, AMR: l.subject.AMR}
+	}
+	c := &f.Subject.claims
+	return policy.Subject{ID: c.Subject, Groups: c.Groups, ACR: c.ACR, AMR: c.AMR}
+}
+
+// chain is the new token's chain, the current actor first.
+func (f *Facts) chain(h hop) []string {
+	switch before := f.Subject.claims.Chain(); h {
+	case firstHop:
+		return []string{f.Actor.ID}
+	case continuation:
+		return before
+	default:
+		return append([]string{f.Actor.ID}, before...)
+	}
+}
+
+// life is how long the new token may live; the subject_token may cut it shorter still (TX22).
+func (f *Facts) life() time.Duration {
+	life := f.Want.Life
+	if life == 0 {
+		life = f.Limits.DefaultLife
+	}
+	life = min(life, f.Limits.MaxLife)
+	if own := f.Org.MaxLife(); own > 0 {
+		life = min(life, own)
+	}
+	return life
+}
+
+// depth is how long a chain may be.
+func (f *Facts) depth() int {
+	if own := f.Org.MaxDepth(); own > 0 {
+		return min(own, f.Limits.MaxDepth)
+	}
+	return f.Limits.MaxDepth
+}
+
+// unlawful is what the narrowing law refused although all of the above agreed.
+func unlawful(err error, seen evidence) *Error {
+	law, ok := errors.AsType[*delegation.LawError](err)
+	if !ok {
+		return refuse(Internal, "", err, "")
+	}
+	var e *Error
+	switch law.Rule {
+	case delegation.RuleScope:
+		e = refuse(InvalidScope, "", err, "wider than the subject_token")
+	case delegation.RuleExpiry:
+		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: it is about to expire")
+	case delegation.RuleDepth:
+		e = refuse(DelegationDenied, "", err, "the delegation chain would be longer than the org allows") // ACT6
+	case delegation.RuleBinding:
+		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: it is bound to a key, and possession cannot be proven here") // ACT9
+	case delegation.RuleSize:
+		e = refuse(DelegationDenied, "", err, "the token would be larger than %d bytes", delegation.MaxTokenSize)
+	case delegation.RuleSubject, "acr", "amr", "sid", "groups", "auth_time":
+		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: its %s claim is too long or out of form", law.Rule)
+	default:
+		e = refuse(DelegationDenied, "", err, "the narrowing law refuses: %s", law.Rule)
+	}
+	e.evidence = seen
+	return e
+}

@@ -1,0 +1,273 @@
+package exchange
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
+)
+
+// The bounds of talking to identity providers.
+const (
+	discoveryTimeout = 5 * time.Second
+	discoveryAge     = time.Hour       // then a discovery document is fetched anew
+	discoveryRetry   = 5 * time.Second // least time between two tries that failed
+	maxDiscovery     = 256 << 10       // bytes
+	maxProviders     = 10_000          // discovered issuers kept in memory
+	discoveryPath    = "/.well-known/openid-configuration"
+)
+
+// issuers verifies tokens of the identity providers that orgs trust.
+type issuers struct {
+	own    string // our own issuer: its tokens are no logins
+	client *http.Client
+	now    func() time.Time
+	logins *otter.Cache[loginKey, *rememberedLogin] // nil when nothing is remembered
+
+	flights singleflight.Group
+	mu      sync.Mutex
+	known   map[string]*provider // by issuer URL; only URLs that an org registered come here
+}
+
+// provider is an identity provider as its discovery document describes it.
+type provider struct {
+	jwksURI string
+	keys    *delegation.RemoteKeys // nil until discovery succeeded
+	renew   time.Time              // when to fetch the document again
+	failure error                  // of the last try
+}
+
+// loginKey is an org and the SHA-256 of a token: what one org trusts, another may not.
+type loginKey struct {
+	org delegation.OrgID
+	sum [sha256.Size]byte
+}
+
+// rememberedLogin is a login whose signature and claims were good under one version of the org's configuration. What can
+// change since is asked at every use: the time, the configuration, and whether the issuer still publishes the key.
+type rememberedLogin struct {
+	login   *login
+	version int64
+	label   string
+	keys    *delegation.RemoteKeys
+	key     jose.Key
+	expiry  time.Time
+}
+
+func newIssuers(cfg Config) (*issuers, error) {
+	client := *cfg.HTTP
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // JW13
+	i := &issuers{own: cfg.Issuer, client: &client, now: cfg.Now, known: map[string]*provider{}}
+	if cfg.Remember < 0 {
+		return i, nil
+	}
+	logins, err := otter.New(&otter.Options[loginKey, *rememberedLogin]{MaximumSize: cfg.Remember})
+	if err != nil {
+		return nil, fmt.Errorf("exchange: %w", err)
+	}
+	i.logins = logins
+	return i, nil
+}
+
+// verify accepts a token of an issuer that the org trusts. The error is a flaw, an *Error or the context's.
+func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label string, now time.Time) (*login, error) {
+	key := loginKey{org.ID(), sha256.Sum256([]byte(token))}
+	if l, ok := i.recall(ctx, key, org, label, now); ok {
+		return l, nil
+	}
+	m, err := jose.Parse(token)
+	if err != nil {
+		return nil, flaw("it is not a signed JWT")
+	}
+	trust, err := i.trusted(org, m, label)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := i.keys(ctx, trust.URL)
+	if err != nil {
+		return nil, err
+	}
+	k, err := keys.Key(ctx, m.KeyID(), m.Algorithm()) // JW3: only keys of this very issuer
+	switch {
+	case errors.Is(err, delegation.ErrUnknownKey):
+		return nil, flaw("its issuer publishes no key of that kid and alg")
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, unavailable(err, "the keys of the subject_token's issuer are not at hand")
+	}
+	payload, err := m.Verify(k)
+	if err != nil {
+		return nil, flaw("its signature does not verify")
+	}
+	l, err := readLogin(payload, trust, org.ID(), label, now)
+	if err != nil {
+		return nil, err
+	}
+	if i.logins != nil {
+		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, expiry: l.subject.Expiry})
+	}
+	return l, nil
+}
+
+func (i *issuers) recall(ctx context.Context, key loginKey, org *registry.Org, label string, now time.Time) (*login, bool) {
+	if i.logins == nil {
+		return nil, false
+	}
+	r, ok := i.logins.GetIfPresent(key)
+	if !ok {
+		return nil, false
+	}
+	k, err := r.keys.Key(ctx, r.key.KeyID(), r.key.Algorithm())
+	if err != nil || k.Thumbprint() != r.key.Thumbprint() || r.version != org.Version() || r.label != label || !now.Before(r.expiry) {
+		i.logins.Invalidate(key)
+		return nil, false
+	}
+	return r.login, true
+}
+
+// trusted finds the org's registration of the issuer that a token names, and checks what needs no key (JW1, JW5, TX5, TX6).
+func (i *issuers) trusted(org *registry.Org, m jose.Message, label string) (*registry.Trust, error) {
+	if t := m.Type(); t != "" && t != "jwt" {
+		return nil, flaw("its typ is that of another kind of token")
+	}
+	var named struct {
+		Issuer string `json:"iss"`
+	}
+	if err := jose.Decode(m.UnverifiedPayload(), &named); err != nil {
+		return nil, flaw("its claims are malformed")
+	}
+	if named.Issuer == i.own {
+		return nil, flaw("a token of this server is an access_token")
+	}
+	trust, ok := org.Issuer(named.Issuer)
+	switch {
+	case !ok:
+		return nil, flaw("its issuer is not one that the org trusts")
+	case !trust.AcceptsType(label):
+		return nil, flaw("its issuer is not registered for tokens of that type")
+	case !trust.AcceptsAlgorithm(m.Algorithm()):
+		return nil, flaw("its issuer is not registered for that alg")
+	}
+	return trust, nil
+}
+
+// keys finds an issuer's keys by its discovery document (OpenID Connect Discovery 1.0 §4). While the issuer is away, what was
+// discovered before goes on serving; RemoteKeys bounds for how long.
+func (i *issuers) keys(ctx context.Context, issuer string) (*delegation.RemoteKeys, error) {
+	keys, err, due := i.look(issuer)
+	if keys == nil && due {
+		select {
+		case <-i.discover(ctx, issuer):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		keys, err, _ = i.look(issuer)
+	} else if due {
+		i.discover(ctx, issuer) // goes on by itself
+	}
+	if keys == nil {
+		return nil, unavailable(err, "the subject_token's issuer cannot be reached, or its discovery document is wrong")
+	}
+	return keys, nil
+}
+
+// look answers with what is known of an issuer, and whether to ask it.
+func (i *issuers) look(issuer string) (keys *delegation.RemoteKeys, failure error, due bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	p := i.known[issuer]
+	if p == nil {
+		return nil, nil, true
+	}
+	return p.keys, p.failure, !i.now().Before(p.renew)
+}
+
+// discover fetches the document once for all who wait, on a context of its own.
+func (i *issuers) discover(ctx context.Context, issuer string) <-chan singleflight.Result {
+	return i.flights.DoChan(issuer, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
+		defer cancel()
+		uri, err := i.fetch(ctx, issuer)
+		i.learn(issuer, uri, err)
+		return nil, nil
+	})
+}
+
+func (i *issuers) learn(issuer, uri string, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	p := i.known[issuer]
+	if p == nil {
+		if len(i.known) >= maxProviders {
+			clear(i.known)
+		}
+		p = &provider{}
+		i.known[issuer] = p
+	}
+	now := i.now()
+	if err == nil && (p.keys == nil || p.jwksURI != uri) {
+		var keys *delegation.RemoteKeys
+		if keys, err = delegation.NewRemoteKeys(delegation.RemoteKeysConfig{URL: uri, Client: i.client, Now: i.now}); err == nil {
+			p.keys, p.jwksURI = keys, uri
+		}
+	}
+	p.failure = err
+	p.renew = now.Add(discoveryAge)
+	if err != nil {
+		p.renew = now.Add(discoveryRetry)
+	}
+}
+
+// fetch reads an issuer's discovery document and answers with its jwks_uri. The document must name the very issuer that it
+// was asked of, or one issuer could hand out another's keys.
+func (i *issuers) fetch(ctx context.Context, issuer string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(issuer, "/")+discoveryPath, nil)
+	if err != nil {
+		return "", fmt.Errorf("exchange: discovery: %w", err)
+	}
+	req.Header.Set("Accept", "application/json")
+	res, err := i.client.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("exchange: discovery: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("exchange: discovery: HTTP status %d", res.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDiscovery+1))
+	if err != nil {
+		return "", fmt.Errorf("exchange: discovery: %w", err)
+	}
+	if len(body) > maxDiscovery {
+		return "", fmt.Errorf("exchange: discovery: the document is longer than %d bytes", maxDiscovery)
+	}
+	var doc struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
+	}
+	if err := jose.Decode(body, &doc); err != nil {
+		return "", fmt.Errorf("exchange: discovery: %w", err)
+	}
+	if doc.Issuer != issuer {
+		return "", errors.New("exchange: discovery: the document is of another issuer")
+	}
+	from, _ := url.Parse(issuer)
+	if to, err := url.Parse(doc.JWKSURI); err != nil || to.Scheme != "https" && from.Scheme == "https" {
+		return "", errors.New("exchange: discovery: jwks_uri is not https")
+	}
+	return doc.JWKSURI, nil
+}

@@ -1,0 +1,154 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/store"
+)
+
+// MaxSecrets is how many client secrets of an agent are live at once: the newest, and the one before while it is rotated.
+const MaxSecrets = 2
+
+// Client is a registered agent, as a client and as an actor. It never changes.
+type Client struct {
+	Org         delegation.OrgID
+	Name        string            // researcher
+	ID          string            // agent:acme/researcher
+	ClientID    string            // acme.researcher
+	Disabled    bool              //
+	Controllers []string          // names of the agents that may assert for it
+	Scopes      delegation.Scopes // of its registration
+	Keys        jose.KeySet       // its public keys
+	Secrets     [][32]byte        // SHA-256 of its live client secrets, at most MaxSecrets
+}
+
+// Trust is one registered issuer, made ready. It never changes.
+type Trust struct {
+	Issuer
+}
+
+// AcceptsAlgorithm reports whether the issuer may sign with it.
+func (t *Trust) AcceptsAlgorithm(alg jose.Algorithm) bool {
+	if len(t.Algorithms) == 0 {
+		return slices.Contains(subjectAlgorithms, alg)
+	}
+	return slices.Contains(t.Algorithms, string(alg))
+}
+
+// AcceptsType reports whether subject tokens of that type (TokenTypeID, TokenTypeJWT) are taken from the issuer.
+func (t *Trust) AcceptsType(tokenType string) bool {
+	if len(t.TokenTypes) == 0 {
+		return tokenType == TokenTypeID
+	}
+	return slices.Contains(t.TokenTypes, tokenType)
+}
+
+// Org is one version of an org's configuration, made ready for deciding. It never changes.
+type Org struct {
+	doc       Document
+	version   int64
+	bundle    policy.Bundle
+	policy    *policy.Set
+	clients   map[string]*Client
+	issuers   map[string]*Trust
+	resources map[string]string // URI, and name, to URI
+	names     map[string]string
+}
+
+// Compile makes an Org of a document, the operator's policies and the org's client secrets. The document is not validated
+// again, but what cannot be compiled is an error.
+func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.ClientSecret) (*Org, error) {
+	doc, err := Parse(c.Document)
+	if err != nil {
+		return nil, fmt.Errorf("registry: configuration %d of org %s: %w", c.Version, c.Org, err)
+	}
+	if doc.Org != c.Org {
+		return nil, fmt.Errorf("registry: configuration %d of org %s names org %s", c.Version, c.Org, doc.Org)
+	}
+	var guardrails []policy.File
+	if platform.Version > 0 {
+		if guardrails, err = ParsePlatform(platform.Document); err != nil {
+			return nil, fmt.Errorf("registry: platform policies %d: %w", platform.Version, err)
+		}
+	}
+	o := &Org{
+		doc: doc, version: c.Version, bundle: doc.bundle(fmt.Sprintf("%d.%d", c.Version, platform.Version), guardrails),
+		clients: make(map[string]*Client, len(doc.Agents)), issuers: make(map[string]*Trust, len(doc.Issuers)),
+		resources: make(map[string]string, len(doc.Resources)), names: make(map[string]string, len(doc.Resources)),
+	}
+	if o.policy, err = policy.Compile(o.bundle); err != nil {
+		return nil, fmt.Errorf("registry: policies of org %s: %w", c.Org, err)
+	}
+	for _, a := range doc.Agents {
+		if o.clients[a.Name], err = newClient(doc.Org, a, secrets); err != nil {
+			return nil, fmt.Errorf("registry: agent %s of org %s: %w", a.Name, c.Org, err)
+		}
+	}
+	for _, i := range doc.Issuers {
+		o.issuers[i.URL] = &Trust{i}
+	}
+	for _, r := range doc.Resources {
+		o.resources[r.URI] = r.URI
+		if r.Name != "" {
+			o.names[r.Name] = r.URI
+		}
+	}
+	return o, nil
+}
+
+func newClient(org delegation.OrgID, a Agent, secrets []store.ClientSecret) (*Client, error) {
+	c := &Client{
+		Org: org, Name: a.Name, ID: delegation.AgentID(org, a.Name), ClientID: delegation.ClientID(org, a.Name),
+		Disabled: a.Disabled, Controllers: a.Controllers,
+	}
+	var err error
+	if c.Scopes, err = delegation.NewScopes(a.Scopes...); err != nil {
+		return nil, err
+	}
+	if len(a.JWKS) > 0 {
+		if c.Keys, err = jose.ParseKeySet(a.JWKS); err != nil {
+			return nil, err
+		}
+	}
+	own := slices.DeleteFunc(slices.Clone(secrets), func(s store.ClientSecret) bool { return s.Agent != a.Name })
+	slices.SortStableFunc(own, func(x, y store.ClientSecret) int { return y.Created.Compare(x.Created) })
+	for _, s := range own[:min(len(own), MaxSecrets)] {
+		c.Secrets = append(c.Secrets, s.Hash)
+	}
+	return c, nil
+}
+
+// ID is the org's id.
+func (o *Org) ID() delegation.OrgID { return o.doc.Org }
+
+// Version counts the versions of the configuration. Secrets and platform policies have numbers of their own.
+func (o *Org) Version() int64 { return o.version }
+
+// Document is the configuration. The caller must not change it.
+func (o *Org) Document() Document { return o.doc }
+
+// Policy is the org's compiled policy set, the operator's own included.
+func (o *Org) Policy() *policy.Set { return o.policy }
+
+// Client finds an agent by its name within the org.
+func (o *Org) Client(name string) (*Client, bool) { c, ok := o.clients[name]; return c, ok }
+
+// Issuer finds the registration of an issuer by its URL, compared byte for byte.
+func (o *Org) Issuer(url string) (*Trust, bool) { t, ok := o.issuers[url]; return t, ok }
+
+// Resource reports whether a URI, as NormalURI gave it, is registered.
+func (o *Org) Resource(uri string) bool { _, ok := o.resources[uri]; return ok }
+
+// ResourceNamed finds the URI of a resource by its logical name.
+func (o *Org) ResourceNamed(name string) (string, bool) { uri, ok := o.names[name]; return uri, ok }
+
+// MaxDepth is the org's own limit, 0 when it has none.
+func (o *Org) MaxDepth() int { return o.doc.Limits.MaxDepth }
+
+// MaxLife is the org's own limit, 0 when it has none.
+func (o *Org) MaxLife() time.Duration { return time.Duration(o.doc.Limits.MaxLife) }
