@@ -1,0 +1,249 @@
+package storetest
+
+import (
+	"context"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+// Call is one call of a store's method that may fail.
+type Call struct {
+	Method string           // for example "AppendAudit"
+	Org    delegation.OrgID // empty for a method of the whole server
+}
+
+// Fault is how a call fails. The zero value lets it through.
+type Fault struct {
+	Before error // the call returns it and changes nothing
+	After  error // the call takes effect and then returns it, as when the answer to a commit is lost
+}
+
+// Hook chooses the fault of each call. It is asked once per call, from the caller's goroutine. A nil Hook lets all through.
+type Hook func(Call) Fault
+
+func do[T any](h Hook, c Call, f func() (T, error)) (T, error) {
+	var fault Fault
+	var none T
+	if h != nil {
+		fault = h(c)
+	}
+	if fault.Before != nil {
+		return none, fault.Before
+	}
+	v, err := f()
+	if err == nil && fault.After != nil {
+		return none, fault.After
+	}
+	return v, err
+}
+
+func doErr(h Hook, c Call, f func() error) error {
+	_, err := do(h, c, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// FaultySTS is a token server's store whose methods fail as Hook says. Org and Close never do.
+type FaultySTS[O STSOrg] struct {
+	Store STS[O]
+	Hook  Hook
+}
+
+// Org returns a handle that fails as Hook says.
+func (f *FaultySTS[O]) Org(id delegation.OrgID) *FaultySTSOrg[O] {
+	return &FaultySTSOrg[O]{org: f.Store.Org(id), id: id, hook: f.Hook}
+}
+
+// Orgs is STS.Orgs.
+func (f *FaultySTS[O]) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
+	return do(f.Hook, Call{Method: "Orgs"}, func() ([]delegation.OrgID, error) { return f.Store.Orgs(ctx) })
+}
+
+// Changes is STS.Changes.
+func (f *FaultySTS[O]) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
+	return do(f.Hook, Call{Method: "Changes"}, func() ([]store.Change, error) { return f.Store.Changes(ctx, after, limit) })
+}
+
+// Head is STS.Head.
+func (f *FaultySTS[O]) Head(ctx context.Context) (uint64, error) {
+	return do(f.Hook, Call{Method: "Head"}, func() (uint64, error) { return f.Store.Head(ctx) })
+}
+
+// Notifications is STS.Notifications.
+func (f *FaultySTS[O]) Notifications(ctx context.Context) (<-chan struct{}, error) {
+	return do(f.Hook, Call{Method: "Notifications"}, func() (<-chan struct{}, error) { return f.Store.Notifications(ctx) })
+}
+
+// Revocations is STS.Revocations.
+func (f *FaultySTS[O]) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
+	return do(f.Hook, Call{Method: "Revocations"}, func() ([]store.Revocation, error) { return f.Store.Revocations(ctx, after, now) })
+}
+
+// AppendAudit is STS.AppendAudit.
+func (f *FaultySTS[O]) AppendAudit(ctx context.Context, records []store.AuditRecord) error {
+	return doErr(f.Hook, Call{Method: "AppendAudit"}, func() error { return f.Store.AppendAudit(ctx, records) })
+}
+
+// SigningKeys is STS.SigningKeys.
+func (f *FaultySTS[O]) SigningKeys(ctx context.Context) (keys []store.SigningKey, generation int64, err error) {
+	keys, err = do(f.Hook, Call{Method: "SigningKeys"}, func() (k []store.SigningKey, err error) {
+		k, generation, err = f.Store.SigningKeys(ctx)
+		return k, err
+	})
+	if err != nil {
+		generation = 0
+	}
+	return keys, generation, err
+}
+
+// PutSigningKeys is STS.PutSigningKeys.
+func (f *FaultySTS[O]) PutSigningKeys(ctx context.Context, generation int64, keys []store.SigningKey) error {
+	return doErr(f.Hook, Call{Method: "PutSigningKeys"}, func() error { return f.Store.PutSigningKeys(ctx, generation, keys) })
+}
+
+// PurgeExpired is STS.PurgeExpired.
+func (f *FaultySTS[O]) PurgeExpired(ctx context.Context, now time.Time) error {
+	return doErr(f.Hook, Call{Method: "PurgeExpired"}, func() error { return f.Store.PurgeExpired(ctx, now) })
+}
+
+// Ping is STS.Ping.
+func (f *FaultySTS[O]) Ping(ctx context.Context) error {
+	return doErr(f.Hook, Call{Method: "Ping"}, func() error { return f.Store.Ping(ctx) })
+}
+
+// Close closes the store beneath.
+func (f *FaultySTS[O]) Close() error { return f.Store.Close() }
+
+// FaultySTSOrg is one org's part of a FaultySTS.
+type FaultySTSOrg[O STSOrg] struct {
+	org  O
+	id   delegation.OrgID
+	hook Hook
+}
+
+// Config is STSOrg.Config.
+func (f *FaultySTSOrg[O]) Config(ctx context.Context) (store.OrgConfig, error) {
+	return do(f.hook, Call{"Config", f.id}, func() (store.OrgConfig, error) { return f.org.Config(ctx) })
+}
+
+// PutConfig is STSOrg.PutConfig.
+func (f *FaultySTSOrg[O]) PutConfig(ctx context.Context, c store.OrgConfig) error {
+	return doErr(f.hook, Call{"PutConfig", f.id}, func() error { return f.org.PutConfig(ctx, c) })
+}
+
+// ClientSecrets is STSOrg.ClientSecrets.
+func (f *FaultySTSOrg[O]) ClientSecrets(ctx context.Context) ([]store.ClientSecret, error) {
+	return do(f.hook, Call{"ClientSecrets", f.id}, func() ([]store.ClientSecret, error) { return f.org.ClientSecrets(ctx) })
+}
+
+// PutClientSecret is STSOrg.PutClientSecret.
+func (f *FaultySTSOrg[O]) PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error {
+	return doErr(f.hook, Call{"PutClientSecret", f.id}, func() error { return f.org.PutClientSecret(ctx, s, keep) })
+}
+
+// Consume is STSOrg.Consume.
+func (f *FaultySTSOrg[O]) Consume(ctx context.Context, key [32]byte, until time.Time) error {
+	return doErr(f.hook, Call{"Consume", f.id}, func() error { return f.org.Consume(ctx, key, until) })
+}
+
+// Revoke is STSOrg.Revoke.
+func (f *FaultySTSOrg[O]) Revoke(ctx context.Context, r store.Revocation) (uint64, error) {
+	return do(f.hook, Call{"Revoke", f.id}, func() (uint64, error) { return f.org.Revoke(ctx, r) })
+}
+
+// Revocations is STSOrg.Revocations.
+func (f *FaultySTSOrg[O]) Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error) {
+	return do(f.hook, Call{"Revocations", f.id}, func() ([]store.Revocation, error) { return f.org.Revocations(ctx, now) })
+}
+
+// AuditRecords is STSOrg.AuditRecords.
+func (f *FaultySTSOrg[O]) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
+	return do(f.hook, Call{"AuditRecords", f.id}, func() ([]store.AuditRecord, error) { return f.org.AuditRecords(ctx, q) })
+}
+
+// FaultyExecutor is an executor's store whose methods fail as Hook says. Org and Close never do.
+type FaultyExecutor[O ExecutorOrg] struct {
+	Store Executor[O]
+	Hook  Hook
+}
+
+// Org returns a handle that fails as Hook says.
+func (f *FaultyExecutor[O]) Org(id delegation.OrgID) *FaultyExecutorOrg[O] {
+	return &FaultyExecutorOrg[O]{org: f.Store.Org(id), id: id, hook: f.Hook}
+}
+
+// Orgs is Executor.Orgs.
+func (f *FaultyExecutor[O]) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
+	return do(f.Hook, Call{Method: "Orgs"}, func() ([]delegation.OrgID, error) { return f.Store.Orgs(ctx) })
+}
+
+// AppendAudit is Executor.AppendAudit.
+func (f *FaultyExecutor[O]) AppendAudit(ctx context.Context, records []store.AuditRecord) error {
+	return doErr(f.Hook, Call{Method: "AppendAudit"}, func() error { return f.Store.AppendAudit(ctx, records) })
+}
+
+// Ping is Executor.Ping.
+func (f *FaultyExecutor[O]) Ping(ctx context.Context) error {
+	return doErr(f.Hook, Call{Method: "Ping"}, func() error { return f.Store.Ping(ctx) })
+}
+
+// Close closes the store beneath.
+func (f *FaultyExecutor[O]) Close() error { return f.Store.Close() }
+
+// FaultyExecutorOrg is one org's part of a FaultyExecutor.
+type FaultyExecutorOrg[O ExecutorOrg] struct {
+	org  O
+	id   delegation.OrgID
+	hook Hook
+}
+
+// DataKey is ExecutorOrg.DataKey.
+func (f *FaultyExecutorOrg[O]) DataKey(ctx context.Context) (store.DataKey, error) {
+	return do(f.hook, Call{"DataKey", f.id}, func() (store.DataKey, error) { return f.org.DataKey(ctx) })
+}
+
+// CreateDataKey is ExecutorOrg.CreateDataKey.
+func (f *FaultyExecutorOrg[O]) CreateDataKey(ctx context.Context, k store.DataKey) error {
+	return doErr(f.hook, Call{"CreateDataKey", f.id}, func() error { return f.org.CreateDataKey(ctx, k) })
+}
+
+// DeleteDataKey is ExecutorOrg.DeleteDataKey.
+func (f *FaultyExecutorOrg[O]) DeleteDataKey(ctx context.Context) error {
+	return doErr(f.hook, Call{"DeleteDataKey", f.id}, func() error { return f.org.DeleteDataKey(ctx) })
+}
+
+// Connection is ExecutorOrg.Connection.
+func (f *FaultyExecutorOrg[O]) Connection(ctx context.Context, id string) (store.Connection, error) {
+	return do(f.hook, Call{"Connection", f.id}, func() (store.Connection, error) { return f.org.Connection(ctx, id) })
+}
+
+// Connections is ExecutorOrg.Connections.
+func (f *FaultyExecutorOrg[O]) Connections(ctx context.Context) ([]store.Connection, error) {
+	return do(f.hook, Call{"Connections", f.id}, func() ([]store.Connection, error) { return f.org.Connections(ctx) })
+}
+
+// PutConnection is ExecutorOrg.PutConnection.
+func (f *FaultyExecutorOrg[O]) PutConnection(ctx context.Context, c store.Connection) error {
+	return doErr(f.hook, Call{"PutConnection", f.id}, func() error { return f.org.PutConnection(ctx, c) })
+}
+
+// DeleteConnection is ExecutorOrg.DeleteConnection.
+func (f *FaultyExecutorOrg[O]) DeleteConnection(ctx context.Context, id string) error {
+	return doErr(f.hook, Call{"DeleteConnection", f.id}, func() error { return f.org.DeleteConnection(ctx, id) })
+}
+
+// Providers is ExecutorOrg.Providers.
+func (f *FaultyExecutorOrg[O]) Providers(ctx context.Context) ([]store.ProviderRecord, error) {
+	return do(f.hook, Call{"Providers", f.id}, func() ([]store.ProviderRecord, error) { return f.org.Providers(ctx) })
+}
+
+// PutProviders is ExecutorOrg.PutProviders.
+func (f *FaultyExecutorOrg[O]) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
+	return doErr(f.hook, Call{"PutProviders", f.id}, func() error { return f.org.PutProviders(ctx, records) })
+}
+
+// AuditRecords is ExecutorOrg.AuditRecords.
+func (f *FaultyExecutorOrg[O]) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
+	return do(f.hook, Call{"AuditRecords", f.id}, func() ([]store.AuditRecord, error) { return f.org.AuditRecords(ctx, q) })
+}

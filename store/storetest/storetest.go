@@ -1,0 +1,86 @@
+// Package storetest holds every store engine to the contract of package store. RunSTS and RunExecutor are the suites,
+// generic over an engine's org handle. FaultySTS and FaultyExecutor wrap an engine for the tests of those who use a store:
+// they fail a chosen method before it takes effect, or after.
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+// STS is the token server's store, O the engine's org handle. Code outside tests declares the few methods that it needs.
+type STS[O STSOrg] interface {
+	Orgs(ctx context.Context) ([]delegation.OrgID, error)
+	Org(id delegation.OrgID) O
+	Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error)
+	Head(ctx context.Context) (uint64, error)
+	Notifications(ctx context.Context) (<-chan struct{}, error)
+	Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error)
+	AppendAudit(ctx context.Context, records []store.AuditRecord) error
+	SigningKeys(ctx context.Context) (keys []store.SigningKey, generation int64, err error)
+	PutSigningKeys(ctx context.Context, generation int64, keys []store.SigningKey) error
+	PurgeExpired(ctx context.Context, now time.Time) error
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// STSOrg is one org's part of the token server's store.
+type STSOrg interface {
+	Config(ctx context.Context) (store.OrgConfig, error)
+	PutConfig(ctx context.Context, c store.OrgConfig) error
+	ClientSecrets(ctx context.Context) ([]store.ClientSecret, error)
+	PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error
+	Consume(ctx context.Context, key [32]byte, until time.Time) error
+	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
+	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
+	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
+}
+
+// Executor is the executor's store, O the engine's org handle.
+type Executor[O ExecutorOrg] interface {
+	Orgs(ctx context.Context) ([]delegation.OrgID, error)
+	Org(id delegation.OrgID) O
+	AppendAudit(ctx context.Context, records []store.AuditRecord) error
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// ExecutorOrg is one org's part of the executor's store.
+type ExecutorOrg interface {
+	DataKey(ctx context.Context) (store.DataKey, error)
+	CreateDataKey(ctx context.Context, k store.DataKey) error
+	DeleteDataKey(ctx context.Context) error
+	Connection(ctx context.Context, id string) (store.Connection, error)
+	Connections(ctx context.Context) ([]store.Connection, error)
+	PutConnection(ctx context.Context, c store.Connection) error
+	DeleteConnection(ctx context.Context, id string) error
+	Providers(ctx context.Context) ([]store.ProviderRecord, error)
+	PutProviders(ctx context.Context, records []store.ProviderRecord) error
+	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
+}
+
+// Open opens one database. Each call gives another handle on it: another replica, or the same server after a restart. The
+// suite closes the handles.
+type Open[S any] func(t testing.TB) S
+
+// Fresh makes a new, empty database that lives as long as t.
+type Fresh[S any] func(t testing.TB) Open[S]
+
+// closer is what handle needs of a store.
+type closer interface{ Close() error }
+
+// handle opens a database and closes it when the test ends.
+func handle[S closer](t testing.TB, open Open[S]) S {
+	t.Helper()
+	s := open(t)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
