@@ -1,13 +1,18 @@
-// Package keys keeps the STS's signing keys: when each is published, signs, and goes.
+// Package keys keeps the STS's signing keys: when each is published, when it signs, and when it goes (DESIGN §7).
 //
-// Plan is the whole of the thinking and is pure. Ring is the shell: it keeps the records in the store, their private parts
-// sealed, and signs. Replicas agree through the store's compare-and-swap.
+// Plan is the thinking, and is pure. Ring is the shell around it: it keeps the keys in the store, their private parts sealed,
+// and signs. Replicas agree through the store's compare-and-swap, and a replica that has not heard from the store for longer
+// than a successor waits refuses to sign: it cannot know that its key is still the one.
 package keys
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
@@ -16,88 +21,173 @@ import (
 	"github.com/onbehalf/obo/store"
 )
 
-// Store is where the keys are kept, for all replicas. SigningKeys MUST answer with the whole set and its generation;
-// PutSigningKeys MUST replace the whole set durably, or change nothing and answer store.ErrConflict when generation is no
-// longer current.
+// The reasons for which a Ring refuses. Compare with errors.Is.
+var (
+	// ErrStale: the store has not been read for longer than PublishAhead, so another replica may have moved on.
+	ErrStale = errors.New("keys: not read from the store for too long")
+	// ErrLife: the token would outlive the publication of its key.
+	ErrLife = errors.New("keys: the token lives longer than keys are kept for")
+	// ErrSealed: a stored key does not open, or is not the one that its record says. The store was changed from outside, or the
+	// key-encryption key is another.
+	ErrSealed = errors.New("keys: a stored key does not open")
+)
+
+// Store is where the keys are kept, for all replicas. SigningKeys MUST answer with the whole set and its generation.
+// PutSigningKeys MUST replace the whole set durably, or answer store.ErrConflict and change nothing when generation is no
+// longer the current one.
 type Store interface {
 	SigningKeys(ctx context.Context) (keys []store.SigningKey, generation int64, err error)
 	PutSigningKeys(ctx context.Context, generation int64, keys []store.SigningKey) error
 }
 
-// State is where a key is in its life.
-type State string
-
-// The states, in order.
-const (
-	StatePublished State = "published" // in the JWKS, does not sign yet
-	StateActive    State = "active"    // signs
-	StateRetiring  State = "retiring"  // signs no more, tokens of it live
-	StateRetired   State = "retired"   // no token of it lives; about to be removed
-)
-
-// Policy is how keys live.
-type Policy struct {
-	Algorithm    jose.Algorithm
-	PublishAhead time.Duration // how long a key is in the JWKS before it signs: at least the time that verifiers cache it
-	ActiveFor    time.Duration // how long a key signs
-	MaxTokenLife time.Duration // how long a key stays after it signed last
-}
-
-// Record is the public part of a key's life: what Plan works on.
-type Record struct {
-	KID        string
-	Algorithm  jose.Algorithm
-	Published  time.Time
-	Activate   time.Time
-	Deactivate time.Time // zero while no successor is known
-	Remove     time.Time // zero while no successor is known
-}
-
-// Info tells an operator about one key.
-type Info struct {
-	Record
-	State State
-}
-
 // Config is what a Ring needs.
 type Config struct {
-	Store  Store
-	Key    seal.Key // seals the private keys
+	Store  Store    // required
+	Key    seal.Key // seals the private keys; required
 	Policy Policy
-	Now    func() time.Time
-	Log    *slog.Logger
+	Now    func() time.Time // required
+	Log    *slog.Logger     // of Run; nil for none
 }
 
-// Ring signs with the active key and publishes all that verifiers need.
-type Ring struct{ cfg Config }
+// Ring signs with the active key and publishes what verifiers need. It is safe for many goroutines, and it is a
+// delegation.KeySource.
+type Ring struct {
+	cfg   Config
+	log   *slog.Logger
+	state atomic.Pointer[state]
+	turn  sync.Mutex // one writer; signers never wait for it
+}
 
-// Open loads the keys, and makes the first when there is none.
-func Open(ctx context.Context, cfg Config) (*Ring, error) { return nil, errors.New("keys: not there yet") }
+// state is the ring as last read from the store. It never changes.
+type state struct {
+	records []Record // in signing order
+	held    []held   // beside records
+	set     jose.KeySet
+	jwks    []byte
+	read    time.Time // just before the store was asked
+}
 
-// Plan says which keys there should be.
-func Plan(now time.Time, records []Record, p Policy) []Record { return records }
+// Open reads the keys, and makes the first when there is none.
+func Open(ctx context.Context, cfg Config) (*Ring, error) {
+	switch {
+	case cfg.Store == nil:
+		return nil, errors.New("keys: no store")
+	case cfg.Key.IsZero():
+		return nil, errors.New("keys: no key-encryption key")
+	case cfg.Now == nil:
+		return nil, errors.New("keys: no clock")
+	}
+	if err := cfg.Policy.check(); err != nil {
+		return nil, err
+	}
+	r := &Ring{cfg: cfg, log: cfg.Log}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if err := r.advance(ctx, Plan); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
 
-// Sign signs an approved token. It takes nothing else.
+// Sign signs an approved token, as at+jwt (RFC 9068 §2.1), and takes nothing else. A context that has ended signs nothing: nobody would get the token.
 func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) {
-	return "", errors.New("keys: not there yet")
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	payload, err := u.Payload()
+	if err != nil {
+		return "", err
+	}
+	now, s := r.cfg.Now(), r.state.Load()
+	if now.Sub(s.read) > r.cfg.Policy.PublishAhead {
+		return "", ErrStale
+	}
+	if u.Claims().Expiry.After(now.Add(r.cfg.Policy.MaxTokenLife + time.Second)) { // the key would be gone before it
+		return "", ErrLife
+	}
+	return s.held[signing(now, s.records)].signer.Sign(delegation.TokenType, payload)
 }
 
-// JWKS is the published set (RFC 7517).
-func (r *Ring) JWKS() []byte { return nil }
+// JWKS is the published set (RFC 7517 §5): public members only.
+func (r *Ring) JWKS() []byte { return slices.Clone(r.state.Load().jwks) }
 
-// Key finds a published key; a Ring is a delegation.KeySource.
-func (r *Ring) Key(ctx context.Context, kid string, alg jose.Algorithm) (jose.Key, error) {
+// Key implements delegation.KeySource with the published set.
+func (r *Ring) Key(_ context.Context, kid string, alg jose.Algorithm) (jose.Key, error) {
+	s := r.state.Load()
+	if k, ok := s.set.Find(kid, alg); ok {
+		return k, nil
+	}
+	if r.cfg.Now().Sub(s.read) > r.cfg.Policy.PublishAhead { // it may be there, and this replica has not heard
+		return jose.Key{}, fmt.Errorf("%w: %w", delegation.ErrUnavailable, ErrStale)
+	}
 	return jose.Key{}, delegation.ErrUnknownKey
 }
 
-// Keys lists the keys, oldest first.
-func (r *Ring) Keys() []Info { return nil }
+// Keys lists the published keys, in the order in which they sign.
+func (r *Ring) Keys() []Info { return describe(r.cfg.Now(), r.state.Load().records) }
 
-// Rotate brings the next rotation forward: a successor is published now and signs after PublishAhead.
-func (r *Ring) Rotate(ctx context.Context) error { return errors.New("keys: not there yet") }
+// Rotate brings the next rotation forward: a successor is published now, and signs after PublishAhead. When one waits already,
+// nothing changes.
+func (r *Ring) Rotate(ctx context.Context) error { return r.advance(ctx, planRotation) }
 
-// Reload reads the store again.
-func (r *Ring) Reload(ctx context.Context) error { return errors.New("keys: not there yet") }
+// Reload reads the store, and does what is due.
+func (r *Ring) Reload(ctx context.Context) error { return r.advance(ctx, Plan) }
 
-// Run rotates until ctx ends.
-func (r *Ring) Run(ctx context.Context) error { return errors.New("keys: not there yet") }
+// Run keeps the ring fresh until ctx ends, and then returns nil. A store that is away is logged and asked again.
+func (r *Ring) Run(ctx context.Context) error {
+	const share = 10 // of the time that a successor waits: every replica has heard of it long before it signs
+	ticker := time.NewTicker(max(r.cfg.Policy.PublishAhead/share, time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := r.Reload(ctx); err != nil && ctx.Err() == nil {
+			r.log.LogAttrs(ctx, slog.LevelError, "signing keys were not read", slog.Any("error", err))
+		}
+	}
+}
+
+// advance brings the store to where plan says, and this ring to the store. Of replicas that try at once one wins, and the
+// others find its keys when they look again.
+func (r *Ring) advance(ctx context.Context, plan func(time.Time, []Record, Policy) []Record) error {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	const attempts = 10
+	for range attempts {
+		now := r.cfg.Now().UTC()
+		stored, generation, err := r.cfg.Store.SigningKeys(ctx)
+		if err != nil {
+			return fmt.Errorf("keys: read: %w", err)
+		}
+		current := records(stored)
+		next := plan(now.Truncate(time.Microsecond), current, r.cfg.Policy)
+		if !slices.EqualFunc(sorted(current), next, sameRecord) {
+			if stored, err = r.realize(next, stored); err != nil {
+				return err
+			}
+			err = r.cfg.Store.PutSigningKeys(ctx, generation, stored)
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			if err != nil { // it may have happened: the next reading will tell
+				return fmt.Errorf("keys: write: %w", err)
+			}
+		}
+		s, err := r.open(now, stored)
+		if err != nil {
+			return err
+		}
+		r.state.Store(s)
+		return nil
+	}
+	return fmt.Errorf("keys: %w: other replicas kept changing the keys", store.ErrConflict)
+}
+
+func sameRecord(a, b Record) bool {
+	return a.KID == b.KID && a.Algorithm == b.Algorithm && a.Published.Equal(b.Published) && a.Activate.Equal(b.Activate) &&
+		a.Deactivate.Equal(b.Deactivate) && a.Remove.Equal(b.Remove)
+}

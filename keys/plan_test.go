@@ -1,0 +1,227 @@
+package keys
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/onbehalf/obo/jose"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func testPolicy() Policy {
+	return Policy{Algorithm: jose.ES256, PublishAhead: time.Hour, ActiveFor: 30 * 24 * time.Hour, MaxTokenLife: 15 * time.Minute}
+}
+
+// name gives ids to the keys that a plan asks for, as the ring does.
+func name(records []Record, next *int) []Record {
+	for i := range records {
+		if records[i].KID == "" {
+			*next++
+			records[i].KID = fmt.Sprintf("k%d", *next)
+		}
+	}
+	return records
+}
+
+func TestPlanLife(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	first := name(Plan(epoch, nil, p), &n)
+	if len(first) != 1 || !first[0].Activate.Equal(epoch) {
+		t.Fatalf("the first key does not sign at once: %+v", first)
+	}
+	end := epoch.Add(p.ActiveFor)
+	second := Record{KID: "k2", Algorithm: p.Algorithm, Published: end.Add(-p.PublishAhead), Activate: end}
+	leaving := first[0]
+	leaving.Deactivate, leaving.Remove = end, end.Add(p.MaxTokenLife+Skew)
+	for _, step := range []struct {
+		name string
+		at   time.Time
+		want []Record
+	}{
+		{"nothing is due", end.Add(-p.PublishAhead - 1), first},
+		{"a successor is published ahead", end.Add(-p.PublishAhead), []Record{leaving, second}},
+		{"the successor signs", end, []Record{leaving, second}},
+		{"tokens of the old key live", leaving.Remove.Add(-1), []Record{leaving, second}},
+		{"the last token is dead", leaving.Remove, []Record{second}},
+	} {
+		first = name(Plan(step.at, first, p), &n)
+		if !slices.EqualFunc(first, step.want, sameRecord) {
+			t.Fatalf("%s: %+v, want %+v", step.name, first, step.want)
+		}
+	}
+}
+
+func TestPlanAfterALongSleep(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	keys := name(Plan(epoch, nil, p), &n)
+	late := epoch.Add(365 * 24 * time.Hour)
+	keys = name(Plan(late, keys, p), &n)
+	if got := keys[signing(late, keys)].KID; got != "k1" || len(keys) != 2 {
+		t.Fatalf("%s signs of %d keys; the successor was not published for long enough", got, len(keys))
+	}
+	if at := late.Add(p.PublishAhead); keys[signing(at, keys)].KID != "k2" {
+		t.Fatal("the successor does not sign when it was published for long enough")
+	}
+}
+
+func TestPlanFollowsTheAlgorithm(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	keys := name(Plan(epoch, nil, p), &n)
+	p.Algorithm = jose.EdDSA
+	now := epoch.Add(time.Hour)
+	keys = name(Plan(now, keys, p), &n)
+	if len(keys) != 2 || keys[1].Algorithm != jose.EdDSA || !keys[1].Activate.Equal(now.Add(p.PublishAhead)) {
+		t.Fatalf("%+v", keys)
+	}
+	if again := Plan(now.Add(time.Minute), keys, p); len(again) != 2 {
+		t.Fatalf("asked twice: %+v", again)
+	}
+}
+
+func TestRotationIsBroughtForward(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	keys := name(Plan(epoch, nil, p), &n)
+	now := epoch.Add(time.Minute)
+	keys = name(planRotation(now, keys, p), &n)
+	if len(keys) != 2 || !keys[1].Activate.Equal(now.Add(p.PublishAhead)) || !keys[0].Deactivate.Equal(keys[1].Activate) {
+		t.Fatalf("%+v", keys)
+	}
+	if again := planRotation(now.Add(time.Minute), keys, p); !slices.EqualFunc(again, keys, sameRecord) {
+		t.Fatalf("a second call while the successor waits: %+v", again)
+	}
+}
+
+// A clock that jumps anywhere leaves a key to sign with, and does not heap up keys.
+func TestPlanUnderAnyClock(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p, n := testPolicy(), 0
+		var keys []Record
+		for range 50 {
+			now := epoch.Add(time.Duration(rapid.Int64Range(-int64(1000*24*time.Hour), int64(1000*24*time.Hour)).Draw(t, "at")))
+			before := len(keys)
+			keys = name(Plan(now, keys, p), &n)
+			if len(keys) == 0 || len(keys) > before+1 {
+				t.Fatalf("%d keys, then %d", before, len(keys))
+			}
+			if again := Plan(now, keys, p); !slices.EqualFunc(again, keys, sameRecord) {
+				t.Fatalf("planning again changes %+v to %+v", keys, again)
+			}
+			if states := describe(now, keys); !slices.ContainsFunc(states, func(i Info) bool { return i.State == StateActive }) {
+				t.Fatalf("no key signs: %+v", states)
+			}
+		}
+	})
+}
+
+// model is months in the life of several replicas with clocks of their own, over one store.
+type model struct {
+	policy     Policy
+	now        time.Time // true time
+	stored     []Record
+	generation int
+	made       int
+	replicas   []*replica
+	tokens     []token
+}
+
+type replica struct {
+	offset time.Duration // how wrong its clock is
+	read   time.Time     // by its own clock
+	keys   []Record
+}
+
+type token struct {
+	kid     string
+	expires time.Time
+}
+
+const modelSkew = Skew / 4 // two clocks differ by up to twice this; the other half of Skew is the verifier's leeway
+
+// reload is what Ring.advance does; between its reading and its writing the others get a turn.
+func (m *model) reload(r *replica, between func()) {
+	for {
+		now, generation := m.now.Add(r.offset), m.generation
+		next := Plan(now, m.stored, m.policy)
+		between()
+		between = func() {}
+		if !slices.EqualFunc(next, sorted(m.stored), sameRecord) {
+			if m.generation != generation {
+				continue // lost the race
+			}
+			m.stored = name(next, &m.made)
+			m.generation++
+		}
+		r.read, r.keys = now, slices.Clone(m.stored)
+		return
+	}
+}
+
+// TestMonths: at every instant every unexpired token verifies with the published set, and no key signs before it was published
+// for PublishAhead (MD6).
+func TestMonths(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		hours := rapid.SampledFrom([]time.Duration{time.Hour / 6, time.Hour, 12 * time.Hour, 24 * time.Hour})
+		p := Policy{Algorithm: jose.ES256, PublishAhead: hours.Draw(t, "ahead"), MaxTokenLife: rapid.SampledFrom(
+			[]time.Duration{time.Minute, 15 * time.Minute, time.Hour}).Draw(t, "life")}
+		p.ActiveFor = p.PublishAhead * time.Duration(rapid.IntRange(2, 60).Draw(t, "active"))
+		m := &model{policy: p, now: epoch}
+		for range rapid.IntRange(1, 3).Draw(t, "replicas") {
+			m.replicas = append(m.replicas, &replica{})
+		}
+		steps := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, p.MaxTokenLife, p.PublishAhead / 10, p.PublishAhead / 10,
+			p.PublishAhead / 2, p.PublishAhead, p.ActiveFor / 3, p.ActiveFor, 40 * 24 * time.Hour})
+		for m.now.Before(epoch.Add(180*24*time.Hour)) && m.made < 40 {
+			m.now = m.now.Add(steps.Draw(t, "step"))
+			for _, r := range m.replicas {
+				r.offset = time.Duration(rapid.Int64Range(-int64(modelSkew), int64(modelSkew)).Draw(t, "clock")) // it jumps
+				if rapid.IntRange(0, 3).Draw(t, "reload") > 0 {
+					other := m.replicas[rapid.IntRange(0, len(m.replicas)-1).Draw(t, "other")]
+					m.reload(r, func() {
+						if rapid.Bool().Draw(t, "race") && other != r {
+							m.reload(other, func() {})
+						}
+					})
+				}
+				m.sign(t, r)
+			}
+			m.verify(t)
+		}
+	})
+}
+
+// sign is what Ring.Sign does.
+func (m *model) sign(t *rapid.T, r *replica) {
+	now := m.now.Add(r.offset)
+	if len(r.keys) == 0 || now.Sub(r.read) > m.policy.PublishAhead {
+		return // stale: it refuses
+	}
+	key := r.keys[signing(now, r.keys)]
+	if key.KID != "k1" && m.now.Sub(key.Published) < m.policy.PublishAhead-2*modelSkew {
+		t.Fatalf("%s signs %s after it was published", key.KID, m.now.Sub(key.Published))
+	}
+	m.tokens = append(m.tokens, token{key.KID, now.Add(m.policy.MaxTokenLife)})
+}
+
+func (m *model) verify(t *rapid.T) {
+	m.tokens = slices.DeleteFunc(m.tokens, func(k token) bool { return !k.expires.Add(modelSkew).After(m.now) })
+	for _, k := range m.tokens {
+		has := func(r Record) bool { return r.KID == k.kid }
+		if !slices.ContainsFunc(m.stored, has) {
+			t.Fatalf("at %s a token of %s that lives until %s has no key in %+v", m.now, k.kid, k.expires, m.stored)
+		}
+	}
+	if len(m.stored) > 4+int((m.policy.MaxTokenLife+Skew)/m.policy.PublishAhead) {
+		t.Fatalf("keys heap up: %+v", m.stored)
+	}
+}
