@@ -151,7 +151,10 @@ func (t Tool) kind(status int, header http.Header, body []byte) Kind {
 	case status >= 400:
 		return BadRequest
 	}
-	return BadResponse // 1xx and 3xx: redirects are not followed
+	if t.risk != Read { // a redirect after a write often means that it was done
+		return OutcomeUnknown
+	}
+	return BadResponse // redirects are not followed
 }
 
 func (r answerRule) fits(status int, header http.Header, body []byte) bool {

@@ -77,6 +77,9 @@ type Link struct {
 	Credential vault.Credential
 }
 
+// ValidID reports whether text can be a connection's id: 1 to 63 of [a-z0-9-], with no hyphen at either end.
+func ValidID(text string) bool { return connectionID.MatchString(text) }
+
 // Check says what is wrong with a link. Errors that are about it wrap ErrInvalid.
 func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
 	if !connectionID.MatchString(k.ID) {

@@ -1,17 +1,34 @@
 // Package executor spends delegation tokens: it makes provider calls with credentials that no agent ever holds.
+//
+// A call is judged on the token's top-level claims, its current actor and the call's own arguments. A durable record of the
+// intent is written before a credential is touched, and one of the outcome before anything is returned. When the second
+// cannot be written, the first still stands, and the caller is told that the outcome is not known.
 package executor
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/onbehalf/obo/audit"
+	"github.com/onbehalf/obo/connection"
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/vault"
 )
 
 // Request is one call.
 type Request struct {
-	Tool       string // "provider.operation"
-	Arguments  []byte // one JSON object; empty means {}
+	Tool       string // "provider.operation", at most 128 bytes
+	Arguments  []byte // one JSON object, at most connection.MaxArguments bytes; empty means {}
 	Connection string // which connection, when the subject has more than one
 }
 
@@ -24,29 +41,236 @@ type Response struct {
 
 // Result is data from outside: untrusted, never instructions.
 type Result struct {
-	Data   json.RawMessage
-	Status int // the provider's HTTP status
+	Data   json.RawMessage // at most connection.MaxResult bytes, mapped by the tool's record, scrubbed
+	Status int             // the provider's HTTP status
 }
 
 // ToolError is an error that an agent can act on. Its message is ours: no provider text, no secret.
 type ToolError struct {
-	Kind         Kind
+	Kind         connection.Kind
 	Message      string
-	Retryable    bool
-	RetryAfter   time.Duration // 0: not known
+	Retryable    bool // the same call may be tried again as it is
+	RetryAfter   time.Duration
 	ReconnectURL string
 }
 
-// Kind says what went wrong behind the executor.
-type Kind string
+// Error implements error.
+func (e *ToolError) Error() string { return string(e.Kind) + ": " + e.Message }
 
-// Service is the executor.
-type Service struct{}
+// Verifier verifies delegation tokens. It MUST accept only those whose audience is this executor and nothing else (EX2), and
+// MUST fail when it cannot know what is revoked (EX4). *delegation.Verifier does.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (delegation.Verified, error)
+}
+
+// Revocations knows revoked connections: nil, delegation.ErrRevoked, or delegation.ErrUnavailable when it cannot know.
+type Revocations interface {
+	CheckConnection(org delegation.OrgID, id string, put, now time.Time) error
+}
+
+// PolicySets finds the compiled policy of an org. An error means that there is none to decide by: refuse.
+type PolicySets interface {
+	Set(org delegation.OrgID) (*policy.Set, error)
+}
+
+// Connections is one org's connections.
+type Connections interface {
+	Connections(ctx context.Context) ([]store.Connection, error)
+}
+
+// Recorder writes the audit trail. A nil error MUST mean that the record is durable.
+type Recorder interface {
+	Record(ctx context.Context, r audit.Record) error
+}
+
+// Lender lends credentials. vault.Vault does.
+type Lender interface {
+	Use(ctx context.Context, org delegation.OrgID, conn store.Connection, f func(vault.Credential) error) error
+}
+
+// Config is what a Service is made of. Every field is required.
+type Config struct {
+	Verifier    Verifier
+	Revocations Revocations
+	Policies    PolicySets
+	Providers   *connection.Catalog
+	Connections func(delegation.OrgID) Connections
+	Vault       Lender
+	Audit       Recorder
+	HTTP        *http.Client // an egress client; redirects are never followed
+	Now         func() time.Time
+	Log         *slog.Logger
+}
+
+// Service is the executor. It is safe for many goroutines.
+type Service struct {
+	Config
+	client http.Client
+}
+
+// New makes a Service.
+func New(c Config) (*Service, error) {
+	if c.Verifier == nil || c.Revocations == nil || c.Policies == nil || c.Providers == nil || c.Connections == nil ||
+		c.Vault == nil || c.Audit == nil || c.HTTP == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("executor: Config needs every field")
+	}
+	s := &Service{Config: c, client: *c.HTTP}
+	// A redirect would carry the credential, or the call, to where nobody decided that it goes.
+	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.client.Jar = nil
+	return s, nil
+}
+
+// call is what is known of a call as it goes through the steps.
+type call struct {
+	actionID string
+	trace    string
+	asked    string // the tool's name as the caller wrote it
+	verified delegation.Verified
+	tool     connection.Tool
+	args     connection.Arguments
+	request  *http.Request
+	link     store.Connection
+	decision policy.Decision
+}
 
 // Execute makes one call. A refusal of the caller is an *Error; what the provider or its credential answered is in the
 // Response.
 func (s *Service) Execute(ctx context.Context, token string, r Request) (Response, error) {
-	return Response{}, errors.New("executor: not there yet")
+	// 1. Who asks: the token, verified, for this executor, not revoked (EX1 to EX6).
+	v, err := s.Verifier.Verify(ctx, token)
+	if err != nil {
+		return Response{}, tokenError(err)
+	}
+	c := &call{actionID: v.Transaction() + "." + uuid.NewString(), trace: telemetry.TraceID(ctx), asked: r.Tool, verified: v}
+	// 2. What is asked for: the tool, as the token's own org knows it.
+	if err := s.findTool(ctx, c, r.Tool); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	// 3. The token's scopes cover it (EX8).
+	if e := scopeError(c.tool, v.Scope()); e != nil {
+		return s.refuse(ctx, c, e)
+	}
+	// 4. The arguments fit the tool, and the places where they go.
+	if err := c.build(ctx, r.Arguments); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	// 5. The connection is of this org, and of this subject or shared (EX7).
+	if err := s.choose(ctx, c, r.Connection); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	// 6. Policy allows this agent this call with these arguments on this connection.
+	if err := s.decide(c); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	// 7. The intent is on record before the credential is touched.
+	if err := s.Audit.Record(ctx, c.record(s.Now(), audit.KindIntent, audit.OutcomeApproved)); err != nil {
+		return Response{}, c.at(unavailable("the call cannot be recorded, so it was not made", err))
+	}
+	// 8. Borrow the credential, call the provider, and read what came of it.
+	a := s.spend(ctx, c)
+	// 9. The outcome is on record before it is told, whether or not the caller still waits.
+	if err := s.recordOutcome(ctx, c, a); err != nil {
+		return s.unrecorded(ctx, c, err), nil
+	}
+	// 10. Data, labelled by its place in the response as untrusted, or an error that an agent can act on.
+	return a.response(c.actionID), nil
+}
+
+// findTool finds the tool in the providers of the token's org.
+func (s *Service) findTool(ctx context.Context, c *call, name string) error {
+	if name == "" || len(name) > 128 {
+		return invalid("tool", "tool must name a tool, such as github.create_issue")
+	}
+	tool, ok, err := s.Providers.Tool(ctx, c.verified.OrgID(), name)
+	switch {
+	case errors.Is(err, connection.ErrRecord):
+		return unavailable("the org's provider records are not in order; only the operator can help", err)
+	case err != nil:
+		return unavailable("the org's providers cannot be read now", err)
+	case !ok:
+		return &Error{Reason: NotFound, Description: "the org has no such tool"}
+	}
+	c.tool = tool
+	return nil
+}
+
+// build validates the arguments and makes the request of them, without a credential.
+func (c *call) build(ctx context.Context, raw []byte) error {
+	args, err := c.tool.Arguments(raw)
+	if err != nil {
+		return argumentError(err)
+	}
+	c.args = args
+	c.request, err = c.tool.Request(ctx, args, c.idempotencyKey())
+	if err != nil {
+		return argumentError(err)
+	}
+	return nil
+}
+
+// choose picks the connection and checks that it is not revoked.
+func (s *Service) choose(ctx context.Context, c *call, id string) error {
+	org := c.verified.OrgID()
+	conns, err := s.Connections(org).Connections(ctx)
+	if err != nil {
+		return unavailable("the connections cannot be read now", err)
+	}
+	if c.link, err = connection.Choose(conns, c.tool.Provider().Name(), c.verified.Subject(), id); err != nil {
+		return linkError(c.tool, err)
+	}
+	if err := s.Revocations.CheckConnection(org, c.link.ID, c.link.Updated, s.Now()); err != nil {
+		return linkError(c.tool, err)
+	}
+	return nil
+}
+
+// decide asks policy about the very arguments that the provider would get.
+func (s *Service) decide(c *call) error {
+	set, err := s.Policies.Set(c.verified.OrgID())
+	if err != nil {
+		return unavailable("the org's policy is not here, so nothing is allowed", err)
+	}
+	claims := c.verified.Claims()
+	c.decision = set.Call(policy.CallRequest{
+		Actor:   c.verified.Actor(),
+		Subject: policy.Subject{ID: claims.Subject, Groups: claims.Groups, ACR: claims.ACR, AMR: claims.AMR},
+		Depth:   c.verified.Depth(), Scopes: c.verified.Scope().List(), Now: s.Now(), Tool: c.tool.Name(),
+		Connection: policy.Connection{ID: c.link.ID, Provider: c.link.Provider, Owner: c.link.Subject},
+		Arguments:  c.args.JSON(),
+	})
+	if !c.decision.Allowed {
+		return &Error{Reason: AccessDenied, Description: "policy refuses this call: " + c.decision.Reason}
+	}
+	return nil
+}
+
+// refuse puts a refusal on record and returns it. A refusal that cannot be recorded is still one, but of another kind.
+func (s *Service) refuse(ctx context.Context, c *call, err error) (Response, error) {
+	var refused *Error
+	var tool *ToolError
+	record := c.record(s.Now(), audit.KindIntent, audit.OutcomeRefused)
+	switch {
+	case errors.As(err, &tool):
+		record.Reason, record.Detail = string(tool.Kind), tool.Message
+	case errors.As(err, &refused):
+		record.Reason, record.Detail = string(refused.Reason), refused.Description
+	default:
+		return Response{}, fmt.Errorf("executor: %w", err)
+	}
+	if err := s.Audit.Record(ctx, record); err != nil {
+		return Response{}, c.at(unavailable("the call is refused, and the refusal cannot be recorded", err))
+	}
+	if tool != nil {
+		return Response{ActionID: c.actionID, Error: tool}, nil
+	}
+	return Response{}, c.at(refused)
+}
+
+// at adds the action id.
+func (c *call) at(e *Error) *Error {
+	e.ActionID = c.actionID
+	return e
 }
 
 // ToolInfo describes a tool to an agent.
@@ -57,7 +281,31 @@ type ToolInfo struct {
 	Scopes                    []string
 }
 
-// ListTools lists the tools that the token's scopes cover, in name order.
+// ListTools lists the tools that the token's scopes cover, in name order. It needs what a call would need: a token that
+// verifies, and a policy to decide by.
 func (s *Service) ListTools(ctx context.Context, token string) ([]ToolInfo, error) {
-	return nil, errors.New("executor: not there yet")
+	v, err := s.Verifier.Verify(ctx, token)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	if _, err := s.Policies.Set(v.OrgID()); err != nil {
+		return nil, unavailable("the org's policy is not here, so nothing is allowed", err)
+	}
+	providers, err := s.Providers.Providers(ctx, v.OrgID())
+	if err != nil {
+		return nil, unavailable("the org's providers cannot be read now", err)
+	}
+	var out []ToolInfo
+	for _, p := range providers {
+		for _, t := range p.Tools() {
+			if scopeError(t, v.Scope()) != nil {
+				continue
+			}
+			out = append(out, ToolInfo{
+				Name: t.Name(), Description: t.Description(), InputSchema: t.InputSchema(), OutputSchema: t.OutputSchema(),
+				Risk: string(t.Risk()), Scopes: t.Scopes(),
+			})
+		}
+	}
+	return out, nil
 }

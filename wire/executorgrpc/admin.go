@@ -1,0 +1,105 @@
+package executorgrpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/onbehalf/obo/connection"
+	"github.com/onbehalf/obo/executor"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/vault"
+)
+
+// MaxRequest bounds a request of an operator in bytes: an org's whole set of provider records.
+const MaxRequest = 4 << 20
+
+// RegisterAdmin puts the operator's service on a server whose interceptors authenticate operators.
+func RegisterAdmin(s grpc.ServiceRegistrar, a *executor.Admin) {
+	obov1.RegisterExecutorAdminServiceServer(s, adminServer{admin: a})
+}
+
+type adminServer struct {
+	obov1.UnimplementedExecutorAdminServiceServer
+	admin *executor.Admin
+}
+
+// ApplyProviders implements ExecutorAdminService.
+func (s adminServer) ApplyProviders(ctx context.Context, in *obov1.ApplyProvidersRequest) (*obov1.ApplyProvidersResponse, error) {
+	records := make([]store.ProviderRecord, len(in.GetProviders()))
+	for i, f := range in.GetProviders() {
+		records[i] = store.ProviderRecord{Name: f.GetName(), Text: []byte(f.GetText())}
+	}
+	names, err := s.admin.ApplyProviders(ctx, in.GetOrgId(), records, in.GetDryRun())
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ApplyProvidersResponse{Providers: names}, nil
+}
+
+// GetProviders implements ExecutorAdminService.
+func (s adminServer) GetProviders(ctx context.Context, in *obov1.GetProvidersRequest) (*obov1.GetProvidersResponse, error) {
+	records, err := s.admin.ProviderRecords(ctx, in.GetOrgId())
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.GetProvidersResponse{Providers: make([]*obov1.ProviderFile, len(records))}
+	for i, r := range records {
+		out.Providers[i] = &obov1.ProviderFile{Name: r.Name, Text: string(r.Text)}
+	}
+	return out, nil
+}
+
+// PutConnection implements ExecutorAdminService.
+func (s adminServer) PutConnection(ctx context.Context, in *obov1.PutConnectionRequest) (*obov1.PutConnectionResponse, error) {
+	secret := []byte(in.GetSecret())
+	defer clear(secret)
+	got, err := s.admin.PutConnection(ctx, in.GetOrgId(), connection.Link{
+		ID: in.GetConnection(), Provider: in.GetProvider(), Pattern: connection.Pattern(in.GetPattern()), Subject: in.GetSubject(),
+		Credential: vault.NewCredential(in.GetUsername(), secret),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.PutConnectionResponse{Connection: shown(got)}, nil
+}
+
+// ListConnections implements ExecutorAdminService.
+func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnectionsRequest) (*obov1.ListConnectionsResponse, error) {
+	conns, err := s.admin.ListConnections(ctx, in.GetOrgId())
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.ListConnectionsResponse{Connections: make([]*obov1.Connection, len(conns))}
+	for i, c := range conns {
+		out.Connections[i] = shown(c)
+	}
+	return out, nil
+}
+
+// DeleteConnection implements ExecutorAdminService.
+func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConnectionRequest) (*obov1.DeleteConnectionResponse, error) {
+	if err := s.admin.DeleteConnection(ctx, in.GetOrgId(), in.GetConnection()); err != nil {
+		return nil, render(err)
+	}
+	return &obov1.DeleteConnectionResponse{}, nil
+}
+
+// ShredOrg implements ExecutorAdminService.
+func (s adminServer) ShredOrg(ctx context.Context, in *obov1.ShredOrgRequest) (*obov1.ShredOrgResponse, error) {
+	lost, err := s.admin.ShredOrg(ctx, in.GetOrgId())
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ShredOrgResponse{Connections: int32(lost)}, nil
+}
+
+// shown is a connection without its credential, sealed or not.
+func shown(c store.Connection) *obov1.Connection {
+	return &obov1.Connection{
+		Id: c.ID, Provider: c.Provider, Pattern: c.Pattern, Subject: c.Subject, Status: c.Status, StatusReason: c.StatusReason,
+		Version: c.Version, Created: timestamppb.New(c.Created), Updated: timestamppb.New(c.Updated),
+	}
+}
