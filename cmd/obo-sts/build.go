@@ -60,7 +60,7 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
-	p.registry, err = registry.Open(ctx, registry.Config{
+	p.registry, err = registry.Open(registry.Config{
 		Orgs: db.Orgs, Org: func(id delegation.OrgID) registry.OrgStore { return db.org(id) },
 		Fresh: p.set.Fresh, Now: time.Now,
 	})
@@ -80,10 +80,8 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 
 // changed drops what a change made stale. The hub calls it before anybody else hears of the change.
 func (p *parts) changed(c store.Change) {
-	switch c.Kind {
-	case store.ChangeConfig:
-		p.registry.Invalidate(c.Org)
-	case store.ChangeKeys:
+	p.registry.Changed(c)
+	if c.Kind == store.ChangeKeys {
 		select {
 		case p.reload <- struct{}{}:
 		default: // one reload is waiting already
@@ -100,7 +98,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 	}
 	out := egress.Config{}
 	if cfg.Egress.AllowLoopback {
-		out.AllowPrivate = egress.Loopback
+		out.AllowPrivate = egress.Loopback()
 	}
 	p.exchange, err = exchange.New(exchange.Config{
 		Issuer: cfg.Issuer, Orgs: p.registry, Tokens: tokens, Revocations: p.set,
