@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/onbehalf/obo/audit"
+	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/connection"
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/egress"
+	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/revocation"
+	"github.com/onbehalf/obo/seal"
+	"github.com/onbehalf/obo/vault"
+	"github.com/onbehalf/obo/wire/feedgrpc"
+)
+
+// callTimeout bounds any call to a provider, whatever its record says.
+const callTimeout = 60 * time.Second
+
+// parts is the executor without its doors.
+type parts struct {
+	db       engine
+	set      *revocation.Set
+	policies *executor.Policies
+	follower *revocation.Follower
+	feed     *grpc.ClientConn
+	trail    *audit.Log
+	executor *executor.Service
+	admin    *executor.Admin
+}
+
+func build(cfg config.Executor, db engine, log *slog.Logger) (*parts, error) {
+	key, err := seal.OpenKeyFile(cfg.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{db: db, set: revocation.NewSet(cfg.Feed.StaleAfter), policies: executor.NewPolicies(log)}
+	safe, err := vault.Open(vault.Config{Org: func(id delegation.OrgID) vault.DataKeyStore { return db.org(id) }, Key: key})
+	if err != nil {
+		return nil, err
+	}
+	if p.trail, err = audit.Open(audit.Config{Store: db}); err != nil {
+		return nil, err
+	}
+	catalog, err := connection.NewCatalog(connection.CatalogConfig{
+		Org:           func(id delegation.OrgID) connection.ProviderStore { return db.org(id) },
+		AllowLoopback: cfg.Egress.AllowLoopback,
+	})
+	if err != nil {
+		return nil, err
+	}
+	links, err := connection.NewLinks(connection.LinksConfig{
+		Org: func(id delegation.OrgID) connection.Store { return db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: p.trail, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	return p, errors.Join(p.buildExecutor(cfg, catalog, safe, log), p.buildFollower(cfg, log))
+}
+
+func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, safe *vault.Vault, log *slog.Logger) error {
+	keys, err := keySource(cfg)
+	if err != nil {
+		return err
+	}
+	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
+		Issuer: cfg.Issuer, Audience: cfg.Audience, Keys: keys, Revocations: p.set,
+	})
+	if err != nil {
+		return err
+	}
+	out := egress.Config{Timeout: callTimeout, MaxResponse: connection.MaxAnswer}
+	if cfg.Egress.AllowLoopback {
+		out.AllowPrivate = egress.Loopback()
+	}
+	p.executor, err = executor.New(executor.Config{
+		Verifier: verifier, Revocations: p.set, Policies: p.policies, Providers: catalog,
+		Connections: func(id delegation.OrgID) executor.Connections { return p.db.org(id) },
+		Vault:       safe, Audit: p.trail, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
+	})
+	return err
+}
+
+func (p *parts) buildFollower(cfg config.Executor, log *slog.Logger) error {
+	token, err := cfg.Feed.Token()
+	if err != nil {
+		return err
+	}
+	secure, err := cfg.Feed.TLSConfig()
+	if err != nil {
+		return err
+	}
+	creds := insecure.NewCredentials() // a loopback address: config refuses any other
+	if secure != nil {
+		creds = credentials.NewTLS(secure)
+	}
+	// A dead peer is noticed by its silence: the follower gives the stream up after the stale bound and opens another.
+	p.feed, err = grpc.NewClient(cfg.Feed.Address, grpc.WithTransportCredentials(creds), grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(32<<20)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}))
+	if err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	p.follower, err = revocation.NewFollower(revocation.FollowerConfig{
+		Connect:  feedgrpc.Client{Conn: p.feed, Token: token, Plaintext: secure == nil}.Connect,
+		Set:      p.set,
+		OnPolicy: p.policies.Apply,
+		Log:      log,
+	})
+	return err
+}
+
+// check says whether the executor can do its work: nil, or why not. It costs one round trip to the store.
+func (p *parts) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := p.db.Ping(ctx); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if err := p.set.Fresh(time.Now()); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	return nil
+}
