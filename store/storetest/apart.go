@@ -1,0 +1,151 @@
+package storetest
+
+import (
+	"testing"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+// testSTSApart proves of every method of the org handle, listed by reflection, that it neither shows nor changes another
+// org's data. Both orgs use the same names and ids throughout.
+func testSTSApart[O STSOrg](t *testing.T, open Open[STS[O]]) {
+	s := handle(t, open)
+	secret := store.ClientSecret{Agent: "same", Hash: key(1), Created: at(1)}
+	entry := store.Revocation{Kind: "token", ID: "same", Before: at(1), Until: at(9)}
+	all := store.AuditQuery{Limit: 10}
+	cases := map[string]func(t *testing.T, mine, theirs O, their delegation.OrgID){
+		"Config": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConfig(t.Context(), store.OrgConfig{Version: 1}))
+			_, err := mine.Config(t.Context())
+			is(t, err, store.ErrNotFound)
+		},
+		"PutConfig": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
+			ok(t, theirs.PutConfig(t.Context(), store.OrgConfig{Version: 1, Document: []byte("theirs")}))
+			is(t, mine.PutConfig(t.Context(), store.OrgConfig{Version: 2}), store.ErrConflict) // versions are an org's own
+			ok(t, mine.PutConfig(t.Context(), store.OrgConfig{Version: 1, Document: []byte("mine")}))
+			if mine.PutConfig(t.Context(), store.OrgConfig{Org: their, Version: 2}) == nil {
+				t.Error("a record of another org was accepted")
+			}
+			equal(t, string(got(theirs.Config(t.Context()))(t).Document), "theirs")
+			equal(t, string(got(mine.Config(t.Context()))(t).Document), "mine")
+		},
+		"ClientSecrets": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClientSecret(t.Context(), secret, 1))
+			equal(t, got(mine.ClientSecrets(t.Context()))(t), nil)
+		},
+		"PutClientSecret": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClientSecret(t.Context(), secret, 1))
+			ok(t, mine.PutClientSecret(t.Context(), secret, 1)) // the same hash is no conflict with another org's
+			ok(t, mine.PutClientSecret(t.Context(), store.ClientSecret{Agent: "same", Hash: key(2)}, 1))
+			equal(t, got(theirs.ClientSecrets(t.Context()))(t), []store.ClientSecret{secret}) // nor does keep reach it
+		},
+		"Consume": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.Consume(t.Context(), key(1), at(1)))
+			ok(t, mine.Consume(t.Context(), key(1), at(1))) // one org cannot use up another's assertion
+			is(t, mine.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
+		},
+		"Revoke": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
+			got(mine.Revoke(t.Context(), entry))(t)
+			named := entry
+			named.Org = their
+			if _, err := mine.Revoke(t.Context(), named); err == nil {
+				t.Error("a record of another org was accepted")
+			}
+			equal(t, got(theirs.Revocations(t.Context(), at(0)))(t), nil)
+			equal(t, len(got(mine.Revocations(t.Context(), at(0)))(t)), 1)
+		},
+		"Revocations": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			got(theirs.Revoke(t.Context(), entry))(t)
+			equal(t, got(mine.Revocations(t.Context(), at(0)))(t), nil)
+		},
+		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
+			ok(t, s.AppendAudit(t.Context(), []store.AuditRecord{{Org: their, ActionID: "same.x", Transaction: "same"}}))
+			equal(t, got(mine.AuditRecords(t.Context(), all))(t), nil)
+			for _, action := range []string{"same", "same.x"} {
+				equal(t, got(mine.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t), nil)
+				equal(t, len(got(theirs.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t)), 1)
+			}
+		},
+	}
+	covered[O](t, cases)
+	for name, f := range cases {
+		t.Run(name, func(t *testing.T) {
+			mine, their := delegation.OrgID(name+"-mine"), delegation.OrgID(name+"-theirs")
+			f(t, s.Org(mine), s.Org(their), their)
+		})
+	}
+}
+
+// testExecutorApart is testSTSApart for the executor's store.
+func testExecutorApart[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
+	e := handle(t, open)
+	provider := []store.ProviderRecord{{Name: "same", Text: []byte("theirs")}}
+	theirKey := store.DataKey{Sealed: []byte("theirs"), Version: 1}
+	cases := map[string]func(t *testing.T, mine, theirs O, their delegation.OrgID){
+		"DataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
+			_, err := mine.DataKey(t.Context())
+			is(t, err, store.ErrNotFound)
+		},
+		"CreateDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
+			ok(t, mine.CreateDataKey(t.Context(), store.DataKey{Sealed: []byte("mine"), Version: 1}))
+			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
+		},
+		"DeleteDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
+			is(t, mine.DeleteDataKey(t.Context()), store.ErrNotFound)
+			ok(t, mine.CreateDataKey(t.Context(), store.DataKey{}))
+			ok(t, mine.DeleteDataKey(t.Context()))
+			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
+		},
+		"Connection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			_, err := mine.Connection(t.Context(), "same")
+			is(t, err, store.ErrNotFound)
+		},
+		"Connections": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			equal(t, got(mine.Connections(t.Context()))(t), nil)
+		},
+		"PutConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			is(t, mine.PutConnection(t.Context(), connection("same", 2)), store.ErrConflict)
+			ok(t, mine.PutConnection(t.Context(), connection("same", 1)))
+			ok(t, mine.PutConnection(t.Context(), connection("same", 2)))
+			equal(t, got(theirs.Connection(t.Context(), "same"))(t), connection("same", 1))
+		},
+		"DeleteConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			is(t, mine.DeleteConnection(t.Context(), "same"), store.ErrNotFound)
+			ok(t, mine.PutConnection(t.Context(), connection("same", 1)))
+			ok(t, mine.DeleteConnection(t.Context(), "same"))
+			equal(t, got(theirs.Connection(t.Context(), "same"))(t), connection("same", 1))
+		},
+		"Providers": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutProviders(t.Context(), provider))
+			equal(t, got(mine.Providers(t.Context()))(t), nil)
+		},
+		"PutProviders": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutProviders(t.Context(), provider))
+			ok(t, mine.PutProviders(t.Context(), []store.ProviderRecord{{Name: "same", Text: []byte("mine")}}))
+			ok(t, mine.PutProviders(t.Context(), nil))
+			equal(t, got(theirs.Providers(t.Context()))(t), provider)
+		},
+		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
+			ok(t, e.AppendAudit(t.Context(), []store.AuditRecord{{Org: their, ActionID: "same.x", Transaction: "same"}}))
+			for _, action := range []string{"", "same", "same.x"} {
+				equal(t, got(mine.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t), nil)
+				equal(t, len(got(theirs.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t)), 1)
+			}
+		},
+	}
+	covered[O](t, cases)
+	for name, f := range cases {
+		t.Run(name, func(t *testing.T) {
+			mine, their := delegation.OrgID(name+"-mine"), delegation.OrgID(name+"-theirs")
+			f(t, e.Org(mine), e.Org(their), their)
+		})
+	}
+}

@@ -1,0 +1,156 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+// RunExecutor holds an executor's store to the contract.
+func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
+	open := fresh(t)
+	a, b := handle(t, open), handle(t, open) // two replicas
+	for name, f := range map[string]func(t *testing.T, a, b Executor[O]){
+		"data key":         testDataKey[O],
+		"connections":      testConnections[O],
+		"connection race":  testConnectionRace[O],
+		"providers":        testProviders[O],
+		"audit":            func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
+		"audit in order":   func(t *testing.T, a, b Executor[O]) { testAuditInOrder(t, executorTrail(a), executorTrail(b)) },
+		"audit all or not": func(t *testing.T, a, b Executor[O]) { testAuditAtomic(t, executorTrail(a)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, a, b)
+		})
+	}
+	for name, f := range map[string]func(t *testing.T, open Open[Executor[O]]){
+		"orgs":              testExecutorOrgs[O],
+		"cancelled context": testCancelledExecutor[O],
+		"reopen":            testReopenExecutor[O],
+		"orgs are apart":    testExecutorApart[O],
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, fresh(t))
+		})
+	}
+}
+
+func connection(id string, version int64) store.Connection {
+	return store.Connection{
+		ID: id, Provider: "github", Pattern: "api_key", Subject: "user:acme/okta|1", Status: "active", StatusReason: "because",
+		Version: version, Sealed: []byte{0, 255, byte(version)}, Created: at(1), Updated: at(int(version)),
+	}
+}
+
+func testDataKey[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org := t.Context(), a.Org("data-key")
+	_, err := org.DataKey(ctx)
+	is(t, err, store.ErrNotFound)
+	is(t, org.DeleteDataKey(ctx), store.ErrNotFound)
+	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("one"), Version: 7}))
+	is(t, b.Org("data-key").CreateDataKey(ctx, store.DataKey{Sealed: []byte("two"), Version: 8}), store.ErrConflict)
+	equal(t, got(b.Org("data-key").DataKey(ctx))(t), store.DataKey{Sealed: []byte("one"), Version: 7})
+	ok(t, org.DeleteDataKey(ctx))
+	_, err = b.Org("data-key").DataKey(ctx)
+	is(t, err, store.ErrNotFound)
+
+	// Two replicas that both make an org's first key: what one of them seals must not be lost.
+	replicas := []O{org, b.Org("data-key")}
+	race(t, 50, func(i int) error {
+		return replicas[i%2].CreateDataKey(ctx, store.DataKey{Sealed: []byte{byte(i)}, Version: 1})
+	})
+}
+
+func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org := t.Context(), a.Org("connections")
+	_, err := org.Connection(ctx, "c")
+	is(t, err, store.ErrNotFound)
+	is(t, org.DeleteConnection(ctx, "c"), store.ErrNotFound)
+	equal(t, got(org.Connections(ctx))(t), nil)
+	is(t, org.PutConnection(ctx, connection("c", 2)), store.ErrConflict)
+	is(t, org.PutConnection(ctx, connection("c", 0)), store.ErrConflict)
+	ok(t, org.PutConnection(ctx, connection("c", 1)))
+	is(t, org.PutConnection(ctx, connection("c", 1)), store.ErrConflict)
+	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict)
+	equal(t, got(b.Org("connections").Connection(ctx, "c"))(t), connection("c", 1))
+	second := connection("c", 2)
+	second.Status, second.Sealed = "revoked", nil
+	ok(t, b.Org("connections").PutConnection(ctx, second))
+	equal(t, got(org.Connection(ctx, "c"))(t), second)
+
+	ok(t, org.PutConnection(ctx, connection("C", 1))) // another id
+	ok(t, org.PutConnection(ctx, connection("a", 1)))
+	equal(t, got(org.Connections(ctx))(t), []store.Connection{connection("C", 1), connection("a", 1), second})
+	read := got(org.Connection(ctx, "a"))(t)
+	read.Sealed[0] = 9 // a copy
+	equal(t, got(org.Connection(ctx, "a"))(t), connection("a", 1))
+	ok(t, org.DeleteConnection(ctx, "c"))
+	is(t, org.DeleteConnection(ctx, "c"), store.ErrNotFound)
+	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict) // a writer that did not see the deletion
+	equal(t, len(got(org.Connections(ctx))(t)), 2)
+}
+
+func testConnectionRace[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, replicas := t.Context(), []O{a.Org("connection-race"), b.Org("connection-race")}
+	for version := range int64(2) {
+		race(t, 50, func(i int) error {
+			c := connection("c", version+1)
+			c.Status = fmt.Sprint(i)
+			return replicas[i%2].PutConnection(ctx, c)
+		})
+	}
+}
+
+func testProviders[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org := t.Context(), a.Org("providers")
+	equal(t, got(org.Providers(ctx))(t), nil)
+	records := []store.ProviderRecord{{Name: "B.yaml", Text: []byte("b: 1\n")}, {Name: "a.yaml", Text: []byte("a: 1\n")}}
+	ok(t, org.PutProviders(ctx, records))
+	equal(t, got(b.Org("providers").Providers(ctx))(t), records) // byte order
+	is(t, org.PutProviders(ctx, []store.ProviderRecord{{Name: "x"}, {Name: "x"}}), store.ErrConflict)
+	equal(t, got(org.Providers(ctx))(t), records) // and it changed nothing
+	ok(t, org.PutProviders(ctx, records[1:]))
+	equal(t, got(org.Providers(ctx))(t), records[1:])
+	ok(t, org.PutProviders(ctx, nil))
+	equal(t, got(org.Providers(ctx))(t), nil)
+}
+
+func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
+	ctx, e := t.Context(), handle(t, open)
+	equal(t, got(e.Orgs(ctx))(t), nil)
+	ok(t, e.Org("b").CreateDataKey(ctx, store.DataKey{}))
+	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1)))
+	ok(t, e.Org("B").PutProviders(ctx, []store.ProviderRecord{{Name: "x"}}))
+	ok(t, e.Org("b").PutConnection(ctx, connection("c", 1)))
+	equal(t, got(e.Orgs(ctx))(t), []delegation.OrgID{"B", "a", "b"})
+	ok(t, e.Ping(ctx))
+}
+
+func testCancelledExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
+	e := handle(t, open)
+	cancelled(t, e)
+	cancelled(t, e.Org("cancelled"))
+	equal(t, got(e.Orgs(t.Context()))(t), nil)
+}
+
+// A method that returned nil has made its write durable.
+func testReopenExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
+	ctx, e := t.Context(), handle(t, open)
+	org := e.Org("reopen")
+	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("k"), Version: 1}))
+	ok(t, org.PutConnection(ctx, connection("c", 1)))
+	ok(t, org.PutProviders(ctx, []store.ProviderRecord{{Name: "x", Text: []byte("y")}}))
+	ok(t, e.AppendAudit(ctx, []store.AuditRecord{{Org: "reopen", ActionID: "a"}}))
+	ok(t, errors.Join(e.Close(), e.Close())) // closing twice is no error
+
+	org = handle(t, open).Org("reopen")
+	equal(t, got(org.DataKey(ctx))(t), store.DataKey{Sealed: []byte("k"), Version: 1})
+	equal(t, got(org.Connection(ctx, "c"))(t), connection("c", 1))
+	equal(t, got(org.Providers(ctx))(t), []store.ProviderRecord{{Name: "x", Text: []byte("y")}})
+	equal(t, len(got(org.AuditRecords(ctx, store.AuditQuery{Limit: 9}))(t)), 1)
+}
