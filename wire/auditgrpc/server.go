@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,7 +34,9 @@ const (
 // Server is AuditService.
 type Server struct {
 	obov1.UnimplementedAuditServiceServer
-	c Config
+	c     Config
+	going chan struct{} // closed by Drain
+	drain sync.Once
 }
 
 // New returns a Server.
@@ -44,11 +47,14 @@ func New(c Config) (*Server, error) {
 	if c.Poll <= 0 {
 		c.Poll = 500 * time.Millisecond
 	}
-	return &Server{c: c}, nil
+	return &Server{c: c, going: make(chan struct{})}, nil
 }
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { obov1.RegisterAuditServiceServer(r, s) }
+
+// Drain ends every tail, so that grpc.Server.GracefulStop need not wait for ever: a tail never ends by itself.
+func (s *Server) Drain() { s.drain.Do(func() { close(s.going) }) }
 
 // ListRecords implements AuditService.
 func (s *Server) ListRecords(ctx context.Context, r *obov1.ListRecordsRequest) (*obov1.ListRecordsResponse, error) {
@@ -113,6 +119,9 @@ func (s *Server) TailRecords(r *obov1.TailRecordsRequest, out grpc.ServerStreami
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.going:
+			return grpcerr.Error{Reason: grpcerr.DependencyUnavailable, Description: "the server is going away; tail again",
+				RetryAfter: time.Second}
 		case <-tick.C:
 		}
 	}
@@ -125,7 +134,7 @@ func (s *Server) newest(ctx context.Context, org delegation.OrgID) (uint64, erro
 		records, err := s.read(ctx, org, store.AuditQuery{After: n, Limit: 1})
 		return len(records) > 0, err
 	}
-	// There are records after low, or low is 0; there are none after high.
+	// The answer is at least low, and in the end at most high.
 	low, high := uint64(0), uint64(1)
 	for ; high < 1<<62; high *= 2 {
 		found, err := more(high)
