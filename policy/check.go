@@ -137,7 +137,7 @@ func (c *checker) explainOne(p parsed, m string) Problem {
 	}
 	if g := optionalAccess.FindStringSubmatch(m); g != nil {
 		name := g[1][strings.LastIndexByte(g[1], '.')+1:]
-		return p.atName(name, fmt.Sprintf("the attribute `%s` may be absent", g[1]), fmt.Sprintf("test it first: `… has %s && …`", name))
+		return p.atName(name, fmt.Sprintf("the attribute `%s` may be absent", g[1]), fmt.Sprintf("test it first: `… has %[1]s && …`, or `if … has %[1]s then … else …`", name))
 	}
 	if g := unknownAction.FindStringSubmatch(m); g != nil {
 		return p.atName(g[1], fmt.Sprintf("there is no action `%s`", g[1]), nearestOf(g[1], actionNames(c.schema)))

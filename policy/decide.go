@@ -35,16 +35,21 @@ func (s *Set) Exchange(r ExchangeRequest) []Decision {
 			out[i] = s.refuse(refused)
 			continue
 		}
-		is, ok := s.scopes[scope]
-		if !ok { // a scope of no provider: of an internal service
-			uid := types.NewEntityUID(typeScope, types.String(scope))
-			is = place{uid, fits(uid, nil)}
-		}
-		q.request.Resource = is.uid
-		q.found = chooseResource(q.found[:0], q.next, is.fits)
+		q.ask(scope)
 		out[i] = q.decide()
 	}
 	return out
+}
+
+// ask makes a scope the resource of the question.
+func (q *question) ask(scope string) {
+	is, ok := q.set.scopes[scope]
+	if !ok { // a scope of no provider: of an internal service
+		uid := types.NewEntityUID(typeScope, types.String(scope))
+		is = place{uid, fits(uid, nil)}
+	}
+	q.request.Resource = is.uid
+	q.found = chooseResource(q.found[:0], q.next, is.fits)
 }
 
 func (s *Set) exchangeQuestion(r ExchangeRequest) (*question, string) {
@@ -83,24 +88,32 @@ func (s *Set) exchangeQuestion(r ExchangeRequest) (*question, string) {
 
 // Call decides one call by its very arguments.
 func (s *Set) Call(r CallRequest) Decision {
+	q, refused := s.callQuestion(r)
+	if refused != "" {
+		return s.refuse(refused)
+	}
+	return q.decide()
+}
+
+func (s *Set) callQuestion(r CallRequest) (*question, string) {
 	t, ok := s.tools[r.Tool]
 	if !ok {
-		return s.refuse("there is no such tool")
+		return nil, "there is no such tool"
 	}
 	if r.Connection.Provider != t.provider {
-		return s.refuse("the connection is to another provider than the tool's")
+		return nil, "the connection is to another provider than the tool's"
 	}
 	q, context, refused := s.begin(r.Actor, r.Subject, r.Depth, r.Now)
 	if refused != "" {
-		return s.refuse(refused)
+		return nil, refused
 	}
 	args, err := t.args.readArguments(r.Arguments)
 	if err != nil {
-		return s.refuse(err.Error())
+		return nil, err.Error()
 	}
 	connection, refused := s.connection(r.Connection, t)
 	if refused != "" {
-		return s.refuse(refused)
+		return nil, refused
 	}
 	scopes := make([]types.Value, len(r.Scopes))
 	for i, scope := range r.Scopes {
@@ -111,12 +124,12 @@ func (s *Set) Call(r CallRequest) Decision {
 	context["tool"] = t.tool
 	context["args"] = args
 	q.view.connection = connection
-	q.request.Action = t.action.uid
-	q.request.Resource = connection.UID
+	q.request.Action, q.request.Resource = t.action.uid, connection.UID
 	q.request.Context = types.NewRecord(context)
 	q.next = chooseAction(s.agents[r.Actor].next, t.action.fits)
-	q.found = chooseResource(nil, q.next, append(slices.Clip(t.above), constraint{equal, connection.UID}, constraint{inside, connection.UID}))
-	return q.decide()
+	is := append(slices.Clip(t.above), constraint{equal, connection.UID}, constraint{inside, connection.UID})
+	q.found = chooseResource(nil, q.next, is)
+	return q, ""
 }
 
 func (s *Set) connection(c Connection, t callable) (types.Entity, string) {
