@@ -1,0 +1,445 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+var errAway = errors.New("store is away")
+
+// ledger is a ChangeStore in memory that may be away, hang, lose hints and be rewound.
+type ledger struct {
+	mu      sync.Mutex
+	changes []store.Change
+	entries []store.Revocation
+	hints   []chan struct{}
+	away    bool
+	hang    bool
+	mute    bool   // no notifications
+	between func() // called between Head and Revocations of a load
+}
+
+func (l *ledger) change(kind store.ChangeKind, org delegation.OrgID) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.append(kind, org)
+}
+
+func (l *ledger) append(kind store.ChangeKind, org delegation.OrgID) uint64 {
+	n := uint64(len(l.changes) + 1)
+	l.changes = append(l.changes, store.Change{Sequence: n, Org: org, Kind: kind})
+	for _, h := range l.hints {
+		select {
+		case h <- struct{}{}:
+		default:
+		}
+	}
+	return n
+}
+
+func (l *ledger) revoke(r store.Revocation) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Sequence = l.append(store.ChangeRevocation, r.Org)
+	l.entries = append(l.entries, r)
+	return r.Sequence
+}
+
+func (l *ledger) set(f func(*ledger)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l)
+}
+
+func (l *ledger) answer(ctx context.Context) error {
+	l.mu.Lock()
+	hang, away := l.hang, l.away
+	l.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if away {
+		return errAway
+	}
+	return ctx.Err()
+}
+
+func (l *ledger) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
+	if err := l.answer(ctx); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := min(int(after), len(l.changes))
+	return slices.Clone(l.changes[from:min(from+limit, len(l.changes))]), nil
+}
+
+func (l *ledger) Head(ctx context.Context) (uint64, error) {
+	if err := l.answer(ctx); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.changes)), nil
+}
+
+func (l *ledger) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
+	if err := l.answer(ctx); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	between := l.between
+	l.between = nil
+	l.mu.Unlock()
+	if between != nil {
+		between()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []store.Revocation
+	for _, e := range l.entries {
+		if e.Sequence > after && !now.After(e.Until) {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+func (l *ledger) Notifications(ctx context.Context) (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mute {
+		return nil, errAway
+	}
+	h := make(chan struct{}, 1)
+	l.hints = append(l.hints, h)
+	return h, nil
+}
+
+// running starts a hub in a synctest bubble.
+func running(t *testing.T, l *ledger, s *Set, onChange func(store.Change)) *Hub {
+	t.Helper()
+	h, err := NewHub(HubConfig{Store: l, Set: s, Log: silent, OnChange: onChange})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return h
+}
+
+// live is an entry in synctest's time.
+func live(kind Kind, id string) store.Revocation {
+	return New("acme", kind, id, "", time.Now(), time.Hour)
+}
+
+func refused(s *Set) bool {
+	c := claims()
+	c.IssuedAt = time.Now()
+	return errors.Is(s.Check(c, time.Now()), delegation.ErrRevoked)
+}
+
+func TestHubLoadsThenFollows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, s := &ledger{}, NewSet(0)
+		l.revoke(live(Token, "other"))
+		if s.Check(claims(), time.Now()) == nil {
+			t.Error("a set that has heard nothing lets through")
+		}
+		h := running(t, l, s, nil)
+		<-h.Ready()
+		if err := s.Fresh(time.Now()); err != nil || s.Len() != 1 || h.Head() != 1 {
+			t.Fatalf("after the load: %v, %d entries, head %d", err, s.Len(), h.Head())
+		}
+		// By a hint: at once, no time passes.
+		l.revoke(live(Agent, "agent:acme/orchestrator"))
+		synctest.Wait()
+		if !refused(s) {
+			t.Error("not refused after the hint")
+		}
+	})
+}
+
+// TestHubPolls: hints may be lost.
+func TestHubPolls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, s := &ledger{mute: true}, NewSet(0)
+		h := running(t, l, s, nil)
+		<-h.Ready()
+		l.revoke(live(Subject, "user:acme/okta|1"))
+		time.Sleep(501 * time.Millisecond)
+		synctest.Wait()
+		if !refused(s) {
+			t.Error("not refused after a poll")
+		}
+		l.set(func(l *ledger) { l.mute = false })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		l.set(func(l *ledger) { close(l.hints[0]); l.hints = nil })
+		time.Sleep(time.Second)
+		l.revoke(live(Org, "acme"))
+		synctest.Wait()
+		if s.Len() != 2 {
+			t.Error("hints were not asked for again after their channel closed")
+		}
+	})
+}
+
+// TestNothingIsLostWhileLoading: a change that commits between the two reads of the load is in one of them at least.
+func TestNothingIsLostWhileLoading(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, s := &ledger{}, NewSet(0)
+		l.between = func() {
+			l.revoke(live(Subject, "user:acme/okta|1"))
+			l.change(store.ChangeConfig, "acme")
+		}
+		var heard []store.Change
+		h := running(t, l, s, func(c store.Change) { heard = append(heard, c) })
+		<-h.Ready()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !refused(s) || len(heard) != 2 {
+			t.Errorf("refused %v, changes %v", refused(s), heard)
+		}
+	})
+}
+
+// TestSync: after it, this replica knows what it wrote, and its caches were told before its subscribers.
+func TestSync(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, s := &ledger{mute: true}, NewSet(0)
+		var invalidated []uint64
+		h := running(t, l, s, func(c store.Change) { invalidated = append(invalidated, c.Sequence) })
+		<-h.Ready()
+		sub := h.Subscribe(t.Context())
+		defer sub.Close()
+		l.revoke(live(Subject, "user:acme/okta|1"))
+		l.change(store.ChangeConfig, "acme")
+		l.change(store.ChangeKeys, store.PlatformOrg)
+		if err := h.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !refused(s) || !slices.Equal(invalidated, []uint64{1, 2, 3}) {
+			t.Errorf("refused %v, invalidated %v", refused(s), invalidated)
+		}
+		for i, kind := range []store.ChangeKind{store.ChangeRevocation, store.ChangeConfig, store.ChangeKeys} {
+			e := <-sub.Events()
+			if e.Sequence != uint64(i+1) || e.Change.Kind != kind || (e.Revocation != nil) != (kind == store.ChangeRevocation) {
+				t.Errorf("event %d: %+v", i, e)
+			}
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := h.Sync(gone); !errors.Is(err, context.Canceled) {
+			t.Errorf("Sync with a context that has ended: %v", err)
+		}
+	})
+}
+
+// TestStoreAwayRefuses: a replica that cannot read its store does not know what others revoked.
+func TestStoreAwayRefuses(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(l *ledger, on bool){
+		"away":  func(l *ledger, on bool) { l.away = on },
+		"hangs": func(l *ledger, on bool) { l.hang = on },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, s := &ledger{mute: true}, NewSet(0)
+				h := running(t, l, s, nil)
+				<-h.Ready()
+				time.Sleep(time.Minute)
+				l.set(func(l *ledger) { fail(l, true) })
+				if err := s.Fresh(time.Now()); err != nil {
+					t.Errorf("at once: %v", err)
+				}
+				l.revoke(live(Subject, "user:acme/okta|1")) // by another replica
+				time.Sleep(DefaultStaleAfter + time.Second)
+				if err := s.Check(claims(), time.Now()); !errors.Is(err, delegation.ErrUnavailable) {
+					t.Errorf("after %s: %v", DefaultStaleAfter, err)
+				}
+				l.set(func(l *ledger) { fail(l, false) })
+				time.Sleep(4 * time.Second)
+				if err := s.Fresh(time.Now()); err != nil || !refused(s) {
+					t.Errorf("after recovery: %v, refused %v", err, refused(s))
+				}
+			})
+		})
+	}
+}
+
+// TestRewoundStoreEndsTheHub: a backup was restored. The numbers start again, and would hide new revocations.
+func TestRewoundStoreEndsTheHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{mute: true}
+		for range 3 {
+			l.revoke(live(Token, "x"))
+		}
+		h, err := NewHub(HubConfig{Store: l, Set: NewSet(0), Log: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- h.Run(t.Context()) }()
+		<-h.Ready()
+		l.set(func(l *ledger) { l.away = true })
+		time.Sleep(time.Second)
+		l.set(func(l *ledger) { l.away, l.changes = false, l.changes[:1] })
+		if err := <-done; !errors.Is(err, ErrRewound) {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func TestSlowSubscriberIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{mute: true}
+		h := running(t, l, NewSet(0), nil)
+		<-h.Ready()
+		slow, quick := h.Subscribe(t.Context()), h.Subscribe(t.Context())
+		defer slow.Close()
+		received := 0
+		for range 3 {
+			for range backlog / 2 {
+				l.change(store.ChangeConfig, "acme")
+			}
+			if err := h.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range backlog / 2 {
+				if _, ok := <-quick.Events(); ok {
+					received++
+				}
+			}
+		}
+		if received != backlog/2*3 {
+			t.Errorf("the quick subscriber has %d events", received)
+		}
+		n := 0
+		for range slow.Events() { // ends: it is closed
+			n++
+		}
+		if n != backlog {
+			t.Errorf("the slow subscriber has %d events", n)
+		}
+		quick.Close()
+		quick.Close()
+		if _, ok := <-quick.Events(); ok {
+			t.Error("an event after Close")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := h.Subscribe(ctx)
+		cancel()
+		if _, ok := <-ended.Events(); ok {
+			t.Error("an event after its context ended")
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.subs) != 0 {
+			t.Errorf("%d subscribers are left", len(h.subs))
+		}
+	})
+}
+
+// TestSubscribersMissNothing: head plus events is every change, in order, whatever the interleaving.
+func TestSubscribersMissNothing(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := &ledger{mute: true}
+		h, err := NewHub(HubConfig{Store: l, Set: NewSet(0), Log: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		type client struct {
+			sub  *Subscription
+			next uint64
+		}
+		var clients []*client
+		sync := func() {
+			if err := h.Sync(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sync()
+		t.Repeat(map[string]func(*rapid.T){
+			"revoke": func(*rapid.T) { l.revoke(live(Token, "x")) },
+			"change": func(*rapid.T) { l.change(store.ChangeConfig, "acme") },
+			"away": func(*rapid.T) {
+				l.away = true
+				if h.Sync(context.Background()) == nil {
+					t.Fatal("Sync without a store succeeds")
+				}
+				l.away = false
+			},
+			"subscribe": func(*rapid.T) {
+				s := h.Subscribe(context.Background())
+				clients = append(clients, &client{s, s.Head() + 1})
+			},
+			"sync": func(*rapid.T) {
+				sync()
+				for _, c := range clients {
+					for len(c.sub.Events()) > 0 {
+						if e := <-c.sub.Events(); e.Sequence != c.next {
+							t.Fatalf("event %d, want %d", e.Sequence, c.next)
+						}
+						c.next++
+					}
+					if c.next != uint64(len(l.changes))+1 {
+						t.Fatalf("next is %d of %d", c.next, len(l.changes))
+					}
+				}
+			},
+		})
+		for _, c := range clients {
+			c.sub.Close()
+		}
+	})
+}
+
+func TestNewRefusesWhatSecurityNeeds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]HubConfig{
+		"no store": {Set: NewSet(0), Log: silent}, "no set": {Store: &ledger{}, Log: silent}, "no log": {Store: &ledger{}, Set: NewSet(0)},
+	} {
+		if h, err := NewHub(c); err == nil || h != nil {
+			t.Errorf("hub with %s: %v", name, err)
+		}
+	}
+	connect := func(context.Context) (Stream, error) { return nil, errAway }
+	for name, c := range map[string]FollowerConfig{
+		"no feed": {Set: NewSet(0), Log: silent}, "no set": {Connect: connect, Log: silent}, "no log": {Connect: connect, Set: NewSet(0)},
+	} {
+		if f, err := NewFollower(c); err == nil || f != nil {
+			t.Errorf("follower with %s: %v", name, err)
+		}
+	}
+}
