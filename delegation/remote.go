@@ -83,7 +83,7 @@ func NewRemoteKeys(config RemoteKeysConfig) (*RemoteKeys, error) {
 func checkKeysURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.User != nil {
-		return fmt.Errorf("delegation: RemoteKeys: not a URL: %q", raw)
+		return errors.New("delegation: RemoteKeys: want an absolute URL without user information")
 	}
 	if u.Scheme == "https" {
 		return nil
@@ -92,7 +92,7 @@ func checkKeysURL(raw string) error {
 	if u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
 		return nil
 	}
-	return fmt.Errorf("delegation: RemoteKeys: %q: want https, or http on loopback", raw)
+	return fmt.Errorf("delegation: RemoteKeys: %s: want https, or http on loopback", u.Redacted())
 }
 
 // Key implements KeySource.
