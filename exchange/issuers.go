@@ -64,7 +64,7 @@ type rememberedLogin struct {
 	label   string
 	keys    *delegation.RemoteKeys
 	key     jose.Key
-	expiry  time.Time
+	until   time.Time // when the token is too old to be used
 }
 
 func newIssuers(cfg Config) (*issuers, error) {
@@ -118,7 +118,11 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 		return nil, err
 	}
 	if i.logins != nil {
-		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, expiry: l.subject.Expiry})
+		until := l.issuedAt.Add(MaxLoginAge)
+		if l.subject.Expiry.Before(until) {
+			until = l.subject.Expiry
+		}
+		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, until: until})
 	}
 	return l, nil
 }
@@ -132,7 +136,7 @@ func (i *issuers) recall(ctx context.Context, key loginKey, org *registry.Org, l
 		return nil, false
 	}
 	k, err := r.keys.Key(ctx, r.key.KeyID(), r.key.Algorithm())
-	if err != nil || k.Thumbprint() != r.key.Thumbprint() || r.version != org.Version() || r.label != label || !now.Before(r.expiry) {
+	if err != nil || k.Thumbprint() != r.key.Thumbprint() || r.version != org.Version() || r.label != label || !now.Before(r.until) {
 		i.logins.Invalidate(key)
 		return nil, false
 	}

@@ -10,6 +10,10 @@ import (
 	"github.com/onbehalf/obo/jose"
 )
 
+// MaxLoginAge is how old a login may be that starts a chain. It bounds how long the revocation of a user, a session or an
+// agent must be remembered, so that no login from before it can be used again.
+const MaxLoginAge = 24 * time.Hour
+
 // The bounds of what an issuer may say about a user's groups.
 const (
 	maxGroups     = 64
@@ -92,6 +96,8 @@ func (c *loginClaims) checkTimes(now time.Time) error {
 		return flaw("it has expired")
 	case c.IssuedAt.time().After(now.Add(skew)), c.NotBefore.time().After(now.Add(skew)), c.AuthTime.time().After(now.Add(skew)):
 		return flaw("it is from the future") // JW11
+	case c.IssuedAt.time().Before(now.Add(-MaxLoginAge)):
+		return flaw("it was issued more than 24 hours ago")
 	case !c.Expiry.time().After(c.IssuedAt.time()):
 		return flaw("its exp is not after its iat")
 	}

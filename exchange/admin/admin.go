@@ -1,16 +1,23 @@
-// Package admin changes what orgs are made of. Every change is in the audit trail before it is made.
+// Package admin changes what orgs are made of: configuration, client secrets, revocations, signing keys.
+//
+// Every change is in the audit trail before it is made: the record says that an operator's change was approved, and stays
+// true if the process dies before making it. When a call returns, this replica acts by the change; the others hear of it by
+// the feed.
 package admin
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/keys"
-	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -26,8 +33,8 @@ var (
 	ErrInvalid = errors.New("admin: invalid")
 )
 
-// ConfigStore keeps one org's configuration. PutConfig MUST answer store.ErrConflict unless Version is one more than the
-// stored one.
+// ConfigStore keeps one org's configuration and client secrets. PutConfig MUST answer store.ErrConflict unless Version is one
+// more than the stored one, and Config store.ErrNotFound when there is none.
 type ConfigStore interface {
 	Config(ctx context.Context) (store.OrgConfig, error)
 	PutConfig(ctx context.Context, c store.OrgConfig) error
@@ -40,55 +47,16 @@ type RevocationStore interface {
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
 }
 
+// Recorder is the audit trail. Record MUST NOT answer nil before the record is durable.
+type Recorder interface {
+	Record(ctx context.Context, r audit.Record) error
+}
+
 // Keys are the signing keys: *keys.Ring.
 type Keys interface {
 	Keys() []keys.Info
 	Rotate(ctx context.Context) error
 }
-
-// GetOrgResult is the configuration in force.
-type GetOrgResult struct {
-	Document []byte // JSON
-	Version  int64  // 0: the org does not exist
-}
-
-// ApplyOrgRequest is a whole configuration.
-type ApplyOrgRequest struct {
-	Org             delegation.OrgID
-	Document        []byte // JSON or YAML
-	ExpectedVersion int64  // 0 creates
-	DryRun          bool
-}
-
-// ApplyOrgResult says what changed.
-type ApplyOrgResult struct {
-	Version int64
-	Changes []registry.Change
-}
-
-// RotateClientSecretRequest names an agent.
-type RotateClientSecretRequest struct {
-	Org          delegation.OrgID
-	Agent        string
-	DropPrevious bool
-}
-
-// RotateClientSecretResult shows the secret once.
-type RotateClientSecretResult struct {
-	ClientID string
-	Secret   telemetry.Secret
-}
-
-// RevokeRequest is one entry.
-type RevokeRequest struct {
-	Org    delegation.OrgID
-	Kind   string
-	ID     string
-	Reason string
-}
-
-// Service administers. It is safe for many goroutines.
-type Service struct{ cfg Config }
 
 // Config is what a Service needs. Nothing may be left out.
 type Config struct {
@@ -103,53 +71,74 @@ type Config struct {
 	Now         func() time.Time
 }
 
-// Recorder is the audit trail. Record MUST NOT answer nil before the record is durable.
-type Recorder interface {
-	Record(ctx context.Context, r audit.Record) error
+// Service administers. It is safe for many goroutines.
+type Service struct {
+	cfg   Config
+	apply sync.Mutex // one configuration is checked against the others at a time
 }
 
 // New refuses a Config that lacks anything.
-func New(cfg Config) (*Service, error) { return &Service{cfg: cfg}, nil }
-
-var errUnfinished = errors.New("admin: not there yet")
+func New(cfg Config) (*Service, error) {
+	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil ||
+		cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
+		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Registry, Audit, Keys, Sync, MaxLife or Now")
+	}
+	return &Service{cfg: cfg}, nil
+}
 
 // ListOrgs lists the orgs in id order.
 func (s *Service) ListOrgs(ctx context.Context) ([]delegation.OrgID, error) {
-	return nil, errUnfinished
-}
-
-// GetOrg is an org's configuration; the version of an org that does not exist is 0.
-func (s *Service) GetOrg(ctx context.Context, org delegation.OrgID) (GetOrgResult, error) {
-	return GetOrgResult{}, errUnfinished
-}
-
-// ApplyOrg replaces an org's configuration, or creates the org.
-func (s *Service) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgResult, error) {
-	return ApplyOrgResult{}, errUnfinished
-}
-
-// ApplyPlatform replaces the operator's policies and answers with their version.
-func (s *Service) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
-	return 0, errUnfinished
-}
-
-// RotateClientSecret gives an agent a new client_secret.
-func (s *Service) RotateClientSecret(ctx context.Context, req RotateClientSecretRequest) (RotateClientSecretResult, error) {
-	return RotateClientSecretResult{}, errUnfinished
-}
-
-// Revoke refuses tokens of one key from now on, and answers with the entry as it is in force.
-func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocation, error) {
-	return store.Revocation{}, errUnfinished
-}
-
-// ListRevocations lists an org's live entries, oldest first.
-func (s *Service) ListRevocations(ctx context.Context, org delegation.OrgID) ([]store.Revocation, error) {
-	return nil, errUnfinished
+	ids, err := s.cfg.Orgs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("admin: orgs: %w", err)
+	}
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id delegation.OrgID) bool { return id == store.PlatformOrg })
+	slices.Sort(ids)
+	return ids, nil
 }
 
 // ListKeys lists the signing keys, newest first.
-func (s *Service) ListKeys(ctx context.Context) ([]keys.Info, error) { return nil, errUnfinished }
+func (s *Service) ListKeys(context.Context) ([]keys.Info, error) {
+	infos := slices.Clone(s.cfg.Keys.Keys())
+	slices.Reverse(infos)
+	return infos, nil
+}
 
 // RotateKeys publishes a successor now and lists the keys, newest first.
-func (s *Service) RotateKeys(ctx context.Context) ([]keys.Info, error) { return nil, errUnfinished }
+func (s *Service) RotateKeys(ctx context.Context) ([]keys.Info, error) {
+	if err := s.record(ctx, store.PlatformOrg, "keys", "rotate the signing keys"); err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Keys.Rotate(ctx); err != nil {
+		if errors.Is(err, store.ErrConflict) {
+			return nil, fmt.Errorf("%w: another replica is rotating", ErrConflict)
+		}
+		return nil, fmt.Errorf("admin: rotate keys: %w", err)
+	}
+	return s.ListKeys(ctx)
+}
+
+// record puts a change on the durable trail before it is made. There is one operator's credential, so the trail does not say
+// which person it was.
+func (s *Service) record(ctx context.Context, org delegation.OrgID, resource, detail string) error {
+	err := s.cfg.Audit.Record(ctx, audit.Record{
+		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
+		Resource: resource, Detail: detail, TraceID: telemetry.TraceID(ctx),
+	})
+	if err != nil {
+		return fmt.Errorf("admin: the change cannot be recorded, so it is not made: %w", err)
+	}
+	return nil
+}
+
+// seen lets this replica catch up with what was just written. When it cannot, the write stands all the same; the replica
+// hears of it later or, cut off from the store, goes stale and refuses.
+func (s *Service) seen(ctx context.Context) { _ = s.cfg.Sync(ctx) }
+
+// orgID checks an org id that a caller sent.
+func orgID(id delegation.OrgID) error {
+	if _, err := delegation.ParseOrgID(string(id)); err != nil {
+		return fmt.Errorf("%w: org_id must be 1 to 63 of a-z, 0-9 and hyphen, without a hyphen at either end", ErrInvalid)
+	}
+	return nil
+}

@@ -124,6 +124,7 @@ func loginRefusals() []Case {
 		{Name: "OIDC several audiences without azp", Build: login(func(c Claims) { c["aud"] = []string{Audience, "another"} })},
 		{Name: "OIDC several audiences and a foreign azp", Build: login(func(c Claims) { c["aud"], c["azp"] = []string{Audience, "another"}, "another" })},
 		{Name: "TX7 expired", Build: login(func(c Claims) { c["iat"], c["exp"] = c["iat"].(int64)-7200, c["iat"].(int64)-3600 })},
+		{Name: "RV7 a login older than revocations are remembered", Build: login(func(c Claims) { c["iat"] = c["iat"].(int64) - 25*3600 })},
 		{Name: "TX7 no exp", Build: login(func(c Claims) { c["exp"] = nil })},
 		{Name: "JW11 iat in the future", Build: login(func(c Claims) { c["iat"] = c["iat"].(int64) + 61 })},
 		{Name: "JW11 nbf in the future", Build: login(func(c Claims) { c["nbf"] = c["iat"].(int64) + 61 })},

@@ -1,0 +1,238 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/store"
+)
+
+// GetOrgResult is the configuration in force.
+type GetOrgResult struct {
+	Document []byte // JSON
+	Version  int64  // 0: the org does not exist
+}
+
+// ApplyOrgRequest is a whole configuration.
+type ApplyOrgRequest struct {
+	Org             delegation.OrgID
+	Document        []byte // JSON or YAML, at most registry.MaxDocument
+	ExpectedVersion int64  // that the caller saw; 0 creates
+	DryRun          bool   // validate and say what would change
+}
+
+// ApplyOrgResult says what changed.
+type ApplyOrgResult struct {
+	Version int64 // now in force
+	Changes []registry.Change
+}
+
+// GetOrg is an org's configuration; the version of an org that does not exist is 0.
+func (s *Service) GetOrg(ctx context.Context, org delegation.OrgID) (GetOrgResult, error) {
+	if err := orgID(org); err != nil {
+		return GetOrgResult{}, err
+	}
+	c, err := s.config(ctx, org)
+	return GetOrgResult{Document: c.Document, Version: c.Version}, err
+}
+
+// ApplyOrg replaces an org's configuration, or creates the org. Everything is checked before anything changes. A document
+// that changes nothing keeps its version.
+func (s *Service) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgResult, error) {
+	doc, err := readDocument(req)
+	if err != nil {
+		return ApplyOrgResult{}, err
+	}
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	old, err := s.config(ctx, req.Org)
+	if err != nil {
+		return ApplyOrgResult{}, err
+	}
+	if old.Version != req.ExpectedVersion {
+		return ApplyOrgResult{}, fmt.Errorf("%w: version %d is in force, not %d", ErrConflict, old.Version, req.ExpectedVersion)
+	}
+	before := registry.Document{}
+	if old.Version > 0 {
+		if before, err = registry.Parse(old.Document); err != nil {
+			return ApplyOrgResult{}, fmt.Errorf("admin: configuration in force: %w", err)
+		}
+	}
+	next, err := s.admit(ctx, doc, old.Version+1)
+	if err != nil {
+		return ApplyOrgResult{}, err
+	}
+	result := ApplyOrgResult{Version: old.Version, Changes: registry.Diff(before, doc)}
+	if req.DryRun || old.Version > 0 && len(result.Changes) == 0 {
+		return result, nil
+	}
+	if err := s.record(ctx, req.Org, "config", summary(next.Version, result.Changes)); err != nil {
+		return ApplyOrgResult{}, err
+	}
+	if err := s.put(ctx, next); err != nil {
+		return ApplyOrgResult{}, err
+	}
+	result.Version = next.Version
+	return result, nil
+}
+
+func readDocument(req ApplyOrgRequest) (registry.Document, error) {
+	if err := orgID(req.Org); err != nil {
+		return registry.Document{}, err
+	}
+	doc, err := registry.Parse(req.Document)
+	if err != nil {
+		return doc, err
+	}
+	if doc.Org != req.Org {
+		return doc, &registry.InvalidError{Problems: []registry.Problem{{Path: "org", Message: fmt.Sprintf("must be %s, as in the request", req.Org)}}}
+	}
+	return doc, doc.Validate()
+}
+
+// admit checks a document against what it cannot know: the operator's policies, and the other orgs.
+func (s *Service) admit(ctx context.Context, doc registry.Document, version int64) (store.OrgConfig, error) {
+	data, err := jose.Encode(doc)
+	if err != nil {
+		return store.OrgConfig{}, fmt.Errorf("admin: %w", err)
+	}
+	next := store.OrgConfig{Org: doc.Org, Version: version, Document: data, Created: s.cfg.Now()}
+	platform, err := s.config(ctx, store.PlatformOrg)
+	if err != nil {
+		return next, err
+	}
+	if _, err := registry.Compile(next, platform, nil); err != nil {
+		return next, invalid(err, "")
+	}
+	return next, s.tellApart(ctx, doc)
+}
+
+// tellApart refuses an issuer that another org trusts too, unless both registrations name the claim that tells their users
+// apart: else every user of the one org's provider would be a user of the other. Two orgs that register the same issuer at
+// the same instant through two replicas can slip past this check; it sees what is in force.
+func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
+	if len(doc.Issuers) == 0 {
+		return nil
+	}
+	ids, err := s.ListOrgs(ctx)
+	if err != nil {
+		return err
+	}
+	var problems []registry.Problem
+	for _, id := range ids {
+		if id == doc.Org {
+			continue
+		}
+		other, err := s.cfg.Registry.Org(ctx, id)
+		if err != nil {
+			return fmt.Errorf("admin: org %s: %w", id, err)
+		}
+		for _, is := range doc.Issuers {
+			theirs, ok := other.Issuer(is.URL)
+			if !ok || is.OrgClaim != "" && theirs.OrgClaim != "" && (is.OrgClaim != theirs.OrgClaim || is.OrgValue != theirs.OrgValue) {
+				continue
+			}
+			problems = append(problems, registry.Problem{
+				Path: "issuers/" + is.Name + "/org_claim",
+				Message: fmt.Sprintf("org %s trusts this issuer too: both registrations need an org_claim, and a value of their own,"+
+					" that tells their users apart", id),
+			})
+		}
+	}
+	if len(problems) > 0 {
+		return &registry.InvalidError{Problems: problems}
+	}
+	return nil
+}
+
+// ApplyPlatform replaces the operator's policies, which are evaluated with those of every org, and answers with their version.
+// They must compile against every org that there is.
+func (s *Service) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
+	data, err := registry.EncodePlatform(policies)
+	if err != nil {
+		return 0, fmt.Errorf("%w: the policies cannot be written as JSON", ErrInvalid)
+	}
+	if len(data) > registry.MaxDocument {
+		return 0, fmt.Errorf("%w: the policies are larger than %d bytes", ErrInvalid, registry.MaxDocument)
+	}
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	old, err := s.config(ctx, store.PlatformOrg)
+	if err != nil {
+		return 0, err
+	}
+	next := store.OrgConfig{Org: store.PlatformOrg, Version: old.Version + 1, Document: data, Created: s.cfg.Now()}
+	ids, err := s.ListOrgs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := policy.Compile(policy.Bundle{Org: "nobody", Version: "0", Platform: policies}); err != nil && len(ids) == 0 {
+		return 0, invalid(err, "")
+	}
+	for _, id := range ids {
+		config, err := s.config(ctx, id)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := registry.Compile(config, next, nil); err != nil {
+			return 0, invalid(err, "org "+string(id)+": ")
+		}
+	}
+	detail := fmt.Sprintf("platform policies %d: %d files", next.Version, len(policies))
+	if err := s.record(ctx, store.PlatformOrg, "policies", detail); err != nil {
+		return 0, err
+	}
+	return next.Version, s.put(ctx, next)
+}
+
+// config is an org's configuration in force; the zero version when there is none.
+func (s *Service) config(ctx context.Context, org delegation.OrgID) (store.OrgConfig, error) {
+	c, err := s.cfg.Config(org).Config(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.OrgConfig{Org: org}, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("admin: configuration of org %s: %w", org, err)
+	}
+	return c, nil
+}
+
+func (s *Service) put(ctx context.Context, c store.OrgConfig) error {
+	err := s.cfg.Config(c.Org).PutConfig(ctx, c)
+	if errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("%w: somebody else changed the configuration", ErrConflict)
+	}
+	if err != nil {
+		return fmt.Errorf("admin: configuration of org %s: %w", c.Org, err)
+	}
+	s.seen(ctx)
+	return nil
+}
+
+// invalid makes problems of policies the problems of a document.
+func invalid(err error, prefix string) error {
+	var bad *policy.InvalidError
+	if !errors.As(err, &bad) {
+		return fmt.Errorf("admin: %w", err)
+	}
+	problems := registry.PolicyProblems(bad)
+	for i := range problems {
+		problems[i].Path = prefix + problems[i].Path
+	}
+	return &registry.InvalidError{Problems: problems}
+}
+
+// summary says in one line what an apply changes.
+func summary(version int64, changes []registry.Change) string {
+	parts := make([]string, len(changes))
+	for i, c := range changes {
+		parts[i] = c.Kind + " " + c.Path
+	}
+	return fmt.Sprintf("configuration %d: %s", version, strings.Join(parts, ", "))
+}

@@ -1,0 +1,112 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/revocation"
+	"github.com/onbehalf/obo/store"
+)
+
+// RevokeRequest is one entry.
+type RevokeRequest struct {
+	Org    delegation.OrgID
+	Kind   string // one of revocation.Kind
+	ID     string // a jti, txn, sub, sid, agent name or id, client_id, org id or connection id
+	Reason string // for people; at most 256 bytes
+}
+
+// maxReason is the longest reason, in bytes.
+const maxReason = 256
+
+// Revoke refuses tokens of one key from now on, and answers with the entry as it is in force.
+//
+// It stops tokens, and every login that is older. It does not keep an agent from asking again for a user who logs in anew;
+// for that the agent is disabled in the configuration.
+func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocation, error) {
+	if err := orgID(req.Org); err != nil {
+		return store.Revocation{}, err
+	}
+	kind, err := revocation.ParseKind(req.Kind)
+	if err != nil {
+		return store.Revocation{}, fmt.Errorf("%w: kind must be token, transaction, subject, session, agent, client, org or connection", ErrInvalid)
+	}
+	id, ok := key(req.Org, kind, req.ID)
+	if !ok {
+		return store.Revocation{}, fmt.Errorf("%w: id does not name a %s of org %s", ErrInvalid, kind, req.Org)
+	}
+	if len(req.Reason) > maxReason || !printable(req.Reason) {
+		return store.Revocation{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
+	}
+	detail := fmt.Sprintf("revoke %s %s", kind, id)
+	if req.Reason != "" {
+		detail += ": " + req.Reason
+	}
+	if err := s.record(ctx, req.Org, "revocations", detail); err != nil {
+		return store.Revocation{}, err
+	}
+	entry := revocation.New(req.Org, kind, id, req.Reason, s.cfg.Now(), s.remember(kind))
+	if entry.Sequence, err = s.cfg.Revocations(req.Org).Revoke(ctx, entry); err != nil {
+		return store.Revocation{}, fmt.Errorf("admin: revoke: %w", err)
+	}
+	s.seen(ctx)
+	return entry, nil
+}
+
+// remember is how long an entry must be kept: as long as any token that it refuses, or any login that could bring back what
+// it refuses.
+func (s *Service) remember(kind revocation.Kind) time.Duration {
+	switch kind {
+	case revocation.Token, revocation.Transaction:
+		return s.cfg.MaxLife
+	default:
+		return max(s.cfg.MaxLife, exchange.MaxLoginAge)
+	}
+}
+
+// ListRevocations lists an org's live entries, oldest first.
+func (s *Service) ListRevocations(ctx context.Context, org delegation.OrgID) ([]store.Revocation, error) {
+	if err := orgID(org); err != nil {
+		return nil, err
+	}
+	entries, err := s.cfg.Revocations(org).Revocations(ctx, s.cfg.Now())
+	if err != nil {
+		return nil, fmt.Errorf("admin: revocations of org %s: %w", org, err)
+	}
+	return entries, nil
+}
+
+// key is the claim's value that an entry of the kind is compared with. What names somebody of another org is no key here: it
+// would be written down and refuse nothing. The agent, client or user need not be registered any more.
+func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
+	if id == "" || len(id) > 512 || !printable(id) {
+		return "", false
+	}
+	of := org
+	var err error
+	switch kind {
+	case revocation.Agent:
+		if !strings.Contains(id, ":") {
+			id = delegation.AgentID(org, id)
+		}
+		of, _, err = delegation.ParseAgentID(id)
+	case revocation.Client:
+		of, _, err = delegation.ParseClientID(id)
+	case revocation.Subject:
+		of, _, _, err = delegation.ParseUserID(id)
+	case revocation.Org:
+		of = delegation.OrgID(id)
+	case revocation.Connection:
+		_, err = delegation.ParseOrgID(id) // the same alphabet
+	case revocation.Token, revocation.Transaction, revocation.Session:
+	}
+	return id, err == nil && of == org
+}
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
