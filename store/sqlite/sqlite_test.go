@@ -39,3 +39,5 @@ func TestExecutor(t *testing.T) {
 	t.Parallel()
 	storetest.RunExecutor(t, freshExecutor)
 }
+
+func BenchmarkSTS(b *testing.B) { storetest.BenchSTS(b, freshSTS) }

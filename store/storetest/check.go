@@ -151,16 +151,24 @@ func cancelled(t *testing.T, handle any) {
 	}
 }
 
+// uncovered lists the methods of O that have no case.
+func uncovered[O, C any](cases map[string]C) (names []string) {
+	kind := reflect.TypeFor[O]()
+	for i := range kind.NumMethod() {
+		if name := kind.Method(i).Name; reflect.ValueOf(cases[name]).IsZero() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // covered fails for every method of O that has no case.
 func covered[O, C any](t *testing.T, cases map[string]C) {
 	t.Helper()
-	kind := reflect.TypeFor[O]()
-	if kind.NumMethod() == 0 {
-		t.Fatalf("%v has no methods: the suite would prove nothing", kind)
+	if reflect.TypeFor[O]().NumMethod() == 0 {
+		t.Fatalf("%v has no methods: the suite would prove nothing", reflect.TypeFor[O]())
 	}
-	for i := range kind.NumMethod() {
-		if name := kind.Method(i).Name; reflect.ValueOf(cases[name]).IsZero() {
-			t.Errorf("method %v.%s has no case here: prove that it keeps orgs apart", kind, name)
-		}
+	for _, name := range uncovered[O](cases) {
+		t.Errorf("method %v.%s has no case here: prove that it keeps orgs apart", reflect.TypeFor[O](), name)
 	}
 }
