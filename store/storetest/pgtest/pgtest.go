@@ -26,15 +26,7 @@ const Variable = "OBO_TEST_POSTGRES"
 // as long as the process (see Start). Where no server can be had the test fails; it is never skipped.
 func DSN(t testing.TB) string {
 	t.Helper()
-	server := os.Getenv(Variable)
-	if server == "" {
-		cluster, err := private()
-		if err != nil {
-			t.Fatalf("no PostgreSQL for this test: %v", err)
-		}
-		server = cluster.DSN()
-	}
-	dsn, drop, err := create(server)
+	dsn, drop, err := create(server(t))
 	if err != nil {
 		t.Fatalf("no PostgreSQL database for this test: %v", err)
 	}
@@ -44,6 +36,34 @@ func DSN(t testing.TB) string {
 		}
 	})
 	return dsn
+}
+
+// Admin returns a connection string of the server's own role, which is usually a superuser, to the database that dsn (which
+// DSN returned) names. It is for tests of what an operator may do wrong.
+func Admin(t testing.TB, dsn string) string {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err == nil {
+		var admin string
+		if admin, err = rewrite(server(t), config.Database, "", ""); err == nil {
+			return admin
+		}
+	}
+	t.Fatal("pgtest: ", err)
+	return ""
+}
+
+// server finds the server, or starts it.
+func server(t testing.TB) string {
+	t.Helper()
+	if dsn := os.Getenv(Variable); dsn != "" {
+		return dsn
+	}
+	cluster, err := private()
+	if err != nil {
+		t.Fatalf("no PostgreSQL for this test: %v", err)
+	}
+	return cluster.DSN()
 }
 
 // private is the process's one cluster. It needs no end of its own: the watchdog sees the process go (see Start).
