@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/store"
@@ -36,7 +38,7 @@ func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server
 	options := []grpc.ServerOption{
 		grpcerr.Codec(),
 		grpc.ChainUnaryInterceptor(grpcerr.Unary(s.log), trace, guard.Unary),
-		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream, s.streams.intercept),
+		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream),
 		grpc.MaxRecvMsgSize(admingrpc.MaxDocument + 64<<10), // the exchange door has a bound of its own
 		grpc.MaxHeaderListSize(32 << 10),
 		grpc.MaxConcurrentStreams(1024),
@@ -53,13 +55,14 @@ func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server
 }
 
 func (s *server) register(g *grpc.Server, cfg config.STS, x exchangegrpc.Exchanger) error {
-	feed, err := feedgrpc.New(feedgrpc.Config{
+	var err error
+	s.feed, err = feedgrpc.New(feedgrpc.Config{
 		Hub: s.hub, Set: s.set, Policies: policies{s.parts}, Now: time.Now, Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	audit, err := auditgrpc.New(auditgrpc.Config{
+	s.audit, err = auditgrpc.New(auditgrpc.Config{
 		Records: func(ctx context.Context, org delegation.OrgID, q store.AuditQuery) ([]store.AuditRecord, error) {
 			return s.db.org(org).AuditRecords(ctx, q)
 		},
@@ -70,8 +73,8 @@ func (s *server) register(g *grpc.Server, cfg config.STS, x exchangegrpc.Exchang
 	r := grpcerr.Registrar(g)
 	exchangegrpc.Register(r, x)
 	admingrpc.Register(r, s.admin)
-	feed.Register(r)
-	audit.Register(r)
+	s.feed.Register(r)
+	s.audit.Register(r)
 	grpc_health_v1.RegisterHealthServer(g, s.health)
 	if cfg.Egress.AllowLoopback { // only a development server may
 		reflection.Register(g)
@@ -123,7 +126,11 @@ func (p policies) Orgs(ctx context.Context) ([]delegation.OrgID, error) { return
 
 // Bundle is an org's policy bundle.
 func (p policies) Bundle(ctx context.Context, org delegation.OrgID) (string, []byte, error) {
-	return p.parts.registry.Bundle(ctx, org)
+	version, document, err := p.parts.registry.Bundle(ctx, org)
+	if errors.Is(err, registry.ErrUnknownOrg) {
+		err = store.ErrNotFound // in the feed's words
+	}
+	return version, document, err
 }
 
 // clientAlgorithms are those that a client may sign its assertion with.

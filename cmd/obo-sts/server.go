@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/health"
 
 	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/wire/auditgrpc"
+	"github.com/onbehalf/obo/wire/feedgrpc"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 )
 
@@ -30,13 +32,14 @@ type server struct {
 	http   *http.Server
 	health *health.Server
 	state  *readiness
-	streams
-	log *slog.Logger
+	feed   *feedgrpc.Server
+	audit  *auditgrpc.Server
+	log    *slog.Logger
 }
 
 func newServer(cfg config.STS, p *parts, d *doors, log *slog.Logger) (*server, error) {
 	limited := newLimiter(p.exchange, cfg.Limits.MaxConcurrent)
-	s := &server{parts: p, doors: d, health: health.NewServer(), streams: newStreams(), log: log}
+	s := &server{parts: p, doors: d, health: health.NewServer(), log: log}
 	s.state = newReadiness(s.health, p.check, log)
 	var err error
 	if s.grpc, err = s.newGRPC(cfg, limited); err != nil {
@@ -109,9 +112,10 @@ func closedIsFine(err error) error {
 
 // drain says NOT_SERVING, takes no new call, answers those that run, and makes their records durable (GR8).
 func (s *server) drain(ctx context.Context) error {
-	s.log.Info("draining", "at most", drainFor)
+	s.log.Info("draining", "at_most", drainFor.String())
 	s.state.stop()
-	s.streams.end()
+	s.feed.Drain()
+	s.audit.Drain()
 	ctx, cancel := context.WithTimeout(ctx, drainFor)
 	defer cancel()
 	var wait sync.WaitGroup
