@@ -18,39 +18,69 @@ import (
 
 // checker validates policies against one schema.
 type checker struct {
-	org        delegation.OrgID
-	schema     *resolved.Schema
-	validators map[types.EntityUID]*validate.Validator // by the action of a scope, so that cost does not grow with tools
-	whole      *validate.Validator
+	org    delegation.OrgID
+	schema *resolved.Schema
+	views  map[string]*schemaView
+	work   int
 }
+
+// schemaView is a validator that looks at the actions of one scope only, so that the cost of a policy does not grow with tools
+// that it is not about. The other actions stay known by name.
+type schemaView struct {
+	validator *validate.Validator
+	actions   int
+}
+
+// maxWork bounds the checking of a set: the sum of each policy's words times the actions that it applies to.
+const maxWork = 5_000_000
 
 func newChecker(org delegation.OrgID, s *resolved.Schema) *checker {
-	return &checker{org: org, schema: s, validators: map[types.EntityUID]*validate.Validator{}, whole: validate.New(s, validate.WithStrict())}
+	return &checker{org: org, schema: s, views: map[string]*schemaView{}}
 }
 
-// validator is a validator that looks at the actions of a policy's scope only. The others stay known by name.
-func (c *checker) validator(p parsed) *validate.Validator {
-	scope, ok := p.ast().Action.(ast.ScopeTypeEq)
-	if !ok {
-		return c.whole
+func (c *checker) view(p parsed) *schemaView {
+	var named []types.EntityUID
+	switch scope := p.ast().Action.(type) {
+	case ast.ScopeTypeEq:
+		named = []types.EntityUID{scope.Entity}
+	case ast.ScopeTypeIn:
+		named = []types.EntityUID{scope.Entity}
+	case ast.ScopeTypeInSet:
+		named = scope.Entities
+	case ast.ScopeTypeAll:
+		named = []types.EntityUID{action(actionExchange), action(actionCall)}
 	}
-	if v, ok := c.validators[scope.Entity]; ok {
+	key := fmt.Sprint(named)
+	if v, ok := c.views[key]; ok {
 		return v
 	}
-	if _, ok := c.schema.Actions[scope.Entity]; !ok {
-		return c.whole
-	}
+	v := &schemaView{}
 	narrow := *c.schema
 	narrow.Actions = make(map[types.EntityUID]resolved.Action, len(c.schema.Actions))
 	for uid, a := range c.schema.Actions {
-		if uid != scope.Entity {
+		if a.AppliesTo != nil && c.isIn(uid, named) {
+			v.actions++
+		} else {
 			a.AppliesTo = nil
 		}
 		narrow.Actions[uid] = a
 	}
-	v := validate.New(&narrow, validate.WithStrict())
-	c.validators[scope.Entity] = v
+	v.validator = validate.New(&narrow, validate.WithStrict())
+	c.views[key] = v
 	return v
+}
+
+// isIn reports whether an action is one of these or in one of these groups.
+func (c *checker) isIn(uid types.EntityUID, named []types.EntityUID) bool {
+	if slices.Contains(named, uid) {
+		return true
+	}
+	for parent := range c.schema.Actions[uid].Entity.Parents.All() {
+		if c.isIn(parent, named) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxPerPolicy bounds the problems of one policy: a wrong attribute is wrong for every action that the policy applies to.
@@ -59,7 +89,16 @@ const maxPerPolicy = 5
 // check reports what is wrong with one policy.
 func (c *checker) check(p parsed, found *findings) bool {
 	problems := c.foreign(p)
-	if err := c.validator(p).Policy("", p.ast()); err != nil {
+	view := c.view(p)
+	before := c.work
+	c.work += len(p.statement.tokens) * view.actions
+	if c.work > maxWork {
+		if before <= maxWork {
+			found.add(p.problem("from here on, checking the policies takes too long", "name the actions that a policy is about in its scope"))
+		}
+		return false
+	}
+	if err := view.validator.Policy("", p.ast()); err != nil {
 		problems = append(problems, c.explain(p, messages(err))...)
 	}
 	if more := len(problems) - maxPerPolicy; more > 0 {

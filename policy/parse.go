@@ -185,9 +185,9 @@ func (p parsed) at(word, message, hint string) Problem {
 	return p.problem(message, hint)
 }
 
-// stepBack looks for a token at a place or shortly before it.
+// stepBack looks for the last such token at a place or before it.
 func stepBack(at int, tokens []token, is func(token) bool) int {
-	for i := min(at, len(tokens)-1); i >= max(0, at-3); i-- {
+	for i := min(at, len(tokens)-1); i >= 0; i-- {
 		if is(tokens[i]) {
 			return i
 		}
