@@ -13,6 +13,8 @@ const Redacted = "[redacted]"
 
 // Secret is a string that does not print: not by fmt in any verb, not in a log line, not as JSON, YAML or text, not inside
 // another struct. Only Reveal gives it up, so a search for Reveal finds every place where a secret is used.
+//
+// It must not be the key of a map: encoding/json writes a key of kind string as it is.
 type Secret string
 
 // Reveal returns the secret itself. The result must go to the one place that needs it and nowhere else.
@@ -30,7 +32,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted)
 // LogValue returns Redacted, for log/slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
-// MarshalText returns Redacted, for encoders of text, XML and map keys.
+// MarshalText returns Redacted, for encoders of text and XML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // MarshalJSON returns Redacted as a JSON string.
