@@ -239,7 +239,7 @@ func writeVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join("testdata", "vectors", name)
-		if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil { //nolint:gosec // G306: a public file of the repository
+		if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -46,7 +46,8 @@ func Unary(v *delegation.Verifier) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Stream verifies the token of every streaming call, once, before the handler runs. It panics when v is nil.
+// Stream verifies the token of every streaming call before the handler runs, and again for each message of the client:
+// each is a new use, so a stream does not outlive its token or a revocation. It panics when v is nil.
 func Stream(v *delegation.Verifier) grpc.StreamServerInterceptor {
 	mustHave(v)
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -54,7 +55,7 @@ func Stream(v *delegation.Verifier) grpc.StreamServerInterceptor {
 		if err != nil {
 			return err
 		}
-		return handler(srv, &verifiedStream{ServerStream: stream, ctx: ctx})
+		return handler(srv, &verifiedStream{ServerStream: stream, ctx: ctx, verifier: v, method: info.FullMethod})
 	}
 }
 
@@ -75,11 +76,22 @@ func RequireScope(ctx context.Context, scope string) (delegation.Verified, error
 
 type verifiedStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx      context.Context
+	verifier *delegation.Verifier
+	method   string
 }
 
 // Context is that of the call, with the verified token.
 func (s *verifiedStream) Context() context.Context { return s.ctx }
+
+// RecvMsg receives a message of a client whose token is still good.
+func (s *verifiedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	_, err := verify(s.ServerStream.Context(), s.verifier, s.method)
+	return err
+}
 
 func mustHave(v *delegation.Verifier) {
 	if v == nil {
