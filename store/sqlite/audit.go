@@ -17,7 +17,7 @@ type trail struct {
 }
 
 func newTrail(ctx context.Context, d *database) (trail, error) {
-	s, err := d.write.PrepareContext(ctx,
+	s, err := d.conn.PrepareContext(ctx,
 		"INSERT INTO audit (org, action_id, transaction_id, time, body) VALUES (?, ?, ?, ?, ?)")
 	return trail{db: d, insert: s}, err
 }
@@ -28,11 +28,9 @@ func (t *trail) AppendAudit(ctx context.Context, records []store.AuditRecord) er
 	if len(records) == 0 {
 		return ctx.Err()
 	}
-	err := t.db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		insert := tx.StmtContext(ctx, t.insert)
-		defer insert.Close()
+	err := t.db.update(ctx, func(ctx context.Context, _ *sql.Conn) error {
 		for _, r := range records {
-			if _, err := insert.ExecContext(ctx, string(r.Org), r.ActionID, r.Transaction, r.Time.UnixMicro(), blob(r.Body)); err != nil {
+			if _, err := t.insert.ExecContext(ctx, string(r.Org), r.ActionID, r.Transaction, r.Time.UnixMicro(), blob(r.Body)); err != nil {
 				return err
 			}
 		}

@@ -82,7 +82,11 @@ func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
 	if err := o.one(ctx, "delete data key", store.ErrNotFound, "DELETE FROM data_keys WHERE org = ?", string(o.id)); err != nil {
 		return err
 	}
-	if _, err := o.e.write.ExecContext(context.WithoutCancel(ctx), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	err := o.e.do(&job{ctx: context.WithoutCancel(ctx), alone: true, f: func(ctx context.Context, conn *sql.Conn) error {
+		_, err := conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+		return err
+	}})
+	if err != nil {
 		return fmt.Errorf("sqlite: data key of %s is deleted, but the log was not emptied: %w", o.id, err)
 	}
 	return nil
@@ -152,12 +156,12 @@ func (o *ExecutorOrg) Providers(ctx context.Context) ([]store.ProviderRecord, er
 
 // PutProviders replaces all the org's provider records; the same name twice is store.ErrConflict.
 func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
-	err := o.e.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM providers WHERE org = ?", string(o.id)); err != nil {
+	err := o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		if _, err := conn.ExecContext(ctx, "DELETE FROM providers WHERE org = ?", string(o.id)); err != nil {
 			return err
 		}
 		for _, p := range records {
-			ok, err := changed(tx.ExecContext(ctx,
+			ok, err := changed(conn.ExecContext(ctx,
 				"INSERT INTO providers (org, name, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", string(o.id), p.Name, blob(p.Text)))
 			if err != nil {
 				return err
@@ -181,8 +185,8 @@ func (o *ExecutorOrg) AuditRecords(ctx context.Context, q store.AuditQuery) ([]s
 
 // one runs a statement that must change a row, and answers otherwise with the sentinel.
 func (o *ExecutorOrg) one(ctx context.Context, what string, otherwise error, query string, args ...any) error {
-	err := o.e.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ok, err := changed(tx.ExecContext(ctx, query, args...))
+	err := o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		ok, err := changed(conn.ExecContext(ctx, query, args...))
 		if err == nil && !ok {
 			err = otherwise
 		}

@@ -2,8 +2,8 @@
 //
 // The file is in WAL mode with synchronous=FULL, so a commit is on disk before a method returns. All writes go through one
 // connection and every transaction takes the write lock at once: writers wait in line instead of failing with SQLITE_BUSY
-// half-way. That one line is also why sequence numbers are given in commit order. Reads have connections of their own and
-// never wait for the writer.
+// half-way, and those that wait together share a commit. That one line, and the file's one write lock, is also why sequence
+// numbers are given in commit order. Reads have connections of their own and never wait for the writer.
 //
 // Several processes on one machine may open one file. A file on a network file system is not safe: WAL needs shared memory.
 package sqlite
@@ -33,7 +33,8 @@ var executorMigrations embed.FS
 
 // database is one open file.
 type database struct {
-	write *sql.DB // one connection
+	*writer
+	write *sql.DB // one connection, which the writer holds
 	read  *sql.DB // cannot write: query_only
 }
 
@@ -62,6 +63,9 @@ func open(ctx context.Context, path string, migrations fs.FS) (*database, error)
 	d.read.SetMaxIdleConns(readers)
 	if err := d.migrate(ctx, migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: migrate %s: %w", path, err), d.Close())
+	}
+	if d.writer, err = newWriter(ctx, d.write); err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, err), d.Close())
 	}
 	return d, nil
 }
@@ -118,40 +122,20 @@ func (d *database) migrate(ctx context.Context, migrations fs.FS) error {
 	}
 }
 
-// update runs f in a transaction that holds the write lock from its first statement. A context that ends while the writer
-// waits in line ends the wait; from then on the transaction is short and is not interrupted.
-func (d *database) update(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
-	conn, err := d.write.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	whole := context.WithoutCancel(ctx)
-	tx, err := conn.BeginTx(whole, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := f(whole, tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
 // Ping reports whether the database answers.
 func (d *database) Ping(ctx context.Context) error {
 	var one int
 	return d.read.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 }
 
-// Close waits for nothing: calls in flight fail. Prepared statements end with their connections.
+// Close finishes the writes that are under way and refuses later calls. Prepared statements end with their connections.
 func (d *database) Close() error {
 	var err error
+	if d.writer != nil {
+		err = d.writer.close()
+	}
 	if d.read != nil {
-		err = d.read.Close()
+		err = errors.Join(err, d.read.Close())
 	}
 	return errors.Join(err, d.write.Close())
 }

@@ -56,7 +56,7 @@ func (s *STS) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.consume, err = s.write.PrepareContext(ctx,
+	s.consume, err = s.conn.PrepareContext(ctx,
 		"INSERT INTO consumed (org, key, until) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
 	return err
 }
@@ -151,8 +151,8 @@ func (s *STS) SigningKeys(ctx context.Context) (keys []store.SigningKey, generat
 // PutSigningKeys replaces the whole set if generation is the current one, and raises the generation by one. Otherwise it
 // answers store.ErrConflict. It writes a change of kind keys.
 func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store.SigningKey) error {
-	err := s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ok, err := changed(tx.ExecContext(ctx,
+	err := s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		ok, err := changed(conn.ExecContext(ctx,
 			"UPDATE signing_generation SET generation = generation + 1 WHERE generation = ?", generation))
 		if err != nil {
 			return err
@@ -160,11 +160,11 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 		if !ok {
 			return store.ErrConflict
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM signing_keys"); err != nil {
+		if _, err := conn.ExecContext(ctx, "DELETE FROM signing_keys"); err != nil {
 			return err
 		}
 		for i, k := range keys {
-			ok, err := changed(tx.ExecContext(ctx, "INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			ok, err := changed(conn.ExecContext(ctx, "INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 				i, k.KID, k.Algorithm, blob(k.Sealed), blob(k.Public),
 				k.Published.UnixMicro(), k.Activate.UnixMicro(), k.Deactivate.UnixMicro(), k.Remove.UnixMicro()))
 			if err != nil {
@@ -174,7 +174,7 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 				return store.ErrConflict // the same kid twice
 			}
 		}
-		_, err = change(ctx, tx, store.PlatformOrg, store.ChangeKeys)
+		_, err = change(ctx, conn, store.PlatformOrg, store.ChangeKeys)
 		return err
 	})
 	if err != nil {
@@ -186,17 +186,17 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 
 // PurgeExpired forgets used assertions and revocations whose until is before now: no token that they concern is alive.
 func (s *STS) PurgeExpired(ctx context.Context, now time.Time) error {
-	err := s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM consumed WHERE until < ?", now.UnixMicro()); err != nil {
+	err := s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		if _, err := conn.ExecContext(ctx, "DELETE FROM consumed WHERE until < ?", now.UnixMicro()); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, "DELETE FROM revocations WHERE until < ? RETURNING sequence", now.UnixMicro())
+		rows, err := conn.QueryContext(ctx, "DELETE FROM revocations WHERE until < ? RETURNING sequence", now.UnixMicro())
 		dead, err := collect(rows, err, func(rows *sql.Rows, n *int64) error { return rows.Scan(n) })
 		if err != nil {
 			return err
 		}
 		for _, n := range dead {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE sequence = ?", n); err != nil {
+			if _, err := conn.ExecContext(ctx, "DELETE FROM changes WHERE sequence = ?", n); err != nil {
 				return err
 			}
 		}
@@ -210,8 +210,8 @@ func (s *STS) PurgeExpired(ctx context.Context, now time.Time) error {
 
 // change gives out the next sequence number. The write lock is held from the start of the transaction to its commit, so
 // numbers become visible in the order in which they are given.
-func change(ctx context.Context, tx *sql.Tx, org delegation.OrgID, kind store.ChangeKind) (uint64, error) {
-	r, err := tx.ExecContext(ctx, "INSERT INTO changes (org, kind) VALUES (?, ?)", string(org), string(kind))
+func change(ctx context.Context, conn *sql.Conn, org delegation.OrgID, kind store.ChangeKind) (uint64, error) {
+	r, err := conn.ExecContext(ctx, "INSERT INTO changes (org, kind) VALUES (?, ?)", string(org), string(kind))
 	if err != nil {
 		return 0, err
 	}

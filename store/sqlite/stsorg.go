@@ -36,8 +36,8 @@ func (o *STSOrg) PutConfig(ctx context.Context, c store.OrgConfig) error {
 	if err := own(o.id, c.Org); err != nil {
 		return err
 	}
-	err := o.s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ok, err := changed(tx.ExecContext(ctx, `INSERT INTO configs (org, version, document, created) SELECT ?1, ?2, ?3, ?4
+	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		ok, err := changed(conn.ExecContext(ctx, `INSERT INTO configs (org, version, document, created) SELECT ?1, ?2, ?3, ?4
 			WHERE ?2 = (SELECT coalesce(max(version), 0) + 1 FROM configs WHERE org = ?1)`,
 			string(o.id), c.Version, blob(c.Document), c.Created.UnixMicro()))
 		if err != nil {
@@ -46,7 +46,7 @@ func (o *STSOrg) PutConfig(ctx context.Context, c store.OrgConfig) error {
 		if !ok {
 			return store.ErrConflict
 		}
-		_, err = change(ctx, tx, o.id, store.ChangeConfig)
+		_, err = change(ctx, conn, o.id, store.ChangeConfig)
 		return err
 	})
 	if err != nil {
@@ -79,8 +79,8 @@ func (o *STSOrg) PutClientSecret(ctx context.Context, s store.ClientSecret, keep
 	if keep < 1 {
 		return fmt.Errorf("sqlite: put client secret: keep is %d, must be at least 1", keep)
 	}
-	err := o.s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ok, err := changed(tx.ExecContext(ctx,
+	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		ok, err := changed(conn.ExecContext(ctx,
 			"INSERT INTO client_secrets (org, agent, hash, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 			string(o.id), s.Agent, s.Hash[:], s.Created.UnixMicro()))
 		if err != nil {
@@ -89,13 +89,13 @@ func (o *STSOrg) PutClientSecret(ctx context.Context, s store.ClientSecret, keep
 		if !ok {
 			return store.ErrConflict
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM client_secrets WHERE org = ?1 AND agent = ?2 AND sequence NOT IN (
+		_, err = conn.ExecContext(ctx, `DELETE FROM client_secrets WHERE org = ?1 AND agent = ?2 AND sequence NOT IN (
 			SELECT sequence FROM client_secrets WHERE org = ?1 AND agent = ?2 ORDER BY sequence DESC LIMIT ?3)`,
 			string(o.id), s.Agent, keep)
 		if err != nil {
 			return err
 		}
-		_, err = change(ctx, tx, o.id, store.ChangeConfig)
+		_, err = change(ctx, conn, o.id, store.ChangeConfig)
 		return err
 	})
 	if err != nil {
@@ -108,10 +108,8 @@ func (o *STSOrg) PutClientSecret(ctx context.Context, s store.ClientSecret, keep
 // Consume marks a key as used. For one key of one org it succeeds once, whoever asks, until PurgeExpired forgets it after
 // until; otherwise store.ErrConflict.
 func (o *STSOrg) Consume(ctx context.Context, key [32]byte, until time.Time) error {
-	err := o.s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		consume := tx.StmtContext(ctx, o.s.consume)
-		defer consume.Close()
-		ok, err := changed(consume.ExecContext(ctx, string(o.id), key[:], until.UnixMicro()))
+	err := o.s.update(ctx, func(ctx context.Context, _ *sql.Conn) error {
+		ok, err := changed(o.s.consume.ExecContext(ctx, string(o.id), key[:], until.UnixMicro()))
 		if err == nil && !ok {
 			err = store.ErrConflict
 		}
@@ -129,11 +127,11 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 		return 0, err
 	}
 	var sequence uint64
-	err := o.s.update(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-		if sequence, err = change(ctx, tx, o.id, store.ChangeRevocation); err != nil {
+	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
+		if sequence, err = change(ctx, conn, o.id, store.ChangeRevocation); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO revocations VALUES (?, ?, ?, ?, ?, ?, ?)",
+		_, err = conn.ExecContext(ctx, "INSERT INTO revocations VALUES (?, ?, ?, ?, ?, ?, ?)",
 			int64(sequence), string(o.id), r.Kind, r.ID, r.Before.UnixMicro(), r.Until.UnixMicro(), r.Reason)
 		return err
 	})
