@@ -1,0 +1,156 @@
+package feedgrpc
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/onbehalf/obo/delegation"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/revocation"
+	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/wire/grpcauth"
+)
+
+const token telemetry.Secret = "follower-0123456789abcdef0123456789abcdef"
+
+// dial serves a feed over a connection in memory, guarded as in production.
+func dial(t *testing.T, d *db) *grpc.ClientConn {
+	t.Helper()
+	s, _ := serve(t, d)
+	guard, err := grpcauth.New(grpcauth.Config{Bearer: map[string]telemetry.Secret{obov1.FeedService_ServiceDesc.ServiceName: token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.StreamInterceptor(guard.Stream))
+	s.Register(server)
+	listener := bufconn.Listen(1 << 16)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:///feed", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		s.Drain()
+		server.GracefulStop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return conn
+}
+
+// TestRevokeToRefusal: from the token server's store, over gRPC, to a verifier's answer.
+func TestRevokeToRefusal(t *testing.T) {
+	t.Parallel()
+	d := &db{}
+	d.apply("acme", "1")
+	set, told := revocation.NewSet(0), make(chan revocation.Policy, 10)
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Set: set, Log: silent,
+		Connect: Client{Conn: dial(t, d), Token: token, Plaintext: true}.Connect, OnPolicy: func(p revocation.Policy) { told <- p }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- follower.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	<-follower.Ready()
+	if p := <-told; p.Org != "acme" || p.Version != "1" || string(p.Document) != `{"version":"1"}` {
+		t.Errorf("told %+v", p)
+	}
+	c := &delegation.Claims{OrgID: "acme", ID: "j2", Lineage: []string{"j1"}, IssuedAt: time.Now().Truncate(time.Second)}
+	await(t, "fresh", func() bool { return set.Check(c, time.Now()) == nil })
+	start := time.Now()
+	d.revoke(revocation.Token, "j1")
+	await(t, "refused", func() bool { return errors.Is(set.Check(c, time.Now()), delegation.ErrRevoked) })
+	t.Logf("revoke to refusal: %s, by poll", time.Since(start))
+}
+
+// await polls a condition that another goroutine brings about.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not %s within 10 s", what)
+		}
+	}
+}
+
+func TestCredential(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, &db{})
+	recv := func(c Client) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s, err := c.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = s.Recv()
+		return err
+	}
+	if err := recv(Client{Conn: conn, Token: token, Plaintext: true}); err != nil {
+		t.Errorf("the follower's credential: %v", err)
+	}
+	for _, wrong := range []telemetry.Secret{"", "x", token[1:]} {
+		if err := recv(Client{Conn: conn, Token: wrong, Plaintext: true}); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("another credential: %v", err)
+		}
+	}
+	// Without TLS the credential does not leave unless that was said to be meant.
+	err := recv(Client{Conn: conn, Token: token})
+	if err == nil || status.Code(err) != codes.Unauthenticated || strings.Contains(err.Error(), token.Reveal()) {
+		t.Errorf("plaintext: %v", err)
+	}
+}
+
+// TestMessagesThatAreRefused: what a follower does not understand it must not skip.
+func TestMessagesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	now := timestamppb.Now()
+	good := &obov1.Revocation{Kind: "token", Id: "j", OrgId: "acme", Before: now, Until: now}
+	spoil := func(f func(*obov1.Revocation)) *obov1.WatchResponse {
+		r := proto.Clone(good).(*obov1.Revocation)
+		f(r)
+		return &obov1.WatchResponse{Event: &obov1.WatchResponse_Revocation{Revocation: r}}
+	}
+	if m, err := message(spoil(func(*obov1.Revocation) {})); err != nil || m.Revocation.ID != "j" {
+		t.Errorf("a good one: %+v, %v", m, err)
+	}
+	for name, in := range map[string]*obov1.WatchResponse{
+		"nothing":              {},
+		"kind of the future":   spoil(func(r *obov1.Revocation) { r.Kind = "planet" }),
+		"no org":               spoil(func(r *obov1.Revocation) { r.OrgId = "" }),
+		"no id":                spoil(func(r *obov1.Revocation) { r.Id = "" }),
+		"no before":            spoil(func(r *obov1.Revocation) { r.Before = nil }),
+		"no until":             spoil(func(r *obov1.Revocation) { r.Until = nil }),
+		"impossible before":    spoil(func(r *obov1.Revocation) { r.Before = &timestamppb.Timestamp{Nanos: -1} }),
+		"no revocation":        {Event: &obov1.WatchResponse_Revocation{}},
+		"policy of nobody":     {Event: &obov1.WatchResponse_Policy{Policy: &obov1.PolicyBundle{}}},
+		"heartbeat of no time": {Event: &obov1.WatchResponse_Heartbeat{Heartbeat: &obov1.Heartbeat{}}},
+	} {
+		if m, err := message(in); !errors.Is(err, errMessage) {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
+	}
+}
