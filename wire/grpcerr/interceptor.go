@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -40,6 +41,9 @@ func render(ctx context.Context, log *slog.Logger, method string, panicked any, 
 		log.ErrorContext(ctx, "panic", "method", method, "panic", fmt.Sprint(panicked),
 			"stack", string(debug.Stack()), "trace_id", telemetry.TraceID(ctx))
 		return Error{Reason: InternalError}
+	}
+	if strings.HasPrefix(method, "/grpc.") {
+		return err // health and reflection are grpc-go's own, and so are their statuses (GR8)
 	}
 	wire, fault := From(err)
 	if e, ok := errors.AsType[Error](err); ok && e.Cause != nil {
