@@ -23,7 +23,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.WithContext(context.WithValue(r.Context(), plaintextKey{}, true))
 	default:
 		if r.Body != nil {
-			r.Body.Close()
+			_ = r.Body.Close() // as a RoundTripper must
 		}
 		return nil, fmt.Errorf("%w: scheme %q", ErrPlaintext, r.URL.Scheme)
 	}
@@ -32,7 +32,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if res.ContentLength > t.max {
-		res.Body.Close()
+		_ = res.Body.Close() // nothing of it is wanted
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, res.ContentLength, t.max)
 	}
 	res.Body = &boundedBody{ReadCloser: res.Body, left: t.max}

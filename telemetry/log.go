@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -45,44 +46,43 @@ func clean(v slog.Value) slog.Value {
 	}
 }
 
-// hints are what every pattern below needs to match; a text without any is passed on at the cost of a few scans.
-var hints = []string{"eyJ", "earer ", "EARER ", "asic ", "ASIC ", "DPoP ", "=", "://", "ghp_", "gho_", "ghs_", "ghu_", "ghr_",
-	"github_pat_", "xox", "ya29."}
-
+// secrets are the shapes of what must not come out. A pattern is tried only where one of its hints stands: a search for a
+// fixed string costs nanoseconds, a regular expression microseconds, and almost every text has no hint.
 var secrets = []struct {
+	hints   []string
 	pattern *regexp.Regexp
 	with    string
 }{
-	// A JWS, a JWE or a piece of one: "eyJ" is base64url for `{"`.
-	{regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}`), Redacted},
-	// An Authorization value.
-	{regexp.MustCompile(`(?i)\b(bearer|basic|dpop) +[A-Za-z0-9._~+/=-]{6,}`), "$1 " + Redacted},
-	// A form or query parameter of the token endpoint, or a key=value of a connection string.
-	{regexp.MustCompile(`(?i)\b(client_secret|client_assertion|subject_token|actor_token|access_token|refresh_token|id_token|` +
-		`code_verifier|password|passwd|secret|token|api_key|assertion)=[^&\s"']+`), "$1=" + Redacted},
-	// An authorization code on its way back. Only as a query parameter: "code=Unavailable" is how gRPC speaks.
-	{regexp.MustCompile(`([?&]code)=[^&\s"']+`), "$1=" + Redacted},
-	// The password of a URL.
-	{regexp.MustCompile(`(://[^/\s:@]*):[^/\s@]+@`), "$1:" + Redacted + "@"},
-	// Credentials of providers that say what they are.
-	{regexp.MustCompile(`\b(?:gh[posur]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|xox[a-z]-[A-Za-z0-9-]{8,}|` +
-		`ya29\.[A-Za-z0-9_-]{8,})`), Redacted},
+	{ // A JWS, a JWE or a piece of one: "eyJ" is base64url for `{"`.
+		[]string{"eyJ"}, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}`), Redacted,
+	},
+	{ // An Authorization value.
+		[]string{"earer ", "EARER ", "asic ", "ASIC ", "DPoP ", "dpop ", "DPOP "},
+		regexp.MustCompile(`(?i)\b(bearer|basic|dpop) +[A-Za-z0-9._~+/=-]{6,}`), "$1 " + Redacted,
+	},
+	{ // A form or query parameter of the token endpoint, or a key=value of a connection string.
+		[]string{"="}, regexp.MustCompile(`(?i)\b(client_secret|client_assertion|subject_token|actor_token|access_token|refresh_token|` +
+			`id_token|code_verifier|password|passwd|secret|token|api_key|assertion)=[^&\s"']+`), "$1=" + Redacted,
+	},
+	{ // An authorization code on its way back. Only as a query parameter: "code=Unavailable" is how gRPC speaks.
+		[]string{"code="}, regexp.MustCompile(`([?&]code)=[^&\s"']+`), "$1=" + Redacted,
+	},
+	{ // The password of a URL.
+		[]string{"@"}, regexp.MustCompile(`(://[^/\s:@]*):[^/\s@]+@`), "$1:" + Redacted + "@",
+	},
+	{ // Credentials of providers that say what they are.
+		[]string{"ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "xox", "ya29."},
+		regexp.MustCompile(`\b(?:gh[posur]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|xox[a-z]-[A-Za-z0-9-]{8,}|` +
+			`ya29\.[A-Za-z0-9_-]{8,})`), Redacted,
+	},
 }
 
 // Redact returns s with everything that looks like a token or a credential replaced. It errs towards replacing.
 func Redact(s string) string {
-	found := false
-	for _, h := range hints {
-		if strings.Contains(s, h) {
-			found = true
-			break
-		}
-	}
-	if !found {
-		return s
-	}
 	for _, p := range secrets {
-		s = p.pattern.ReplaceAllString(s, p.with)
+		if slices.ContainsFunc(p.hints, func(hint string) bool { return strings.Contains(s, hint) }) {
+			s = p.pattern.ReplaceAllString(s, p.with)
+		}
 	}
 	return s
 }
