@@ -82,7 +82,7 @@ func (s *Set) exchangeQuestion(r ExchangeRequest) (*question, string) {
 	}
 	q.request.Action = action(actionExchange)
 	q.request.Context = types.NewRecord(context)
-	q.next = chooseAction(s.agents[r.Actor].next, s.exchange)
+	q.next = s.agents[r.Actor].exchange
 	return q, ""
 }
 

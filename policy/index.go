@@ -145,7 +145,7 @@ func (ix index) principal(is []constraint) []byAction {
 	return out
 }
 
-// action is the second step.
+// chooseAction is the second step.
 func chooseAction(from []byAction, is []constraint) []byResource {
 	var out []byResource
 	for _, node := range from {
@@ -158,7 +158,7 @@ func chooseAction(from []byAction, is []constraint) []byResource {
 	return out
 }
 
-// resource is the last step.
+// chooseResource is the last step. It adds to what was found.
 func chooseResource(into found, from []byResource, is []constraint) found {
 	for _, node := range from {
 		for _, c := range is {

@@ -22,7 +22,6 @@ type Set struct {
 	tools    map[string]callable
 	scopes   map[string]place
 	agents   map[string]principal // by agent id
-	exchange []constraint         // what the action "exchange" fulfils
 	policies candidates
 }
 
@@ -34,8 +33,9 @@ type place struct {
 
 // principal is an agent with where the index leads for it.
 type principal struct {
-	uid  types.EntityUID
-	next []byAction
+	uid      types.EntityUID
+	next     []byAction
+	exchange []byResource // after the action "exchange"
 }
 
 // callable is a tool as Call needs it.
@@ -102,15 +102,16 @@ func Compile(b Bundle) (*Set, error) {
 func (s *Set) prepare(ix index, tools map[string]toolAction) {
 	w := s.world
 	s.agents, s.scopes, s.tools = map[string]principal{}, map[string]place{}, map[string]callable{}
+	exchange := w.place(action(actionExchange)).fits
 	for uid := range w.entities {
 		switch uid.Type {
 		case typeAgent:
-			s.agents["agent:"+string(uid.ID)] = principal{uid, ix.principal(fits(uid, w.ancestors(uid)))}
+			next := ix.principal(fits(uid, w.ancestors(uid)))
+			s.agents["agent:"+string(uid.ID)] = principal{uid, next, chooseAction(next, exchange)}
 		case typeScope:
 			s.scopes[string(uid.ID)] = w.place(uid)
 		}
 	}
-	s.exchange = w.place(action(actionExchange)).fits
 	for name, t := range tools {
 		provider := types.NewEntityUID(typeProvider, types.String(t.provider))
 		s.tools[name] = callable{
