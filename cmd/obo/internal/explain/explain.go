@@ -35,6 +35,7 @@ type Problem struct {
 	Do     string `json:"do,omitempty"`     // what to do about it
 	Reason string `json:"reason,omitempty"` // the server's stable reason, such as INVALID_SCOPE
 	OAuth  string `json:"oauth_error,omitempty"`
+	Action string `json:"action_id,omitempty"` // under which the trail has it, when the server said so
 	Code   int    `json:"exit_code"`
 	cause  error
 }
@@ -98,6 +99,7 @@ func ofStatus(what string, s *status.Status, err error) *Problem {
 		case *errdetails.ErrorInfo:
 			p.Reason = d.GetReason()
 			p.OAuth = d.GetMetadata()["oauthError"]
+			p.Action = d.GetMetadata()["actionId"]
 		case *errdetails.RetryInfo:
 			p.Do = fmt.Sprintf("try again in %s", d.GetRetryDelay().AsDuration())
 		case *errdetails.BadRequest:
@@ -120,6 +122,9 @@ func ofStatus(what string, s *status.Status, err error) *Problem {
 	if p.Do == "" {
 		p.Do = advice(p.Reason, s.Code())
 	}
+	if p.Do == "" && p.Action != "" {
+		p.Do = "obo audit show " + p.Action + " shows the decision and its policies"
+	}
 	return p
 }
 
@@ -135,8 +140,6 @@ func advice(reason string, code codes.Code) string {
 		return "get a fresh subject token of an issuer that the org trusts; obo token inspect shows what this one says"
 	case "ACTOR_TOKEN_INVALID":
 		return "make a fresh assertion: each is accepted once, and for at most 5 minutes"
-	case "DELEGATION_DENIED":
-		return "obo audit list shows the decision and its policies"
 	case "INVALID_SCOPE":
 		return "ask for scopes that the subject token, the agent's registration and policy all allow"
 	case "INVALID_TARGET":

@@ -116,7 +116,7 @@ func (e *OAuthError) Explain(what string) *explain.Problem {
 	case e.Code == "invalid_target":
 		p.Do = explain.Advice("INVALID_TARGET")
 	default:
-		p.Do = explain.Advice("DELEGATION_DENIED")
+		p.Do = "obo audit list shows the decision and its policies"
 	}
 	return p
 }

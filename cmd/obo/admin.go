@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/onbehalf/obo/cmd/obo/internal/explain"
+	"github.com/onbehalf/obo/cmd/obo/internal/remote"
+	"github.com/onbehalf/obo/cmd/obo/internal/render"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+)
+
+// printDocument shows an org's configuration; it is JSON for a person too.
+func (a *app) printDocument(resp *obov1.GetOrgResponse) error {
+	p := a.Printer
+	p.JSON = true
+	return p.Print(map[string]any{"version": resp.GetVersion(), "document": json.RawMessage(resp.GetDocument())}, nil)
+}
+
+type agentsCommand struct {
+	Secret agentSecretCommand `cmd:"" help:"Make a new client secret; it is shown once."`
+}
+
+type agentSecretCommand struct {
+	Org          string `arg:"" help:"The org."`
+	Agent        string `arg:"" help:"The agent's name within the org."`
+	DropPrevious bool   `help:"Stop accepting the one before at once."`
+}
+
+// Help is shown below the flags.
+func (agentSecretCommand) Help() string {
+	return `The secret before stays valid until the next call, so that it can be replaced without an outage.
+
+Examples:
+  obo agents secret acme researcher > researcher.secret
+  obo agents secret acme researcher --drop-previous`
+}
+
+func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
+	return a.asOperator(ctx, "cannot make a secret for "+c.Agent, func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.RotateClientSecret(ctx,
+			&obov1.RotateClientSecretRequest{OrgId: c.Org, Agent: c.Agent, DropPrevious: c.DropPrevious})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.Printf("%s\n", resp.GetClientSecret()) })
+	})
+}
+
+type revokeCommand struct {
+	Kind   string `arg:"" enum:"token,transaction,subject,session,agent,client,org,connection" help:"token, transaction, subject, session, agent, client, org or connection."`
+	ID     string `arg:"" help:"The jti, txn, sub, sid, agent name, client_id, org or connection id."`
+	Reason string `placeholder:"TEXT" help:"Why, for people."`
+}
+
+// Help is shown below the flags.
+func (revokeCommand) Help() string {
+	return `Every token of that key that was issued up to now is refused from now on, wherever the key stands in its chain. Tokens
+issued later are not: to stop an agent for good, disable it in org.yaml too.
+
+Examples:
+  obo revoke agent orchestrator --reason "behaves oddly"
+  obo revoke subject "user:acme/sample|alice"
+  obo revoke token 0198... --org acme`
+}
+
+func (c revokeCommand) Run(ctx context.Context, a *app) error {
+	org, err := a.org()
+	if err != nil {
+		return err
+	}
+	return a.asOperator(ctx, "cannot revoke", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.Revoke(ctx, &obov1.RevokeRequest{OrgId: org, Kind: c.Kind, Id: c.ID, Reason: c.Reason})
+		if err != nil {
+			return err
+		}
+		r := resp.GetRevocation()
+		return a.Print(resp, func() {
+			a.Printf("%s: tokens of %s %s of %s issued until %s\n", a.Green("revoked"), r.GetKind(), render.Clean(r.GetId()), r.GetOrgId(),
+				r.GetBefore().AsTime().Format(time.RFC3339))
+		})
+	})
+}
+
+type revocationsCommand struct{}
+
+// Help is shown below the flags.
+func (revocationsCommand) Help() string { return "Example:\n  obo revocations --org acme" }
+
+func (revocationsCommand) Run(ctx context.Context, a *app) error {
+	org, err := a.org()
+	if err != nil {
+		return err
+	}
+	return a.asOperator(ctx, "cannot list revocations", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.ListRevocations(ctx, &obov1.ListRevocationsRequest{OrgId: org})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() {
+			rows := [][]string{{"KIND", "ID", "ISSUED UNTIL", "KEPT UNTIL", "REASON"}}
+			for _, r := range resp.GetRevocations() {
+				rows = append(rows, []string{r.GetKind(), render.Clean(r.GetId()), when(r.GetBefore()), when(r.GetUntil()),
+					render.Clean(r.GetReason())})
+			}
+			a.Table(rows)
+		})
+	})
+}
+
+type keysCommand struct {
+	List   keysListCommand   `cmd:"" help:"List the signing keys, public parts only."`
+	Rotate keysRotateCommand `cmd:"" help:"Publish a successor now."`
+}
+
+type keysListCommand struct{}
+
+// Help is shown below the flags.
+func (keysListCommand) Help() string { return "Example:\n  obo keys list" }
+
+func (keysListCommand) Run(ctx context.Context, a *app) error {
+	return a.asOperator(ctx, "cannot list the keys", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.ListKeys(ctx, &obov1.ListKeysRequest{})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
+	})
+}
+
+type keysRotateCommand struct{}
+
+// Help is shown below the flags.
+func (keysRotateCommand) Help() string {
+	return `The successor signs once every verifier has had time to fetch it; tokens signed before stay good until they expire.
+
+Example:
+  obo keys rotate`
+}
+
+func (keysRotateCommand) Run(ctx context.Context, a *app) error {
+	return a.asOperator(ctx, "cannot rotate the keys", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.RotateKeys(ctx, &obov1.RotateKeysRequest{})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
+	})
+}
+
+func (a *app) showKeys(keys []*obov1.SigningKey) {
+	rows := [][]string{{"KID", "ALG", "STATE", "PUBLISHED", "SIGNS FROM", "SIGNS UNTIL", "REMOVED"}}
+	for _, k := range keys {
+		rows = append(rows, []string{k.GetKid(), k.GetAlg(), k.GetState(), when(k.GetPublished()), when(k.GetActivate()),
+			when(k.GetDeactivate()), when(k.GetRemove())})
+	}
+	a.Table(rows)
+}
+
+func when(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return t.AsTime().Local().Format("2006-01-02 15:04:05")
+}
+
+type connectionCommand struct {
+	Put    connectionPutCommand    `cmd:"" help:"Store a credential, or replace it."`
+	List   connectionListCommand   `cmd:"" help:"List connections, without their credentials."`
+	Delete connectionDeleteCommand `cmd:"" help:"Delete a connection and its credential."`
+	Shred  connectionShredCommand  `cmd:"" help:"Destroy every credential of an org, in every backup too."`
+}
+
+type connectionPutCommand struct {
+	ID         string `arg:"" help:"The connection's id within the org."`
+	Provider   string `required:"" placeholder:"NAME" help:"The provider it is for."`
+	Pattern    string `enum:"developer_secret,api_key,basic" default:"api_key" help:"developer_secret, api_key or basic."`
+	Subject    string `placeholder:"USER" help:"Whose it is, such as user:acme/okta|00u1. Not for developer_secret."`
+	Username   string `placeholder:"NAME" help:"For basic only."`
+	SecretFile string `default:"-" placeholder:"FILE" help:"File with the secret, - for standard input. It is never an argument, which other processes could read."`
+}
+
+// Help is shown below the flags.
+func (connectionPutCommand) Help() string {
+	return `Examples:
+  obo connection put alice-tracker --provider tracker --subject "user:acme/sample|alice" < alice.key
+  obo connection put ci --provider github --pattern developer_secret --secret-file github.pat`
+}
+
+func (c connectionPutCommand) Run(ctx context.Context, a *app) error {
+	org, err := a.org()
+	if err != nil {
+		return err
+	}
+	secret, err := remote.ReadSecret(c.SecretFile, a.in)
+	if err != nil {
+		return err
+	}
+	return a.asExecutorOperator(ctx, "cannot store the connection", func(ctx context.Context, e *remote.Executor) error {
+		resp, err := e.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: org, Connection: c.ID, Provider: c.Provider,
+			Pattern: c.Pattern, Subject: c.Subject, Username: c.Username, Secret: secret.Reveal()})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.showConnections([]*obov1.Connection{resp.GetConnection()}) })
+	})
+}
+
+type connectionListCommand struct{}
+
+// Help is shown below the flags.
+func (connectionListCommand) Help() string { return "Example:\n  obo connection list --org acme" }
+
+func (connectionListCommand) Run(ctx context.Context, a *app) error {
+	org, err := a.org()
+	if err != nil {
+		return err
+	}
+	return a.asExecutorOperator(ctx, "cannot list the connections", func(ctx context.Context, e *remote.Executor) error {
+		resp, err := e.Admin.ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: org})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.showConnections(resp.GetConnections()) })
+	})
+}
+
+func (a *app) showConnections(connections []*obov1.Connection) {
+	rows := [][]string{{"ID", "PROVIDER", "PATTERN", "SUBJECT", "STATUS", "VERSION", "UPDATED"}}
+	for _, c := range connections {
+		subject := c.GetSubject()
+		if subject == "" {
+			subject = "(the whole org)"
+		}
+		rows = append(rows, []string{c.GetId(), c.GetProvider(), c.GetPattern(), render.Clean(subject), c.GetStatus(),
+			strconv.FormatInt(c.GetVersion(), 10), when(c.GetUpdated())})
+	}
+	a.Table(rows)
+}
+
+type connectionDeleteCommand struct {
+	ID string `arg:"" help:"The connection's id within the org."`
+}
+
+// Help is shown below the flags.
+func (connectionDeleteCommand) Help() string {
+	return "Example:\n  obo connection delete alice-tracker"
+}
+
+func (c connectionDeleteCommand) Run(ctx context.Context, a *app) error {
+	org, err := a.org()
+	if err != nil {
+		return err
+	}
+	return a.asExecutorOperator(ctx, "cannot delete the connection", func(ctx context.Context, e *remote.Executor) error {
+		resp, err := e.Admin.DeleteConnection(ctx, &obov1.DeleteConnectionRequest{OrgId: org, Connection: c.ID})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.Printf("%s %s\n", a.Green("deleted"), c.ID) })
+	})
+}
+
+type connectionShredCommand struct {
+	Org string `arg:"" help:"The org."`
+	Yes bool   `help:"Yes: this cannot be undone."`
+}
+
+// Help is shown below the flags.
+func (connectionShredCommand) Help() string {
+	return `Destroys the org's data key: no credential of the org opens again, whoever has a copy of the database.
+
+Example:
+  obo connection shred acme --yes`
+}
+
+func (c connectionShredCommand) Run(ctx context.Context, a *app) error {
+	if !c.Yes {
+		return explain.Misuse("not destroying the credentials of "+c.Org, "this cannot be undone", "say --yes when you mean it")
+	}
+	return a.asExecutorOperator(ctx, "cannot destroy the credentials", func(ctx context.Context, e *remote.Executor) error {
+		resp, err := e.Admin.ShredOrg(ctx, &obov1.ShredOrgRequest{OrgId: c.Org})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.Printf("%s %d credentials of %s\n", a.Green("destroyed"), resp.GetConnections(), c.Org) })
+	})
+}
