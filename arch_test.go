@@ -23,7 +23,7 @@ const module = "github.com/onbehalf/obo"
 // floors says where each package lives (docs/ARCHITECTURE.md). An import must go to a lower floor. A package that is not
 // listed lives where its nearest listed parent does, and may import that parent.
 var floors = map[string]int{
-	"jose": 0, "config": 0, "telemetry": 0, "egress": 0, "seal": 0, "gen": 0,
+	"jose": 0, "config": 0, "telemetry": 0, "egress": 0, "seal": 0, "gen": 0, "examples": 0,
 	"delegation": 1,
 	"store":      2, "delegation/delegationgrpc": 2, "delegation/delegationhttp": 2, "delegation/delegationtest": 2,
 	"policy": 3, "keys": 3, "audit": 3, "revocation": 3,
@@ -32,11 +32,12 @@ var floors = map[string]int{
 	"connection": 5, "exchange/registry": 5,
 	"exchange": 6, "exchange/admin": 6, "executor": 6,
 	"wire": 7,
-	"cmd":  8, "e2e": 8, "examples": 8,
+	"cmd":  8, "e2e": 8,
 }
 
 // equals are the imports within one floor that are meant.
 var equals = map[string][]string{
+	"config":                   {"telemetry"},
 	"exchange/admin":           {"exchange"},
 	"exchange/exchangetest":    {"exchange", "exchange/admin"},
 	"wire/exchangegrpc":        {"wire/grpcerr"},
@@ -199,7 +200,7 @@ func TestSecretsNeverShareABinary(t *testing.T) {
 func TestEveryOutsideRoomHasOneDoor(t *testing.T) {
 	t.Parallel()
 	for _, s := range sources(t) {
-		if s.test || testPackage(s.dir) {
+		if s.test || testPackage(s.dir) || strings.HasPrefix(s.dir, "gen/") {
 			continue
 		}
 		for _, i := range s.imports {
