@@ -107,7 +107,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	for {
 		whole, err := f.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end was asked for; whatever broke the feed is its consequence
 		}
 		if whole {
 			wait = firstWait

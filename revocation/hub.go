@@ -37,8 +37,8 @@ type HubConfig struct {
 	OnChange func(store.Change)
 }
 
-// ErrRewound: the store's newest change is older than what was read from it, as after restoring a backup. What this
-// process knows is then of another history, and only a new process starts clean.
+// ErrRewound says that the store's newest change is older than what was read from it, as after restoring a backup. What
+// this process knows is then of another history, and only a new process starts clean.
 var ErrRewound = errors.New("revocation: the store went back in time")
 
 const (
