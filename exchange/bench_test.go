@@ -1,0 +1,44 @@
+package exchange_test
+
+import (
+	"testing"
+
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/exchange/exchangetest"
+)
+
+// BenchmarkExchange is a warm exchange without a door: client_secret, a subject_token that was seen before, Cedar for two
+// scopes, the durable record, one ES256 signature. The parallel ones share fsyncs.
+func BenchmarkExchange(b *testing.B) {
+	w := exchangetest.NewWorld(b)
+	root := w.Token(b, w.Orchestrator, "github:read github:write", nil)
+	for _, c := range []struct {
+		name string
+		req  exchange.Request
+	}{
+		{"first-hop", exchangetest.FirstHop(w.IDP.IDToken(b, "alice", nil), "github:read github:write")},
+		{"continuation", exchangetest.Next(root, "github:read github:write")},
+	} {
+		cred := w.Orchestrator.Credential()
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := w.Service.Exchange(b.Context(), cred, c.req); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(c.name+"-parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := w.Service.Exchange(b.Context(), cred, c.req); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
