@@ -17,8 +17,8 @@ const DefaultStaleAfter = 5 * time.Second
 // concurrent use.
 //
 // A check costs one map lookup for each claim that an entry may name, and one for all of them when the org has no entries.
-// An entry takes about 200 bytes, and lives as long as the longest token, so the set is bounded by what is revoked within
-// an hour. There is no cache that evicts and no filter that may be wrong: a forgotten entry would be a revived token.
+// An entry takes about 160 bytes, and lives as long as what it refuses can live (a token's hour, a login's day), so the set
+// is bounded by what is revoked in that time and not by history. There is no cache that evicts and no filter that may be wrong: a forgotten entry would be a revived token.
 type Set struct {
 	staleAfter time.Duration
 	heard      atomic.Pointer[time.Time] // with its monotonic reading; nil before the first Heard
