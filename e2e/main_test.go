@@ -7,8 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"github.com/onbehalf/obo/store/storetest/pgtest"
 )
 
 // binaries is the folder with obo, obo-sts and obo-executor, built once for all tests of this package.
@@ -27,7 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "building the binaries:", err)
 		os.Exit(1)
 	}
-	code := pgtest.Main(m)
+	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }

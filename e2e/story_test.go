@@ -66,7 +66,7 @@ func TestStoryAndCanaries(t *testing.T) {
 	_, err = w.delegate(ctx, t, sts, "acme", first.GetAccessToken(), "tracker:issues:read tracker:admin")
 	refused("a wider scope", err, codes.PermissionDenied, "tracker:admin")
 	_, err = w.first(ctx, sts, "globex", subject, "tracker:issues:read")
-	refused("another org's user", err, codes.InvalidArgument, "")
+	refused("another org's user", err, codes.PermissionDenied, "another org")
 	_, err = w.first(ctx, sts, "globex", first.GetAccessToken(), "tracker:issues:read")
 	refused("another org's token under a false label", err, codes.InvalidArgument, "")
 	_, err = call(second.GetAccessToken(), "tracker.create_issue", `{"project":"zeus","title":"no"}`)
