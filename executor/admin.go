@@ -131,8 +131,8 @@ type change struct {
 	connection, subject, what string
 }
 
-// change records what is about to be done, does it, and records when it failed. What was approved and not followed by a
-// failure was done, or the process ended in between.
+// change records what is about to be done, does it, and records when it failed. What was approved and not followed by
+// another record was done, or the process ended in between.
 func (a *Admin) change(ctx context.Context, c change, do func() error) error {
 	r := audit.Record{
 		ActionID: string(c.org) + "." + uuid.NewString(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: c.org,
@@ -145,11 +145,14 @@ func (a *Admin) change(ctx context.Context, c change, do func() error) error {
 	if err == nil {
 		return nil
 	}
+	r.Time, r.Outcome = a.Now(), audit.OutcomeFailed
 	var e *Error
 	if errors.As(err, &e) {
 		e.ActionID, r.Reason = r.ActionID, string(e.Reason)
+		if e.Reason == DependencyUnavailable { // a store that fails may have done it first
+			r.Outcome = audit.OutcomeUnknown
+		}
 	}
-	r.Time, r.Outcome = a.Now(), audit.OutcomeFailed
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
 	if recordErr := a.Audit.Record(ctx, r); recordErr != nil {
