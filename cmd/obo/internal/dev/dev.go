@@ -39,6 +39,7 @@ type Env struct {
 	config   Config
 	children []*process // in the order of their start
 	failed   chan *process
+	urls     map[string]chan string // by variable: where a sample says that it listens
 	lock     *os.File
 	database *databases
 	once     sync.Once
@@ -69,7 +70,8 @@ func Start(ctx context.Context, c Config) (*Env, error) {
 			"choose one of letters, digits and ./_-")
 	}
 	c.Dir = dir
-	e := &Env{Dir: dir, Vars: map[string]string{}, config: c, failed: make(chan *process, 8)}
+	e := &Env{Dir: dir, Vars: map[string]string{}, config: c, failed: make(chan *process, 8),
+		urls: map[string]chan string{}}
 	if err := e.start(ctx); err != nil {
 		e.Stop()
 		return nil, err
@@ -88,6 +90,7 @@ func (e *Env) start(ctx context.Context) error {
 		{"make keys, credentials and databases", e.makeState},
 		{"start obo-sts", e.startSTS},
 		{"start obo-executor", e.startExecutor},
+		{"wait for the OpenID provider and the issue tracker", e.awaitSamples},
 		{"apply the sample orgs", e.applyOrgs},
 		{"hand out secrets, store alice's API keys", e.handOut},
 		{"wait until a call goes all the way", e.awaitReady},

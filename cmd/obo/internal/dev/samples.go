@@ -29,8 +29,9 @@ const (
 
 const accountsFile = "tracker-keys.json"
 
-// startSamples starts the OpenID provider and the tracker. Each picks a port itself and prints its URL.
-func (e *Env) startSamples(ctx context.Context) error {
+// startSamples starts the OpenID provider and the tracker. Each picks a port itself and prints its URL, which awaitSamples
+// waits for: making the provider's RSA key takes a while, and the servers start meanwhile.
+func (e *Env) startSamples(context.Context) error {
 	if _, err := e.keep(mintFile); err != nil {
 		return err
 	}
@@ -49,8 +50,16 @@ func (e *Env) startSamples(ctx context.Context) error {
 		if _, err := e.run(spec{name: s.name, path: self, args: []string{s.name, "--file", e.path(s.file)}, stdout: line}); err != nil {
 			return err
 		}
+		e.urls[s.into] = line.ready
+	}
+	return nil
+}
+
+// awaitSamples waits until both samples have said where they are.
+func (e *Env) awaitSamples(ctx context.Context) error {
+	for into, ready := range e.urls {
 		select {
-		case e.Vars[s.into] = <-line.ready:
+		case e.Vars[into] = <-ready:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

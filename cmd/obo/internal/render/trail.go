@@ -48,7 +48,7 @@ func EntryViews(entries []Entry) []map[string]any {
 
 // Outcome paints an outcome.
 func (p Printer) Outcome(outcome string) string {
-	switch outcome {
+	switch strings.TrimSpace(outcome) {
 	case "approved", "succeeded":
 		return p.Green(outcome)
 	case "refused", "failed":
@@ -58,11 +58,11 @@ func (p Printer) Outcome(outcome string) string {
 	}
 }
 
-// Entry draws one record on one line, and what it decided on a second.
+// Entry draws one record: what it says, and below it who acted, what decided and why.
 func (p Printer) Entry(indent string, e Entry) {
 	r := e.Record
-	p.Printf("%s%s  %-8s  %-12s %s  %s\n", indent, p.Dim(r.GetTime().AsTime().Local().Format("15:04:05.000")), e.Server,
-		Clean(r.GetKind()), p.Outcome(Clean(r.GetOutcome())), Clean(summary(r)))
+	p.Printf("%s%s  %-8s  %s %s  %s\n", indent, p.Dim(r.GetTime().AsTime().Local().Format("15:04:05.000")), e.Server,
+		pad(Clean(r.GetKind()), 12), p.Outcome(pad(Clean(r.GetOutcome()), 9)), Clean(summary(r)))
 	var more []string
 	if len(r.GetChain()) > 0 {
 		chain := slices.Clone(r.GetChain())
@@ -73,30 +73,45 @@ func (p Printer) Entry(indent string, e Entry) {
 		more = append(more, fmt.Sprintf("policy %s (version %s)", strings.Join(r.GetPolicyIds(), ", "), r.GetPolicyVersion()))
 	}
 	if r.GetReason() != "" {
-		more = append(more, "reason "+r.GetReason())
+		more = append(more, r.GetReason()+": "+r.GetDetail())
 	}
+	more = append(more, "action "+r.GetActionId())
 	for _, line := range more {
 		p.Printf("%s              %s\n", indent, p.Dim(Clean(line)))
 	}
 }
 
+func pad(s string, width int) string { return fmt.Sprintf("%-*s", width, s) }
+
 // summary says what a record is about in one line.
 func summary(r *obov1.AuditRecord) string {
-	var b strings.Builder
-	switch {
-	case r.GetDetail() != "":
-		b.WriteString(r.GetDetail())
-	case r.GetKind() == "exchange":
-		fmt.Fprintf(&b, "%s for %s", strings.Join(r.GetScopeGranted(), " "), r.GetResource())
+	var parts []string
+	add := func(s string) {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	switch r.GetKind() {
+	case "exchange":
+		scope := r.GetScopeGranted()
+		if len(scope) == 0 {
+			scope = r.GetScopeAsked()
+		}
+		add(strings.Join(scope, " "))
+		if r.GetResource() != "" {
+			add("for " + r.GetResource())
+		}
+	case "call.intent", "call.outcome":
+		add(r.GetResource())
+		if r.GetConnection() != "" {
+			add("with " + r.GetConnection())
+		}
+		if r.GetStatus() != 0 {
+			add(fmt.Sprintf("HTTP %d", r.GetStatus()))
+		}
 	default:
-		b.WriteString(r.GetResource())
+		add(r.GetResource())
+		add(r.GetDetail())
 	}
-	if r.GetStatus() != 0 {
-		fmt.Fprintf(&b, "  HTTP %d", r.GetStatus())
-	}
-	if r.GetConnection() != "" {
-		fmt.Fprintf(&b, "  connection %s", r.GetConnection())
-	}
-	fmt.Fprintf(&b, "  [%s]", r.GetActionId())
-	return b.String()
+	return strings.Join(parts, " ")
 }

@@ -178,7 +178,7 @@ func (t *teller) refusals(ctx context.Context) error {
 	}
 	_, err = t.call(ctx, t.second, "tracker.create_issue", `{"project":"payroll","title":"Raise everybody"}`)
 	t.refused(ctx, refusal{name: "a forbidden argument: an issue in payroll",
-		reasons: []string{"DELEGATION_DENIED", "POLICY_DENIED", "CALL_DENIED"}, policy: "org/no-agents-in-payroll", org: t.org, err: err})
+		reasons: []string{"ACCESS_DENIED"}, policy: "org/no-agents-in-payroll", org: t.org, err: err})
 	_, err = t.call(ctx, t.second, "tracker.close_issue", `{"project":"apollo","number":1}`)
 	t.refused(ctx, refusal{name: "a tool that the token's scope does not cover",
 		reasons: []string{"INSUFFICIENT_SCOPE"}, org: t.org, err: err})
