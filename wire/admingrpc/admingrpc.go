@@ -5,6 +5,7 @@ package admingrpc
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -194,13 +195,14 @@ func render(err error) error {
 		}
 		return e
 	}
+	description := strings.TrimPrefix(err.Error(), "admin: ")
 	switch {
 	case errors.Is(err, admin.ErrInvalid):
-		return grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: err.Error()}
+		return grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: description}
 	case errors.Is(err, admin.ErrNotFound):
-		return grpcerr.Error{Reason: grpcerr.NotFound, Description: err.Error()}
+		return grpcerr.Error{Reason: grpcerr.NotFound, Description: description}
 	case errors.Is(err, admin.ErrConflict):
-		return grpcerr.Error{Reason: grpcerr.Conflict, Description: "the configuration changed meanwhile: read it again"}
+		return grpcerr.Error{Reason: grpcerr.Conflict, Description: description}
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
