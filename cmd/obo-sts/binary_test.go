@@ -51,7 +51,10 @@ type binary struct {
 }
 
 // start runs init and serve in a fresh folder, on ephemeral ports, and waits until it is ready.
-func start(t testing.TB) *binary {
+func start(t testing.TB) *binary { return startWith(t, "") }
+
+// startWith is start with more lines under `listen:`.
+func startWith(t testing.TB, listen string) *binary {
 	t.Helper()
 	b := &binary{dir: t.TempDir(), done: make(chan struct{})}
 	if out, err := command(t, "init", "--dir", b.dir).CombinedOutput(); err != nil {
@@ -62,7 +65,8 @@ func start(t testing.TB) *binary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.NewReplacer("grpc: 127.0.0.1:8443", "grpc: 127.0.0.1:0", "http: 127.0.0.1:8080", "http: 127.0.0.1:0").Replace(string(text))
+	changed := strings.NewReplacer("grpc: 127.0.0.1:8443", "grpc: 127.0.0.1:0", "http: 127.0.0.1:8080", "http: 127.0.0.1:0",
+		"  # tls:", listen+"  # tls:").Replace(string(text))
 	changed += "egress:\n  allow_loopback: true\nlog:\n  level: debug\n"
 	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)

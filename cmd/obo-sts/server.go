@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -60,7 +58,6 @@ func newServer(cfg config.STS, p *parts, d *doors, log *slog.Logger) (*server, e
 	}
 	if d.tls != nil {
 		s.http.TLSConfig = d.tls.Clone()
-		s.http.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
 	}
 	return s, nil
 }
@@ -96,15 +93,13 @@ func (s *server) run(ctx context.Context) error {
 }
 
 func (s *server) serveHTTP() error {
-	l := s.doors.http
+	var err error
 	if s.doors.tls != nil {
-		l = tls.NewListener(l, s.http.TLSConfig)
+		err = s.http.ServeTLS(s.doors.http, "", "")
+	} else {
+		err = s.http.Serve(s.doors.http)
 	}
-	return closedIsFine(s.http.Serve(l))
-}
-
-func closedIsFine(err error) error {
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/exchange"
+)
+
+// TestReadiness: NOT_SERVING before the first state, when the check fails, and for good once a drain begins (GR8).
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var broken error
+		h := health.NewServer()
+		r := newReadiness(h, func(context.Context) error { return broken }, slog.New(slog.DiscardHandler))
+		r.names = []string{"obo.v1.ExchangeService"}
+		first := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = r.watch(ctx, first) }()
+		expect := func(when string, ready bool) {
+			t.Helper()
+			synctest.Wait()
+			for _, name := range []string{"", "obo.v1.ExchangeService"} {
+				got, err := h.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: name})
+				if err != nil || (got.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING) != ready || (r.ready() == nil) != ready {
+					t.Errorf("%s: %q is %v, %v, ready() %v", when, name, got, err, r.ready())
+				}
+			}
+		}
+		expect("at the start", false)
+		close(first)
+		expect("with the first state", true)
+		broken = errors.New("the store is away")
+		time.Sleep(time.Second)
+		expect("without the store", false)
+		broken = nil
+		time.Sleep(time.Second)
+		expect("with the store again", true)
+		r.stop()
+		expect("in a drain", false)
+		time.Sleep(time.Minute)
+		expect("later in the drain", false)
+	})
+}
+
+// TestLimiter: so many at once and no queue (TE15).
+func TestLimiter(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(nil, 1)
+	l.free <- struct{}{} // one exchange runs
+	_, err := l.Exchange(t.Context(), exchange.Credential{}, exchange.Request{})
+	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.RateLimited || e.RetryAfter <= 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNoPlaintextOffLoopback: by the address that was bound, whatever the configuration's text was (TX20).
+func TestNoPlaintextOffLoopback(t *testing.T) {
+	t.Parallel()
+	for address, ok := range map[string]bool{"127.0.0.1:0": true, "localhost:0": true, "0.0.0.0:0": false, ":0": false} {
+		l, err := open(t.Context(), address, nil)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", address, err)
+		}
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	l, err := open(t.Context(), "0.0.0.0:0", &tls.Config{MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatalf("with TLS: %v", err)
+	}
+	_ = l.Close()
+}
+
+// TestPortInUse: the start fails, and the other socket is not left open.
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := listen(t.Context(), config.Listen{GRPC: "127.0.0.1:0", HTTP: taken.Addr().String()}); err == nil {
+		t.Error("listened on a port in use")
+	}
+}
+
+// TestTLS: both doors of the binary speak TLS, and neither speaks anything else.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pool := certificate(t, dir)
+	b := startWith(t, "  tls: {cert_file: "+filepath.Join(dir, "cert.pem")+", key_file: "+filepath.Join(dir, "key.pem")+"}\n")
+	secure := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: secure, ForceAttemptHTTP2: true}}
+	resp, err := client.Get("https" + b.http[len("http"):] + "/healthz")
+	if err != nil || resp.StatusCode != http.StatusOK || resp.ProtoMajor != 2 {
+		t.Fatalf("https: %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
+	if resp.Header.Get("Strict-Transport-Security") == "" {
+		t.Error("https without Strict-Transport-Security")
+	}
+	conn, err := grpc.NewClient(b.grpc, grpc.WithTransportCredentials(credentials.NewTLS(secure)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+		t.Errorf("gRPC with TLS: %v", err)
+	}
+	if _, err := grpc_health_v1.NewHealthClient(b.dial(t)).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err == nil {
+		t.Error("gRPC answered in plaintext")
+	}
+	if resp, err := http.Get(b.http + "/healthz"); err == nil && resp.StatusCode == http.StatusOK {
+		t.Error("http answered in plaintext")
+	}
+}
+
+// certificate writes cert.pem and key.pem for 127.0.0.1, and returns whom to trust.
+func certificate(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return pool
+}
