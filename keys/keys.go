@@ -90,7 +90,8 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 	return r, nil
 }
 
-// Sign signs an approved token, as at+jwt (RFC 9068 §2.1), and takes nothing else. A context that has ended signs nothing: nobody would get the token.
+// Sign signs an approved token, as at+jwt (RFC 9068 §2.1), and takes nothing else. A context that has ended signs nothing:
+// nobody would get the token.
 func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err

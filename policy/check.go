@@ -94,7 +94,8 @@ func (c *checker) check(p parsed, found *findings) bool {
 	c.work += len(p.statement.tokens) * view.actions
 	if c.work > maxWork {
 		if before <= maxWork {
-			found.add(p.problem("from here on, checking the policies takes too long", "name the actions that a policy is about in its scope"))
+			found.add(p.problem("from here on, checking the policies takes too long",
+				"name the actions that a policy is about in its scope"))
 		}
 		return false
 	}
@@ -130,7 +131,8 @@ func messages(err error) []string {
 }
 
 var (
-	unknownAttribute = regexp.MustCompile("(?s)^attribute `(.*)` (?:on entity types? `([^`]*)`.*|in context for Action::\"(.*)\") not found$")
+	unknownAttribute = regexp.MustCompile("(?s)^attribute `(.*)` " +
+		"(?:on entity types? `([^`]*)`.*|in context for Action::\"(.*)\") not found$")
 	optionalAccess   = regexp.MustCompile("(?s)^unable to guarantee safety of access to optional attribute `([^`]*)`(?: in context)?")
 	unknownAction    = regexp.MustCompile("(?s)^unrecognized action `Action::\"(.*)\"`$")
 	unknownType      = regexp.MustCompile("(?s)^unrecognized entity type `(.*)`$")
@@ -176,7 +178,8 @@ func (c *checker) explainOne(p parsed, m string) Problem {
 	}
 	if g := optionalAccess.FindStringSubmatch(m); g != nil {
 		name := g[1][strings.LastIndexByte(g[1], '.')+1:]
-		return p.atName(name, fmt.Sprintf("the attribute `%s` may be absent", g[1]), fmt.Sprintf("test it first: `… has %[1]s && …`, or `if … has %[1]s then … else …`", name))
+		return p.atName(name, fmt.Sprintf("the attribute `%s` may be absent", g[1]),
+			fmt.Sprintf("test it first: `… has %[1]s && …`, or `if … has %[1]s then … else …`", name))
 	}
 	if g := unknownAction.FindStringSubmatch(m); g != nil {
 		return p.atName(g[1], fmt.Sprintf("there is no action `%s`", g[1]), nearestOf(g[1], actionNames(c.schema)))

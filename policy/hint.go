@@ -44,7 +44,8 @@ func nearestOf(word string, names []string) string {
 	return "there are " + strings.Join(names, ", ")
 }
 
-// distance counts the letters to insert, delete, change or swap with a neighbour to make b of a; what is surely over limit is limit+1.
+// distance counts the letters to insert, delete, change or swap with a neighbour to make b of a. What is surely over limit
+// is limit+1.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit + 1

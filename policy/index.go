@@ -127,7 +127,8 @@ func actionConstraints(scope ast.IsActionScopeNode) []constraint {
 // fits are the constraints that an entity with these ancestors fulfils.
 func fits(uid types.EntityUID, ancestors []types.EntityUID) []constraint {
 	out := make([]constraint, 0, 4+len(ancestors))
-	out = append(out, constraint{}, constraint{ofType, types.EntityUID{Type: uid.Type}}, constraint{equal, uid}, constraint{inside, uid})
+	ofItsType := constraint{ofType, types.EntityUID{Type: uid.Type}}
+	out = append(out, constraint{}, ofItsType, constraint{equal, uid}, constraint{inside, uid})
 	for _, a := range ancestors {
 		out = append(out, constraint{inside, a})
 	}

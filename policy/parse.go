@@ -43,7 +43,8 @@ func parse(owner string, files []File, found *findings) []parsed {
 		total += len(f.Text)
 	}
 	if total > MaxSetSize {
-		found.add(Problem{Message: fmt.Sprintf("the policies of the %s have %d bytes; at most %d are read", owner, total, MaxSetSize)})
+		found.add(Problem{
+			Message: fmt.Sprintf("the policies of the %s have %d bytes; at most %d are read", owner, total, MaxSetSize)})
 		return nil
 	}
 	var out []parsed
@@ -149,7 +150,8 @@ func (p parsed) syntaxProblem(err error) Problem {
 			message = fmt.Sprintf("the policy ends where `%s` should be", want)
 			return p.source.problem(p.statement.end, message, "")
 		case want == ";":
-			message, hint = fmt.Sprintf("found `%s` where the policy should end with `;`", got), nearest(got, []string{"when", "unless"})
+			message = fmt.Sprintf("found `%s` where the policy should end with `;`", got)
+			hint = nearest(got, []string{"when", "unless"})
 		default:
 			message, hint = fmt.Sprintf("found `%s` where `%s` should be", got, want), nearest(got, []string{want})
 		}
@@ -167,7 +169,8 @@ func (p parsed) syntaxProblem(err error) Problem {
 	}
 	switch {
 	case strings.HasPrefix(message, "unexpected effect"):
-		return p.source.problem(p.offset(at), fmt.Sprintf("`%s` is neither permit nor forbid", word), nearest(word, []string{"permit", "forbid"}))
+		return p.source.problem(p.offset(at), fmt.Sprintf("`%s` is neither permit nor forbid", word),
+			nearest(word, []string{"permit", "forbid"}))
 	case message == "invalid primary":
 		return p.source.problem(p.offset(at), fmt.Sprintf("`%s` cannot stand here", word),
 			nearest(word, []string{"principal", "action", "resource", "context", "true", "false"}))

@@ -32,8 +32,9 @@ const (
 )
 
 // fixedSchema is the part that every org has. An author reads it, so it says what the values mean.
-const fixedSchema = `// Ids carry the org: Agent::"acme/researcher", User::"acme/okta|00u1", Group::"acme/engineering". A policy of an org names
-// its own Org, User, Group, Agent, AgentGroup, Resource and Connection only. Providers, scopes, tools and actions have plain ids.
+const fixedSchema = `// Ids carry the org: Agent::"acme/researcher", User::"acme/okta|00u1", Group::"acme/engineering", Connection::"acme/c1",
+// Resource::"acme/https://executor.example". A policy of an org names its own Org, User, Group, Agent, AgentGroup, Resource
+// and Connection only. Providers, scopes, tools and actions have plain ids.
 
 entity Org;
 entity Group in [Org];
@@ -103,7 +104,8 @@ func collectTools(providers []Provider, found *findings) map[string]toolAction {
 	for _, p := range providers {
 		for _, t := range p.Tools {
 			bad := func(format string, args ...any) {
-				found.add(Problem{Message: fmt.Sprintf("provider %q, tool %q: ", clip(p.Name), clip(t.Name)) + fmt.Sprintf(format, args...)})
+				where := fmt.Sprintf("provider %q, tool %q: ", clip(p.Name), clip(t.Name))
+				found.add(Problem{Message: where + fmt.Sprintf(format, args...)})
 			}
 			_, twice := out[t.Name]
 			switch i := slices.IndexFunc(t.Groups, func(g string) bool { return !isName(g) || g == actionExchange }); {
