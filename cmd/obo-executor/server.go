@@ -99,6 +99,7 @@ func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
 	options := []grpc.ServerOption{
 		grpcerr.Codec(),
 		grpcerr.Codec(),
+		grpcerr.Codec(),
 		grpc.ChainUnaryInterceptor(grpcerr.Unary(s.log), trace, guard.Unary),
 		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream, s.streams.intercept),
 		grpc.MaxRecvMsgSize(executorgrpc.MaxRequest + 64<<10), // the agents' door has a bound of its own
