@@ -133,9 +133,9 @@ func messages(err error) []string {
 var (
 	unknownAttribute = regexp.MustCompile("(?s)^attribute `(.*)` " +
 		"(?:on entity types? `([^`]*)`.*|in context for Action::\"(.*)\") not found$")
-	optionalAccess   = regexp.MustCompile("(?s)^unable to guarantee safety of access to optional attribute `([^`]*)`(?: in context)?")
-	unknownAction    = regexp.MustCompile("(?s)^unrecognized action `Action::\"(.*)\"`$")
-	unknownType      = regexp.MustCompile("(?s)^unrecognized entity type `(.*)`$")
+	optionalAccess = regexp.MustCompile("(?s)^unable to guarantee safety of access to optional attribute `([^`]*)`(?: in context)?")
+	unknownAction  = regexp.MustCompile("(?s)^unrecognized action `Action::\"(.*)\"`$")
+	unknownType    = regexp.MustCompile("(?s)^unrecognized entity type `(.*)`$")
 )
 
 const notApplicable = "unable to find an applicable action given the policy scope constraints"
