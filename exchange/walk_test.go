@@ -32,7 +32,7 @@ func TestWalk(t *testing.T) {
 	issued := map[string]bool{}
 	rapid.Check(t, func(r *rapid.T) {
 		var tokens []*held
-		for range rapid.IntRange(3, 15).Draw(r, "steps") {
+		for range rapid.IntRange(2, 10).Draw(r, "steps") {
 			client := draw(r, w, "client")
 			var parent *held
 			var req exchange.Request
