@@ -22,6 +22,7 @@ type checker struct {
 	schema *resolved.Schema
 	views  map[string]*schemaView
 	work   int
+	absent map[string]bool // actions that platform policies name and this org does not have
 }
 
 // schemaView is a validator that looks at the actions of one scope only, so that the cost of a policy does not grow with tools
@@ -35,7 +36,7 @@ type schemaView struct {
 const maxWork = 5_000_000
 
 func newChecker(org delegation.OrgID, s *resolved.Schema) *checker {
-	return &checker{org: org, schema: s, views: map[string]*schemaView{}}
+	return &checker{org: org, schema: s, views: map[string]*schemaView{}, absent: map[string]bool{}}
 }
 
 func (c *checker) view(p parsed) *schemaView {
@@ -305,5 +306,8 @@ func (c *checker) inert(p *parsed) bool {
 
 func (c *checker) hasAction(uid types.EntityUID) bool {
 	_, ok := c.schema.Actions[uid]
+	if !ok {
+		c.absent[string(uid.ID)] = true
+	}
 	return ok
 }

@@ -127,8 +127,12 @@ func TestPlatformPoliciesOnOtherTools(t *testing.T) {
 		@id("elsewhere") forbid (principal, action == Action::"satellite.deorbit", resource);
 		@id("group-elsewhere") forbid (principal, action in Action::"satellite.write", resource);
 		@id("partly") forbid (principal, action in [Action::"satellite.deorbit", Action::"github.search"], resource);`}}
-	if got := compile(t, b).Policies(); !slices.Equal(got, []string{"platform/partly"}) {
+	s := compile(t, b)
+	if got := s.Policies(); !slices.Equal(got, []string{"platform/partly"}) {
 		t.Errorf("policies %v", got)
+	}
+	if got := s.AbsentActions(); !slices.Equal(got, []string{"satellite.deorbit", "satellite.write"}) {
+		t.Errorf("absent %v", got)
 	}
 	b.Org, b.Agents = store.PlatformOrg, nil
 	if got := problems(t, b); len(got) != 3 {

@@ -23,6 +23,7 @@ type Set struct {
 	scopes   map[string]place
 	agents   map[string]principal // by agent id
 	policies candidates
+	absent   []string
 }
 
 // place is an entity with the constraints that it fulfils.
@@ -90,6 +91,7 @@ func Compile(b Bundle) (*Set, error) {
 	s := &Set{
 		org: b.Org, version: b.Version, schema: text, policies: policies,
 		validate: validate.New(schema, validate.WithStrict()), world: newWorld(b, tools),
+		absent: slices.Sorted(maps.Keys(check.absent)),
 	}
 	if err := s.validate.Entities(s.world.entities); err != nil {
 		return nil, fmt.Errorf("policy: generated entities: %w", err)
@@ -132,6 +134,10 @@ func (s *Set) Org() delegation.OrgID { return s.org }
 
 // Schema is the schema that the policies were validated against, in Cedar's own notation.
 func (s *Set) Schema() string { return s.schema }
+
+// AbsentActions are the actions that platform policies name in their scopes and this org does not have, sorted. A name that is
+// absent from every org is probably misspelt, and its guardrail guards nothing: who accepts platform policies should ask.
+func (s *Set) AbsentActions() []string { return slices.Clone(s.absent) }
 
 // Policies are the ids of the policies that the set decides with, sorted.
 func (s *Set) Policies() []string {
