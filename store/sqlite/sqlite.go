@@ -132,7 +132,7 @@ func (d *database) Ping(ctx context.Context) error {
 func (d *database) Close() error {
 	var err error
 	if d.writer != nil {
-		err = d.writer.close()
+		err = d.close()
 	}
 	if d.read != nil {
 		err = errors.Join(err, d.read.Close())

@@ -42,12 +42,12 @@ wait $!
 cd / && rm -rf "$2"`
 
 // Start makes a cluster from installed server binaries, or installs them by apt-get if this process runs as root on a
-// system that has it. Settings are PostgreSQL's own, so commits are on disk. As root, it runs the server as the user
+// system that has it. ctx bounds the start alone. Settings are PostgreSQL's own, so commits are on disk. As root, it runs the server as the user
 // postgres, or nobody: PostgreSQL refuses root. Progress that takes long is told on out.
-func Start(out io.Writer) (*Cluster, error) {
+func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 	bin, err := binaries()
 	if errors.Is(err, errNoServer) {
-		if err := install(out); err != nil {
+		if err := install(ctx, out); err != nil {
 			return nil, err
 		}
 		bin, err = binaries()
@@ -64,10 +64,10 @@ func Start(out io.Writer) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{dir: dir, ended: make(chan struct{})}
-	if err := c.run(bin, credential); err != nil {
+	if err := c.run(ctx, bin, credential); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := c.ready(); err != nil {
+	if err := c.ready(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
@@ -86,16 +86,16 @@ func (c *Cluster) Stop() error {
 	return err
 }
 
-func (c *Cluster) run(bin string, credential *syscall.Credential) error {
+func (c *Cluster) run(ctx context.Context, bin string, credential *syscall.Credential) error {
 	attributes := &syscall.SysProcAttr{Credential: credential, Setsid: true} // Ctrl-C is for the tests, not for the server
 	environment := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", admin,
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", admin,
 		"--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
 	initdb.Dir, initdb.Env, initdb.SysProcAttr = c.dir, environment, attributes
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
 	}
-	c.cmd = exec.Command("/bin/sh", "-c", watchdog, "obo-postgres", bin, c.dir)
+	c.cmd = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", watchdog, "obo-postgres", bin, c.dir)
 	c.cmd.Dir, c.cmd.Env, c.cmd.SysProcAttr = c.dir, environment, attributes
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {
@@ -113,19 +113,19 @@ func (c *Cluster) run(bin string, credential *syscall.Credential) error {
 }
 
 // ready waits until the server answers.
-func (c *Cluster) ready() error {
+func (c *Cluster) ready(ctx context.Context) error {
 	deadline := time.Now().Add(time.Minute)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		conn, err := pgx.Connect(ctx, c.DSN())
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		conn, err := pgx.Connect(attempt, c.DSN())
 		if err == nil {
-			err = conn.Close(ctx)
+			err = conn.Close(attempt)
 		}
 		cancel()
 		if err == nil {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if time.Now().After(deadline) || ctx.Err() != nil {
 			log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
 			return fmt.Errorf("the private PostgreSQL server does not answer: %w: %s", err, bytes.TrimSpace(log))
 		}
@@ -168,7 +168,7 @@ func executable(name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-func install(out io.Writer) error {
+func install(ctx context.Context, out io.Writer) error {
 	advice := fmt.Errorf("%w found: set %s to the connection string of a superuser, or install PostgreSQL 14 or newer", errNoServer, Variable)
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {
@@ -179,7 +179,7 @@ func install(out io.Writer) error {
 		{"update", "-q"},
 		{"install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "postgresql"},
 	} {
-		cmd := exec.Command(apt, args...)
+		cmd := exec.CommandContext(ctx, apt, args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			lines := strings.Split(strings.TrimSpace(string(text)), "\n")

@@ -67,7 +67,7 @@ func server(t testing.TB) string {
 }
 
 // private is the process's one cluster. It needs no end of its own: the watchdog sees the process go (see Start).
-var private = sync.OnceValues(func() (*Cluster, error) { return Start(os.Stderr) })
+var private = sync.OnceValues(func() (*Cluster, error) { return Start(context.Background(), os.Stderr) })
 
 // create makes a database, and a role for it if the server's role may do everything: such a role is not bound by row-level
 // security, and the stores refuse it.

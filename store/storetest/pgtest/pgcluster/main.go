@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,25 +27,25 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: pgcluster -- COMMAND [ARGUMENT...]")
 		os.Exit(2)
 	}
-	code, err := run(args)
+	code, err := run(context.Background(), args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "pgcluster: %v\n", err)
 	}
 	os.Exit(code)
 }
 
-func run(args []string) (code int, err error) {
+func run(ctx context.Context, args []string) (code int, err error) {
 	if os.Getenv(pgtest.Variable) == "" {
-		cluster, err := pgtest.Start(os.Stderr)
-		if err != nil {
-			return 1, err
+		cluster, startErr := pgtest.Start(ctx, os.Stderr)
+		if startErr != nil {
+			return 1, startErr
 		}
-		defer cluster.Stop()
+		defer func() { err = errors.Join(err, cluster.Stop()) }()
 		if err := os.Setenv(pgtest.Variable, cluster.DSN()); err != nil {
 			return 1, err
 		}
 	}
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 
 	// A terminal sends Ctrl-C to the command as well, so an interrupt is only outlived here; a termination is passed on.
