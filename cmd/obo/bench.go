@@ -3,11 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
 
@@ -102,26 +100,22 @@ func (c benchTableCommand) Run(ctx context.Context, a *app) error {
 
 func (c benchTableCommand) measure(ctx context.Context, a *app, b bed, r *report) error {
 	if b.stsPID != 0 {
-		mib, err := rss(b.stsPID)
+		mib, err := load.RSS(b.stsPID)
 		if err == nil {
 			r.Idle = append(r.Idle, idleRow{b.store, mib})
 		}
 	}
-	floorAddress, stop, err := startFloor(ctx)
-	if err != nil {
-		return explain.Failure("cannot start the floor", err, "")
-	}
-	defer stop()
 	sts, err := load.Connect(b.setup, b.setup.STS)
 	if err != nil {
 		return err
 	}
 	defer sts.Close()
-	floor, err := load.Connect(b.setup, floorAddress)
+	sts.PID = b.stsPID
+	floor, stop, err := startFloor(ctx, b.setup)
 	if err != nil {
-		return err
+		return explain.Failure("cannot start the floor", err, "")
 	}
-	defer floor.Close()
+	defer stop()
 	plan := load.Plan{Rounds: c.Rounds, Duration: c.Duration, Progress: a.progress(b.store)}
 	first := 0.0
 	for _, door := range []string{"grpc", "http"} {
@@ -253,47 +247,38 @@ func (a *app) bed(store string) (bed, error) {
 	return b, nil
 }
 
-// startFloor starts the floor's process.
-func startFloor(ctx context.Context) (address string, stop func(), err error) {
+// startFloor starts the floor's process and connects to it.
+func startFloor(ctx context.Context, setup load.Setup) (target *load.Target, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, self, "bench-floor")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
 		cancel()
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		cancel()
-		return "", nil, err
+		return nil, nil, err
 	}
 	stop = func() {
+		if target != nil {
+			target.Close()
+		}
 		cancel()
 		_ = cmd.Wait()
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
+	if err == nil {
+		target, err = load.Connect(setup, strings.TrimSpace(line))
+	}
 	if err != nil {
 		stop()
-		return "", nil, err
+		return nil, nil, err
 	}
-	return strings.TrimSpace(line), stop, nil
-}
-
-// rss is a process's resident memory in MiB.
-func rss(pid int) (float64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, errors.New("no VmRSS")
+	target.PID = cmd.Process.Pid
+	return target, stop, nil
 }

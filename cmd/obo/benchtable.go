@@ -32,16 +32,16 @@ func (a *app) adopt(vars map[string]string) {
 func (a *app) showReport(r report) {
 	a.Printf("%d CPUs shared by client and servers, %d callers. Closed loop, median of rounds in alternation with the floor;\n", r.CPUs, r.Workers)
 	a.Printf("the floor is a bare gRPC server that takes the same message and answers with one ES256 signature.\n\n")
-	rows := [][]string{{"STORE", "DOOR", "WHAT", "LOOP", "RATE/S", "P50", "P99", "P99.9", "MAX", "ERRORS", "FLOOR/S", "SHARE"}}
+	rows := [][]string{{"STORE", "DOOR", "WHAT", "LOOP", "RATE/S", "P50", "P99", "P99.9", "MAX", "ERRORS", "SERVER CPU", "FLOOR/S", "FLOOR CPU", "SHARE"}}
 	for _, row := range r.Rows {
-		loop, floor, share := row.Loop, "", ""
+		loop, floor := row.Loop, []string{"", "", ""}
 		if row.Floor != nil {
-			floor, share = fmt.Sprintf("%.0f", row.Floor.Rate), fmt.Sprintf("%.2f", row.FloorShare)
+			floor = []string{fmt.Sprintf("%.0f", row.Floor.Rate), cpuOf(*row.Floor), fmt.Sprintf("%.2f", row.FloorShare)}
 		}
 		if row.Asked > 0 {
 			loop = fmt.Sprintf("open %.0f/s", row.Asked)
 		}
-		rows = append(rows, append([]string{row.Store, row.Door, string(row.Kind), loop}, append(numbers(row.Result), floor, share)...))
+		rows = append(rows, append([]string{row.Store, row.Door, string(row.Kind), loop}, append(numbers(row.Result), floor...)...))
 	}
 	a.Table(rows)
 	for _, row := range r.Rows {
@@ -56,7 +56,15 @@ func (a *app) showReport(r report) {
 }
 
 func numbers(r load.Result) []string {
-	return []string{fmt.Sprintf("%.0f", r.Rate), short(r.P50), short(r.P99), short(r.P999), short(r.Max), fmt.Sprint(r.Errors)}
+	return []string{fmt.Sprintf("%.0f", r.Rate), short(r.P50), short(r.P99), short(r.P999), short(r.Max), fmt.Sprint(r.Errors), cpuOf(r)}
+}
+
+// cpuOf is the server's processor time for one request.
+func cpuOf(r load.Result) string {
+	if r.CPU == 0 {
+		return "-"
+	}
+	return short(r.CPU)
 }
 
 func short(d time.Duration) string {

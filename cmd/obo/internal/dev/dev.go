@@ -147,7 +147,8 @@ func (e *Env) prepare(context.Context) error {
 			"stop that one, or choose another --state")
 	}
 	e.lock = lock // from here on the directory is ours, to clean up too
-	return nil
+	// What an earlier run may have left, had it been killed: whoever waits for the env file must not see its.
+	return errors.Join(removed(e.path(envFile)), removed(e.path(localFile)))
 }
 
 func (e *Env) path(elem ...string) string { return filepath.Join(append([]string{e.Dir}, elem...)...) }
@@ -207,13 +208,20 @@ func (e *Env) Stop() {
 			return // the directory is somebody else's
 		}
 		// Whoever still reads these would talk to nobody.
-		_ = os.Remove(e.path(envFile))
-		_ = os.Remove(e.path(localFile))
+		_ = removed(e.path(envFile))
+		_ = removed(e.path(localFile))
 		_ = e.lock.Close()
 		if e.config.Temporary {
 			_ = os.RemoveAll(e.Dir)
 		}
 	})
+}
+
+func removed(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // secret reads a credential of the state directory.

@@ -123,7 +123,7 @@ func ofStatus(what string, s *status.Status, err error) *Problem {
 		p.Do = advice(p.Reason, s.Code())
 	}
 	if p.Do == "" && p.Action != "" {
-		p.Do = "obo audit show " + p.Action + " shows the decision and its policies"
+		p.Do = "obo audit show " + p.Action + " shows what was recorded of it"
 	}
 	return p
 }
@@ -148,6 +148,8 @@ func advice(reason string, code codes.Code) string {
 		return "exchange for a token with the scope that the tool needs (obo tools lists them)"
 	case "INVALID_TOKEN":
 		return "exchange for a fresh token; obo token inspect shows what this one says"
+	case "INVALID_REQUEST":
+		return "correct what the reason names"
 	case "CONFLICT":
 		return "somebody else changed it meanwhile: look again (obo diff), then repeat"
 	default:

@@ -59,8 +59,8 @@ func Compare(ctx context.Context, s Setup, sts, floor *Target, door string, k Ki
 		if door == "http" {
 			op = HTTP(s, endpoint, r, fresh)
 		}
-		f := Closed(ctx, s.Workers, p.Duration, floor.GRPC(r, idle))
-		o := Closed(ctx, s.Workers, p.Duration, op)
+		f := metered(floor.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, floor.GRPC(r, idle)) })
+		o := metered(sts.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, op) })
 		if ctx.Err() != nil {
 			return Row{}, ctx.Err()
 		}
@@ -110,6 +110,6 @@ func OpenRow(ctx context.Context, s Setup, sts *Target, rate float64, p Plan) (R
 	}
 	p.Progress(fmt.Sprintf("first hops at %.0f a second", rate))
 	// Enough workers that none who is due waits for a free one, unless the server is far behind.
-	res := Open(ctx, max(256, 4*s.Workers), p.Duration, rate, sts.GRPC(r, nil))
+	res := metered(sts.PID, func() Result { return Open(ctx, max(256, 4*s.Workers), p.Duration, rate, sts.GRPC(r, nil)) })
 	return Row{Door: "grpc", Kind: First, Loop: "open", Asked: rate, Result: res}, ctx.Err()
 }

@@ -21,6 +21,7 @@ type Result struct {
 	Errors   uint64        `json:"errors"`
 	FirstErr string        `json:"first_error,omitempty"`
 	Elapsed  time.Duration `json:"elapsed_ns"`
+	CPU      time.Duration `json:"server_cpu_ns,omitempty"` // for each request; 0 when the server's process is not known
 }
 
 // tally is one worker's count.

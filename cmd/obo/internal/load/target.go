@@ -43,6 +43,7 @@ type Setup struct {
 
 // Target is one server under load, over a fixed number of connections.
 type Target struct {
+	PID     int // of the server's process; 0 when it is not known
 	setup   Setup
 	conns   []*grpc.ClientConn
 	clients []obov1.ExchangeServiceClient
