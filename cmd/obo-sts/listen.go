@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
@@ -45,16 +46,16 @@ func open(ctx context.Context, address string, secure *tls.Config) (net.Listener
 	}
 	at, ok := l.Addr().(*net.TCPAddr)
 	if secure == nil && (!ok || !at.IP.IsLoopback()) {
-		l.Close()
-		return nil, fmt.Errorf("%s is reachable from the network: set listen.tls", l.Addr())
+		return nil, errors.Join(fmt.Errorf("%s is reachable from the network: set listen.tls", l.Addr()), l.Close())
 	}
 	return l, nil
 }
 
+// close closes what is still open; a server that ran has closed its own.
 func (d *doors) close() {
 	for _, l := range []net.Listener{d.grpc, d.http} {
 		if l != nil {
-			l.Close()
+			_ = l.Close()
 		}
 	}
 }

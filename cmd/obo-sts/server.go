@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 
 // drainFor bounds the drain: what is not answered by then is cut off. An exchange takes milliseconds.
 const drainFor = 10 * time.Second
+
+var errEnded = errors.New("without a reason")
 
 // server is the parts behind their doors.
 type server struct {
@@ -69,11 +72,10 @@ func (s *server) run(ctx context.Context) error {
 	g, failing := errgroup.WithContext(ctx)
 	loop := func(name string, f func(context.Context) error) {
 		g.Go(func() error {
-			err := f(work)
-			if work.Err() != nil {
-				return nil
+			if err := f(work); work.Err() == nil {
+				return fmt.Errorf("%s ended: %w", name, cmp.Or(err, errEnded))
 			}
-			return fmt.Errorf("%s ended: %v", name, err)
+			return nil
 		})
 	}
 	loop("the feed", s.hub.Run)

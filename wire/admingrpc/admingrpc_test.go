@@ -45,7 +45,7 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 	l := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(8<<20))
 	admingrpc.Register(grpcerr.Registrar(s), service)
-	go s.Serve(l) //nolint:errcheck // ends with Stop
+	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))

@@ -158,7 +158,7 @@ func dial(t testing.TB, x exchangegrpc.Exchanger) *grpc.ClientConn {
 	l := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(5<<20))
 	exchangegrpc.Register(grpcerr.Registrar(s), x)
-	go s.Serve(l) //nolint:errcheck // ends with Stop
+	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))

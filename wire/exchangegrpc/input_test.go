@@ -142,10 +142,7 @@ func TestCredential(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			x := &counter{}
-			ctx := t.Context()
-			for _, v := range c.values {
-				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
-			}
+			ctx := metadata.NewOutgoingContext(t.Context(), metadata.MD{"authorization": c.values})
 			_, err := obov1.NewExchangeServiceClient(dial(t, x)).Exchange(ctx, &obov1.ExchangeRequest{Resource: []string{"", "r", ""}})
 			if !c.ok {
 				if a := answerOf(nil, err); a.code != codes.Unauthenticated || a.reason != "INVALID_CLIENT" || x.calls != 0 {

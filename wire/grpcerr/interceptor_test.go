@@ -45,7 +45,7 @@ func serve(t *testing.T, log *slog.Logger) *grpc.ClientConn {
 	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(log)), grpc.StreamInterceptor(grpcerr.Stream(log)))
 	obov1.RegisterExchangeServiceServer(grpcerr.Registrar(s), broken{})
 	obov1.RegisterFeedServiceServer(grpcerr.Registrar(s), broken{})
-	go s.Serve(l) //nolint:errcheck // ends with Stop
+	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))

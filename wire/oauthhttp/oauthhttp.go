@@ -124,7 +124,7 @@ func (d door) public(w http.ResponseWriter, contentType string, body []byte) {
 	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(d.cfg.JWKSMaxAge.Seconds())))
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.Write(body) //nolint:errcheck // the client went away
+	_, _ = w.Write(body) // it may have gone away
 }
 
 func (d door) health(w http.ResponseWriter, _ *http.Request) {

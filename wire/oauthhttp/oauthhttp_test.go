@@ -169,7 +169,7 @@ func checkError(t testing.TB, r *http.Response) oauthError {
 	if (r.StatusCode == http.StatusUnauthorized) != (h.Get("WWW-Authenticate") != "") {
 		t.Errorf("%d with WWW-Authenticate %q (TE9)", r.StatusCode, h.Get("WWW-Authenticate"))
 	}
-	if (r.StatusCode == 503 || r.StatusCode == 429) != (h.Get("Retry-After") != "") {
+	if (r.StatusCode == http.StatusServiceUnavailable || r.StatusCode == http.StatusTooManyRequests) != (h.Get("Retry-After") != "") {
 		t.Errorf("%d with Retry-After %q (TE15)", r.StatusCode, h.Get("Retry-After"))
 	}
 	var e oauthError
@@ -225,7 +225,7 @@ func TestReasons(t *testing.T) {
 func TestPanicTellsNothing(t *testing.T) {
 	t.Parallel()
 	got := do(handler(t, &fake{panic: true}, nil), post(valid(nil)))
-	if e := checkError(t, got); got.StatusCode != 500 || e.Error != "server_error" || strings.Contains(e.Description, "canary") {
+	if e := checkError(t, got); got.StatusCode != http.StatusInternalServerError || e.Error != "server_error" || strings.Contains(e.Description, "canary") {
 		t.Errorf("got %d %+v", got.StatusCode, e)
 	}
 }
@@ -296,7 +296,7 @@ func TestPublicDocuments(t *testing.T) {
 				t.Errorf("MD1-MD4: got %s, want %s", body, want)
 			}
 			jwks := do(h, httptest.NewRequest(http.MethodGet, c.base+"/jwks", nil))
-			if jwks.StatusCode != 200 || jwks.Header.Get("Cache-Control") != "public, max-age=300" {
+			if jwks.StatusCode != http.StatusOK || jwks.Header.Get("Cache-Control") != "public, max-age=300" {
 				t.Errorf("jwks: %d %v", jwks.StatusCode, jwks.Header)
 			}
 			for path, status := range map[string]int{c.base + "/jwks": 405, c.metadata: 405, "/nowhere": 404} {
@@ -321,7 +321,7 @@ func TestNotReady(t *testing.T) {
 			t.Errorf("%s: %d %s", path, got.StatusCode, body)
 		}
 	}
-	if got := do(handler(t, &fake{}, nil), httptest.NewRequest(http.MethodGet, "/healthz", nil)); got.StatusCode != 200 {
+	if got := do(handler(t, &fake{}, nil), httptest.NewRequest(http.MethodGet, "/healthz", nil)); got.StatusCode != http.StatusOK {
 		t.Errorf("healthz: %d", got.StatusCode)
 	}
 }

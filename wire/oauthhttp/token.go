@@ -146,7 +146,7 @@ func (d door) answer(w http.ResponseWriter, status int, v any) {
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // the client went away
+	_, _ = w.Write(body) // it may have gone away
 }
 
 // clean keeps what RFC 6749 section 5.2 allows in error_description: a hostile value that a refusal quotes breaks neither
