@@ -59,19 +59,19 @@ func (c *Claims) check(maxDepth int) error {
 func (c *Claims) checkNames() *claimError {
 	switch {
 	case !isURI(c.Issuer):
-		return badClaim("iss", "missing or out of form")
+		return badClaim(RuleIssuer, "missing or out of form")
 	case !isURI(c.Audience):
-		return badClaim("aud", "missing or out of form")
+		return badClaim(RuleAudience, "missing or out of form")
 	case c.Subject == "":
-		return badClaim("sub", "missing")
+		return badClaim(RuleSubject, "missing")
 	case c.ClientID == "":
-		return badClaim("client_id", "missing")
+		return badClaim(RuleClient, "missing")
 	case !isLabel(string(c.OrgID)):
 		return badClaim("org_id", "missing or out of form")
 	case !isID(c.ID):
-		return badClaim("jti", "missing or out of form")
+		return badClaim(RuleID, "missing or out of form")
 	case !isID(c.Transaction):
-		return badClaim("txn", "missing or out of form")
+		return badClaim(RuleTransaction, "missing or out of form")
 	}
 	return nil
 }
@@ -81,11 +81,11 @@ func (c *Claims) checkTimes() *claimError {
 	case c.IssuedAt.IsZero():
 		return badClaim("iat", "missing")
 	case c.Expiry.IsZero():
-		return badClaim("exp", "missing")
+		return badClaim(RuleExpiry, "missing")
 	case !c.Expiry.After(c.IssuedAt):
-		return badClaim("exp", "not after iat")
+		return badClaim(RuleExpiry, "not after iat")
 	case c.Expiry.Sub(c.IssuedAt) > MaxLife:
-		return badClaim("exp", "more than %s after iat", MaxLife)
+		return badClaim(RuleExpiry, "more than %s after iat", MaxLife)
 	case !c.NotBefore.IsZero() && !c.NotBefore.Before(c.Expiry):
 		return badClaim("nbf", "not before exp")
 	case !c.AuthTime.IsZero() && c.AuthTime.Unix() < 0, c.IssuedAt.Unix() < 0, c.Expiry.Unix() > maxDate:
@@ -99,13 +99,13 @@ func (c *Claims) checkTimes() *claimError {
 func (c *Claims) checkOrg() *claimError {
 	org, _, _, err := ParseUserID(c.Subject)
 	if err != nil {
-		return badClaim("sub", "not a user id")
+		return badClaim(RuleSubject, "not a user id")
 	}
 	if org != c.OrgID {
 		return badClaim(RuleOrg, "the subject is of another org")
 	}
 	if org, _, err = ParseClientID(c.ClientID); err != nil {
-		return badClaim("client_id", "not a client id")
+		return badClaim(RuleClient, "not a client id")
 	}
 	if org != c.OrgID {
 		return badClaim(RuleOrg, "the client is of another org")

@@ -43,12 +43,12 @@ const (
 	RuleAct         = "act"        // a new current actor on an untouched chain
 	RuleAudience    = "audience"   // exactly one resource
 	RuleBinding     = "cnf"        // a bound token stays bound
-	RuleClient      = "client"     // the client is one of the org's
+	RuleClient      = "client_id"  // the client is one of the org's
 	RuleDepth       = "depth"      // at most the org's depth
 	RuleExpiry      = "exp"        // not longer than the parent, and not in the past
 	RuleID          = "jti"        // a fresh id
 	RuleIssuer      = "iss"        // one issuer signs a whole tree
-	RuleLineage     = "lineage"    // at most maxLineage tokens in a row
+	RuleLineage     = "lineage"    // at most 64 tokens in a row
 	RuleOrg         = "org"        // the org of everybody in the token
 	RuleScope       = "scope"      // not wider than the parent
 	RuleSize        = "size"       // at most MaxTokenSize
@@ -66,7 +66,7 @@ type LawError struct {
 // Error implements error.
 func (e *LawError) Error() string { return "delegation: " + e.Rule + ": " + e.Detail }
 
-func unlawful(rule string, format string, args ...any) error {
+func unlawful(rule, format string, args ...any) error {
 	return &LawError{Rule: rule, Detail: fmt.Sprintf(format, args...)}
 }
 

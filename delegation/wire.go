@@ -141,7 +141,7 @@ func parseClaims(payload []byte, maxDepth int) (*Claims, error) {
 	}
 	if w.Scope != nil {
 		if w.Scope.Empty() {
-			return nil, badClaim("scope", "empty")
+			return nil, badClaim(RuleScope, "empty")
 		}
 		c.Scope = *w.Scope
 	}
@@ -153,7 +153,7 @@ func parseClaims(payload []byte, maxDepth int) (*Claims, error) {
 	}
 	if k := w.Confirmation; k != nil {
 		if k.Other != nil {
-			return nil, badClaim("cnf", "unknown member")
+			return nil, badClaim(RuleBinding, "unknown member")
 		}
 		c.Confirmation = &Confirmation{JKT: k.JKT}
 	}

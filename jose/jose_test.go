@@ -220,6 +220,7 @@ func TestSignatureForms(t *testing.T) {
 		"63 bytes":                      good[:63],
 		"65 bytes":                      append(append([]byte{}, good...), 0),
 		"ASN.1":                         wrapped,
+		"s with a leading zero":         append(append(append([]byte{}, good[:32]...), 0), good[32:]...),
 		"r is zero":                     append(make([]byte, 32), good[32:]...),
 	} {
 		m, err := jose.Parse(token[:last+1] + b64(string(signature)))
