@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
@@ -83,7 +85,7 @@ func (s *Service) ListRevocations(ctx context.Context, org delegation.OrgID) ([]
 // key is the claim's value that an entry of the kind is compared with. What names somebody of another org is no key here: it
 // would be written down and refuse nothing. The agent, client or user need not be registered any more.
 func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
-	if id == "" || len(id) > 512 || !printable(id) {
+	if id == "" || len(id) > 512 || !printable(id) && kind != revocation.Session {
 		return "", false
 	}
 	of := org
@@ -102,7 +104,11 @@ func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
 		of = delegation.OrgID(id)
 	case revocation.Connection:
 		_, err = delegation.ParseOrgID(id) // the same alphabet
-	case revocation.Token, revocation.Transaction, revocation.Session:
+	case revocation.Session: // an issuer's own text
+		if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+			return "", false
+		}
+	case revocation.Token, revocation.Transaction:
 	}
 	return id, err == nil && of == org
 }

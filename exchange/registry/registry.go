@@ -185,6 +185,13 @@ func (r *Registry) read(ctx context.Context, id delegation.OrgID) (*Org, error) 
 	return Compile(config, platform, secrets)
 }
 
+// Known is how many orgs it holds in memory, loaded or not.
+func (r *Registry) Known() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.orgs)
+}
+
 // Changed takes a change of the feed. It is what revocation.HubConfig.OnChange calls.
 func (r *Registry) Changed(c store.Change) {
 	if c.Kind == store.ChangeConfig {

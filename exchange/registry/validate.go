@@ -20,6 +20,7 @@ const (
 	maxAgents    = 10_000
 	maxResources = 1_000
 	maxText      = 256 // bytes of any one-line text
+	maxResource  = 512 // bytes of a URI that is to be an aud
 	maxDepth     = 10
 	maxLife      = time.Hour
 )
@@ -47,7 +48,10 @@ func (e *InvalidError) Error() string {
 // Validate finds everything wrong with a document that can be found without the operator's own policies and the other
 // orgs: an *InvalidError.
 func (d Document) Validate() error {
-	v := &validator{doc: d, scopes: map[string]bool{}}
+	v := &validator{doc: d, scopes: map[string]bool{}, names: map[string]bool{}, agents: map[string]bool{}}
+	for _, a := range d.Agents {
+		v.names[a.Name] = true
+	}
 	v.head()
 	v.providers()
 	for i, issuer := range d.Issuers {
@@ -71,11 +75,19 @@ func (d Document) Validate() error {
 
 type validator struct {
 	doc      Document
-	scopes   map[string]bool
+	scopes   map[string]bool // of all providers
+	names    map[string]bool // of all agents
+	agents   map[string]bool // seen so far
 	problems []Problem
 }
 
+// maxProblems keeps an answer readable.
+const maxProblems = 200
+
 func (v *validator) add(path, format string, args ...any) {
+	if len(v.problems) == maxProblems {
+		return
+	}
 	v.problems = append(v.problems, Problem{path, fmt.Sprintf(format, args...)})
 }
 
@@ -154,7 +166,10 @@ func (v *validator) url(path, raw string) {
 func (v *validator) agent(i int, a Agent) {
 	path := "agents/" + label(a.Name, i)
 	v.require(isLabel(a.Name), path+"/name", "must be 1 to 63 of a-z, 0-9 and hyphen")
+	v.require(!v.agents[a.Name], path+"/name", "is used twice")
+	v.agents[a.Name] = true
 	v.require(a.Owner == "" || isText(a.Owner), path+"/owner", "must be at most %d printable characters", maxText)
+	v.require(len(a.Groups) <= 64, path+"/groups", "has %d entries; at most 64", len(a.Groups))
 	for _, g := range a.Groups {
 		v.require(isText(g) && !strings.ContainsAny(g, `/"\ `), path+"/groups", "%q must be 1 to %d printable characters without slash, quote, backslash and space", clip(g), maxText)
 	}
@@ -165,8 +180,7 @@ func (v *validator) agent(i int, a Agent) {
 		v.require(v.scopes[s], path+"/scopes", "%q is not a scope of any provider of this document", clip(s))
 	}
 	for _, c := range a.Controllers {
-		known := slices.ContainsFunc(v.doc.Agents, func(other Agent) bool { return other.Name == c })
-		v.require(known && c != a.Name, path+"/controllers", "%q must be another agent of this document", clip(c))
+		v.require(v.names[c] && c != a.Name, path+"/controllers", "%q must be another agent of this document", clip(c))
 	}
 	v.jwks(path+"/jwks", a.JWKS)
 }
@@ -203,6 +217,7 @@ func (v *validator) resource(i int, r Resource) {
 	v.require(ok && uri == r.URI && !strings.HasSuffix(uri, "/"), path+"/uri",
 		"must be an absolute URI with lower-case scheme and host, without user, fragment and trailing slash")
 	v.require(r.Name == "" || isText(r.Name) && !strings.ContainsAny(r.Name, `"\ `), path+"/name", "must be at most %d printable characters without space", maxText)
+	v.require(len(r.URI) <= maxResource, path+"/uri", "must be at most %d characters", maxResource)
 	for _, before := range v.doc.Resources[:min(i, maxResources)] {
 		v.require(before.URI != r.URI, path+"/uri", "is registered twice")
 		v.require(r.Name == "" || before.Name != r.Name, path+"/name", "is used twice")

@@ -1,0 +1,316 @@
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onbehalf/obo/audit"
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/exchange/admin"
+	"github.com/onbehalf/obo/exchange/exchangetest"
+	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/telemetry"
+)
+
+func config(w *exchangetest.World) admin.Config {
+	return admin.Config{
+		Orgs:        w.Store.Orgs,
+		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
+		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
+		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+	}
+}
+
+func start(t *testing.T) (*exchangetest.World, *admin.Service) {
+	t.Helper()
+	w := exchangetest.NewWorld(t)
+	s, err := admin.New(config(w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, s
+}
+
+// edit is the org's document in force, changed.
+func edit(t *testing.T, s *admin.Service, org delegation.OrgID, change func(*registry.Document)) admin.ApplyOrgRequest {
+	t.Helper()
+	got, err := s.GetOrg(t.Context(), org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := registry.Parse(got.Document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&doc)
+	data, err := jose.Encode(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return admin.ApplyOrgRequest{Org: org, Document: data, ExpectedVersion: got.Version}
+}
+
+func TestNewRefusesHoles(t *testing.T) {
+	t.Parallel()
+	if _, err := admin.New(admin.Config{}); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func TestApplyOrg(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	req := edit(t, s, "acme", func(d *registry.Document) { d.Agents[0].Disabled = true })
+
+	dry := req
+	dry.DryRun = true
+	r, err := s.ApplyOrg(t.Context(), dry)
+	if err != nil || r.Version != 1 || len(r.Changes) != 1 || r.Changes[0].Path != "agents/orchestrator" || len(w.Records(t, "acme")) != 0 {
+		t.Fatalf("dry run: %+v, %v", r, err)
+	}
+	works(t, w, w.Orchestrator.Credential(), "")
+
+	r, err = s.ApplyOrg(t.Context(), req)
+	if err != nil || r.Version != 2 || len(r.Changes) != 1 {
+		t.Fatalf("apply: %+v, %v", r, err)
+	}
+	works(t, w, w.Orchestrator.Credential(), exchange.InvalidClient) // at once, on this replica
+	record := w.Records(t, "acme")[1] // after the exchange of the dry run
+	if record.Kind != audit.KindAdmin || record.Outcome != audit.OutcomeApproved || record.Detail != "configuration 2: change agents/orchestrator" {
+		t.Errorf("%+v", record)
+	}
+
+	if _, err = s.ApplyOrg(t.Context(), req); !errors.Is(err, admin.ErrConflict) {
+		t.Errorf("an old version: %v", err)
+	}
+	req.ExpectedVersion = 2
+	if r, err = s.ApplyOrg(t.Context(), req); err != nil || r.Version != 2 || len(r.Changes) != 0 {
+		t.Errorf("nothing to do: %+v, %v", r, err)
+	}
+}
+
+func works(t *testing.T, w *exchangetest.World, cred exchange.Credential, want exchange.Reason) {
+	t.Helper()
+	_, err := w.Service.Exchange(t.Context(), cred, exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
+	if got := exchange.ReasonOf(err); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestApplyCreatesAnOrg(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	r, err := s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: initech\nagents: [{name: bot}]")})
+	if err != nil || r.Version != 1 || len(r.Changes) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	ids, err := s.ListOrgs(t.Context())
+	if err != nil || !slices.Equal(ids, []delegation.OrgID{"acme", "globex", "initech"}) {
+		t.Errorf("%q, %v", ids, err)
+	}
+	secret, err := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "initech", Agent: "bot"})
+	if err != nil || secret.ClientID != "initech.bot" {
+		t.Fatalf("%+v, %v", secret, err)
+	}
+	works(t, w, exchange.Credential{ClientID: "initech.bot", Secret: secret.Secret}, exchange.SubjectTokenInvalid) // known, and trusts no issuer
+	if r, err = s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: initech")}); !errors.Is(err, admin.ErrConflict) {
+		t.Errorf("created twice: %+v, %v", r, err)
+	}
+}
+
+func TestApplyOrgRefuses(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	invalid := func(req admin.ApplyOrgRequest, about string) {
+		t.Helper()
+		_, err := s.ApplyOrg(t.Context(), req)
+		if _, ok := errors.AsType[*registry.InvalidError](err); !ok || !strings.Contains(err.Error(), about) {
+			t.Errorf("%s: got %v", about, err)
+		}
+	}
+	invalid(admin.ApplyOrgRequest{Org: "acme", Document: []byte("x: 1")}, "x")
+	invalid(admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: acme")}, "org")
+	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Limits.MaxDepth = 99 }), "limits/max_depth")
+	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Policies[0].Text += "permit (" }), "acme.cedar")
+	// CVE-2026-18215: a shared identity provider without the claim, or with the value of another org.
+	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Issuers[0].OrgClaim, d.Issuers[0].OrgValue = "", "" }), "org globex trusts this issuer too")
+	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Issuers[0].OrgValue = "globex" }), "issuers/okta/org_claim")
+	if _, err := s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "_platform", Document: []byte("{}")}); !errors.Is(err, admin.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+	if got, err := s.GetOrg(t.Context(), "acme"); err != nil || got.Version != 1 || len(w.Records(t, "acme")) != 0 {
+		t.Errorf("something changed: %d, %v", got.Version, err)
+	}
+	if got, err := s.GetOrg(t.Context(), "nobody"); err != nil || got.Version != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestApplyPlatform(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	guard := policy.File{Name: "guard.cedar", Text: `@id("nobody") forbid (principal, action == Action::"exchange", resource);`}
+	version, err := s.ApplyPlatform(t.Context(), []policy.File{guard})
+	if err != nil || version != 1 {
+		t.Fatal(version, err)
+	}
+	works(t, w, w.Orchestrator.Credential(), exchange.DelegationDenied) // an org cannot permit what the operator forbids
+	_, err = s.ApplyPlatform(t.Context(), []policy.File{{Name: "bad.cedar", Text: `@id("x") permit (principal, action, resource) when { principal.nothing };`}})
+	if _, ok := errors.AsType[*registry.InvalidError](err); !ok || !strings.Contains(err.Error(), "org acme") || !strings.Contains(err.Error(), "bad.cedar") {
+		t.Errorf("got %v", err)
+	}
+	if version, err = s.ApplyPlatform(t.Context(), nil); err != nil || version != 2 {
+		t.Error(version, err)
+	}
+	works(t, w, w.Orchestrator.Credential(), "")
+	if records := w.Records(t, store.PlatformOrg); len(records) != 2 {
+		t.Errorf("%+v", records)
+	}
+}
+
+func TestRotateClientSecret(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	with := func(secret telemetry.Secret) exchange.Credential {
+		return exchange.Credential{ClientID: w.Orchestrator.ClientID, Secret: secret}
+	}
+	w.Advance(t, time.Second)
+	first, err := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "orchestrator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`).MatchString(first.Secret.Reveal()) { // CA1, 256 bits
+		t.Error("the secret has another form")
+	}
+	works(t, w, with(first.Secret), "")
+	works(t, w, w.Orchestrator.Credential(), "")
+	w.Advance(t, time.Second)
+	second, err := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "orchestrator", DropPrevious: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	works(t, w, with(second.Secret), "")
+	works(t, w, with(first.Secret), exchange.InvalidClient)
+	works(t, w, w.Orchestrator.Credential(), exchange.InvalidClient)
+	for _, bad := range []admin.RotateClientSecretRequest{{Org: "acme", Agent: "nobody"}, {Org: "nowhere", Agent: "x"}} {
+		if _, err := s.RotateClientSecret(t.Context(), bad); !errors.Is(err, admin.ErrNotFound) {
+			t.Errorf("%+v: got %v", bad, err)
+		}
+	}
+	for _, r := range w.Records(t, "acme") {
+		if strings.Contains(r.Detail, first.Secret.Reveal()) || strings.Contains(r.Detail, second.Secret.Reveal()) {
+			t.Error("a secret is on the trail")
+		}
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	for _, c := range []struct{ kind, id, want string }{
+		{"agent", "courier", "agent:acme/courier"}, {"agent", "agent:acme/courier", "agent:acme/courier"}, {"client", "acme.courier", "acme.courier"},
+		{"subject", "user:acme/okta|alice", "user:acme/okta|alice"}, {"session", "s\u00e9ance 1", "s\u00e9ance 1"}, {"token", "abc", "abc"},
+		{"transaction", "abc", "abc"}, {"connection", "github-alice", "github-alice"}, {"org", "acme", "acme"},
+		{"agent", "agent:globex/assistant", ""}, {"client", "globex.assistant", ""}, {"subject", "user:globex/okta|alice", ""}, {"org", "globex", ""},
+		{"agent", "", ""}, {"agent", "No Name", ""}, {"token", "a\nb", ""}, {"session", "a\nb", ""}, {"everything", "x", ""},
+	} {
+		got, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: c.kind, ID: c.id, Reason: "a test"})
+		switch {
+		case c.want == "" && !errors.Is(err, admin.ErrInvalid):
+			t.Errorf("%s %q: got %v", c.kind, c.id, err)
+		case c.want != "" && (err != nil || got.ID != c.want || got.Sequence == 0 || got.Before.Before(w.Clock.Now())):
+			t.Errorf("%s %q: got %+v, %v", c.kind, c.id, got, err)
+		}
+	}
+	if _, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "token", ID: "x", Reason: strings.Repeat("x", 257)}); !errors.Is(err, admin.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+	entries, err := s.ListRevocations(t.Context(), "acme")
+	if err != nil || len(entries) < 8 || !slices.IsSortedFunc(entries, func(a, b store.Revocation) int { return int(a.Sequence) - int(b.Sequence) }) {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+	if len(w.Records(t, "acme")) != 9 {
+		t.Errorf("%d records", len(w.Records(t, "acme")))
+	}
+}
+
+// TestRevocationOutlivesLogins: no login from before the revocation of an agent is good for longer than the entry is kept.
+func TestRevocationOutlivesLogins(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	login := w.IDP.IDToken(t, "alice", func(c exchangetest.Claims) { c["exp"] = w.Clock.Now().Add(72 * time.Hour).Unix() })
+	if _, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "agent", ID: "orchestrator"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 15 {
+		_, err := w.Service.Exchange(t.Context(), w.Orchestrator.Credential(), exchangetest.FirstHop(login, "github:read"))
+		if got := exchange.ReasonOf(err); got != exchange.SubjectTokenInvalid {
+			t.Fatalf("at %s: got %q", w.Clock.Now(), got)
+		}
+		w.Advance(t, 2*time.Hour)
+		w.Set.Expire(w.Clock.Now())
+	}
+	if w.Set.Len() != 0 {
+		t.Error("the entry is kept for ever")
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	before, err := s.ListKeys(t.Context())
+	if err != nil || len(before) != 1 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	after, err := s.RotateKeys(t.Context())
+	if err != nil || len(after) != 2 || after[1].KID != before[0].KID || after[0].State != "published" {
+		t.Errorf("%+v, %v", after, err)
+	}
+	if r := w.Records(t, store.PlatformOrg); len(r) != 1 || r[0].Resource != "keys" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestNoChangeWithoutRecord: when the trail cannot take the record, nothing is changed, whatever it is.
+func TestNoChangeWithoutRecord(t *testing.T) {
+	t.Parallel()
+	w, healthy := start(t)
+	cfg := config(w)
+	cfg.Audit = noTrail{}
+	s, err := admin.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, head := len(w.Ring.Keys()), w.Hub.Head()
+	_, applied := s.ApplyOrg(t.Context(), edit(t, healthy, "acme", func(d *registry.Document) { d.Agents[0].Disabled = true }))
+	_, platform := s.ApplyPlatform(t.Context(), nil)
+	_, rotated := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "courier"})
+	_, revoked := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "agent", ID: "courier"})
+	_, rolled := s.RotateKeys(t.Context())
+	for _, err := range []error{applied, platform, rotated, revoked, rolled} {
+		if !errors.Is(err, errTrail) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := w.Hub.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w.Hub.Head() != head || len(w.Ring.Keys()) != keys {
+		t.Error("something changed")
+	}
+}
+
+var errTrail = errors.New("the trail is away")
+
+type noTrail struct{}
+
+func (noTrail) Record(context.Context, audit.Record) error { return errTrail }
