@@ -29,6 +29,10 @@ import (
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
+// streamWorkers are goroutines that keep their grown stacks from call to call: growing one anew costs 4% of an exchange. They
+// outnumber the cores because an exchange waits for its record; when all are busy, a call gets a goroutine of its own.
+const streamWorkers = 64
+
 // newGRPC builds the gRPC server with all its services.
 func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server, error) {
 	guard, err := newGuard(cfg)
@@ -42,6 +46,7 @@ func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server
 		grpc.MaxRecvMsgSize(admingrpc.MaxDocument + 64<<10), // the exchange door has a bound of its own
 		grpc.MaxHeaderListSize(32 << 10),
 		grpc.MaxConcurrentStreams(1024),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
