@@ -154,6 +154,11 @@ func (r record) buildTools(out *Provider, p *problems) {
 		out.tools = append(out.tools, t.tool(place, out, p))
 	}
 	slices.SortFunc(out.tools, func(a, b Tool) int { return strings.Compare(a.name, b.name) })
+	for _, t := range out.tools { // one action cannot be both in Cedar
+		if slices.ContainsFunc(out.tools, func(o Tool) bool { return slices.Contains(o.groups, t.name) }) {
+			p.add("tools/"+t.name, "is also the name of a group; call the operation otherwise")
+		}
+	}
 }
 
 // tool checks one operation and compiles it.

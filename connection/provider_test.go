@@ -133,6 +133,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		{"body with GET", "risk: read", "risk: read\n    body: {a: \"{tag}\"}", "tools/get/body"},
 		{"pointer", "at: /note,", "at: note,", "tools/get/result/at"},
 		{"idempotency header", "idempotency_header: Idempotency-Key", "idempotency_header: Content-Length", "tools/add/idempotency_header"},
+		{"tool named as a group", "name: get", "name: authoring", "tools/notes.authoring"},
 		{"timeout", "tools:", "timeout: 5h\ntools:", "timeout"},
 		{"timestamp", "k: 1.5", "k: 2026-11-22", "tools/add/body"},
 		{"NUL", "name: notes", "name: \"notes\x00\"", "NUL"},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -72,7 +73,7 @@ func (t Tool) Request(ctx context.Context, a Arguments, key string) (*http.Reque
 	if err != nil {
 		return nil, err
 	}
-	var body *bytes.Reader
+	var body io.Reader
 	if t.body != nil {
 		filled, _, err := fillBody(t.body, a.values)
 		if err != nil {
@@ -84,12 +85,7 @@ func (t Tool) Request(ctx context.Context, a Arguments, key string) (*http.Reque
 		}
 		body = bytes.NewReader(text)
 	}
-	var r *http.Request
-	if body != nil {
-		r, err = http.NewRequestWithContext(ctx, t.method, target, body)
-	} else {
-		r, err = http.NewRequestWithContext(ctx, t.method, target, nil)
-	}
+	r, err := http.NewRequestWithContext(ctx, t.method, target, body)
 	if err != nil {
 		return nil, errors.New("connection: the URL cannot be built")
 	}

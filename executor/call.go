@@ -157,8 +157,9 @@ func (s *Service) recordOutcome(ctx context.Context, c *call, a answer) error {
 func (s *Service) unrecorded(ctx context.Context, c *call, err error) Response {
 	s.Log.ErrorContext(ctx, "the outcome of a call could not be recorded", "action", c.actionID, "tool", c.tool.Name(), "error", err)
 	return Response{ActionID: c.actionID, Error: &ToolError{
-		Kind:    connection.OutcomeUnknown,
-		Message: "The call was made, but its outcome could not be recorded and is withheld. It may have taken effect: look before doing it again.",
+		Kind: connection.OutcomeUnknown,
+		Message: "The call was made, but its outcome could not be recorded and is withheld. " +
+			"It may have taken effect: look before doing it again.",
 	}}
 }
 

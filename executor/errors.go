@@ -107,7 +107,9 @@ func linkError(tool connection.Tool, err error) error {
 	case errors.Is(err, connection.ErrNoConnection):
 		return &ToolError{Kind: connection.NoConnection, Message: "The user has no such connection to " + provider + "."}
 	case errors.Is(err, connection.ErrRevoked), errors.Is(err, delegation.ErrRevoked):
-		return &ToolError{Kind: connection.Revoked, Message: "The connection to " + provider + " was revoked. The user must connect again."}
+		return &ToolError{
+			Kind: connection.Revoked, Message: "The connection to " + provider + " was revoked. The user must connect again.",
+		}
 	case errors.Is(err, connection.ErrSeveral):
 		return &Error{Reason: InvalidRequest, Field: "connection", Description: err.Error()}
 	default:

@@ -73,8 +73,9 @@ type PolicySets interface {
 	Set(org delegation.OrgID) (*policy.Set, error)
 }
 
-// Connections is one org's connections.
+// Connections is one org's connections. store.ErrNotFound says that there is none of an id.
 type Connections interface {
+	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context) ([]store.Connection, error)
 }
 
@@ -212,7 +213,7 @@ func (c *call) build(ctx context.Context, raw []byte) error {
 // choose picks the connection and checks that it is not revoked.
 func (s *Service) choose(ctx context.Context, c *call, id string) error {
 	org := c.verified.OrgID()
-	conns, err := s.Connections(org).Connections(ctx)
+	conns, err := s.candidates(ctx, org, id)
 	if err != nil {
 		return unavailable("the connections cannot be read now", err)
 	}
@@ -223,6 +224,21 @@ func (s *Service) choose(ctx context.Context, c *call, id string) error {
 		return linkError(c.tool, err)
 	}
 	return nil
+}
+
+// candidates are the org's connections, or the one that the caller names.
+func (s *Service) candidates(ctx context.Context, org delegation.OrgID, id string) ([]store.Connection, error) {
+	if id == "" {
+		return s.Connections(org).Connections(ctx)
+	}
+	if !connection.ValidID(id) {
+		return nil, nil
+	}
+	one, err := s.Connections(org).Connection(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return []store.Connection{one}, err
 }
 
 // decide asks policy about the very arguments that the provider would get.

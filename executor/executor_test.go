@@ -393,6 +393,13 @@ func TestSharedSecret(t *testing.T) {
 	if got := call(); got.Result == nil || !strings.Contains(r.calls()[0], "Bearer "+canary+"-shared") {
 		t.Errorf("%+v %q", got, r.calls())
 	}
+	for id, spent := range map[string]string{"": "-acme-alice", "alice": "-acme-alice", "shared": "-shared"} {
+		before := len(r.calls())
+		got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create), Connection: id})
+		if err != nil || got.Result == nil || !strings.Contains(r.calls()[before], canary+spent) {
+			t.Errorf("alice, naming %q: %+v %v", id, got, err)
+		}
+	}
 	r.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
 	if got := call(); got.Error == nil || got.Error.Kind != connection.OperatorConfig {
 		t.Errorf("%+v", got.Error)

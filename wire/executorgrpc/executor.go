@@ -44,7 +44,9 @@ func (s server) Execute(ctx context.Context, in *obov1.ExecuteRequest) (*obov1.E
 		return nil, err
 	}
 	if proto.Size(in) > maxMessage {
-		return nil, grpcerr.Error{Reason: grpcerr.InvalidRequest, Field: "arguments", Description: "the arguments are larger than 256 KiB"}
+		return nil, grpcerr.Error{
+			Reason: grpcerr.InvalidRequest, Field: "arguments", Description: "the arguments are larger than 256 KiB",
+		}
 	}
 	out, err := s.executor.Execute(ctx, token, executor.Request{
 		Tool: in.GetTool(), Arguments: []byte(in.GetArguments()), Connection: in.GetConnection(),
@@ -97,13 +99,17 @@ func (s server) ListTools(ctx context.Context, _ *obov1.ListToolsRequest) (*obov
 func bearer(ctx context.Context) (string, error) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(values) != 1 { // two readers of two values could take different ones
-		return "", grpcerr.Error{Reason: grpcerr.InvalidToken, Description: "one authorization metadata value is needed: Bearer and a delegation token"}
+		return "", unauthenticated("one authorization metadata value is needed: Bearer and a delegation token")
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", grpcerr.Error{Reason: grpcerr.InvalidToken, Description: "the authorization metadata must be Bearer and a delegation token"}
+		return "", unauthenticated("the authorization metadata must be Bearer and a delegation token")
 	}
 	return token, nil
+}
+
+func unauthenticated(description string) error {
+	return grpcerr.Error{Reason: grpcerr.InvalidToken, Description: description}
 }
 
 // render gives a refusal its place in the table of grpcerr, whose reasons are the same words.
