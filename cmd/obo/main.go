@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,9 +85,11 @@ func main() {
 
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer, env func(string) (string, bool)) int {
+	// Both are looked for before the command line is understood: its errors depend on the one, its values on the other.
+	asJSON := value(args, "--output", "-o") == "json"
 	env, err := withEnvFile(args, env)
 	if err != nil {
-		explain.Write(errOut, explain.Failure("cannot read the env file", err, "obo dev writes one: --env DIR/env"), false)
+		explain.Write(errOut, explain.Misuse("cannot read the env file", err.Error(), "obo dev writes one: --env DIR/env"), asJSON)
 		return explain.Usage
 	}
 	var g grammar
@@ -102,7 +105,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if exited >= 0 {
 		return exited // help was asked for
 	}
-	asJSON := g.Output == "json"
 	if err != nil {
 		explain.Write(errOut, explain.Misuse("cannot understand the command line", err.Error(), usageHint(err)), asJSON)
 		return explain.Usage
@@ -145,15 +147,7 @@ func usageHint(err error) string {
 // withEnvFile puts the file of --env, or of OBO_ENV, under the environment: what is really set wins.
 func withEnvFile(args []string, env func(string) (string, bool)) (func(string) (string, bool), error) {
 	path, _ := env("OBO_ENV")
-	for i, a := range args {
-		if v, ok := strings.CutPrefix(a, "--env="); ok {
-			path = v
-		} else if a == "--env" && i+1 < len(args) {
-			path = args[i+1]
-		} else if a == "--" {
-			break
-		}
-	}
+	path = cmp.Or(value(args, "--env"), path)
 	if path == "" {
 		return env, nil
 	}
@@ -168,6 +162,26 @@ func withEnvFile(args []string, env func(string) (string, bool)) (func(string) (
 		v, ok := file[name]
 		return v, ok
 	}, nil
+}
+
+// value is that of the last flag of one of these names; empty when there is none.
+func value(args []string, names ...string) string {
+	found := ""
+	for i, a := range args {
+		if a == "--" {
+			break
+		}
+		for _, name := range names {
+			if v, ok := strings.CutPrefix(a, name+"="); ok {
+				found = v
+			} else if a == name && i+1 < len(args) {
+				found = args[i+1]
+			} else if v, ok := strings.CutPrefix(a, name); ok && len(name) == 2 && v != "" {
+				found = v // -ojson
+			}
+		}
+	}
+	return found
 }
 
 // fromEnvironment gives a flag with the tag `from` its value from the environment, when the command line has none.

@@ -24,7 +24,7 @@ func Names() []string {
 var (
 	lineForm = regexp.MustCompile(`^([A-Z][A-Z0-9_]*)=(.*)$`)
 	// plain is what a shell reads as itself, unquoted.
-	plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,~-]*$`)
+	plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]*$`)
 )
 
 // ReadEnv reads an env file: one NAME=value a line, without quotes.
