@@ -15,6 +15,7 @@ import (
 
 // token is the token endpoint: read the form, find the credential, exchange, answer.
 func (d door) token(w http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent")))
 	if r.Method != http.MethodPost { // TE1
 		w.Header().Set("Allow", http.MethodPost)
 		d.answer(w, http.StatusMethodNotAllowed, failure{"invalid_request", "the token endpoint takes POST only"})
@@ -44,8 +45,7 @@ func (d door) token(w http.ResponseWriter, r *http.Request) {
 		d.writeError(w, r, err)
 		return
 	}
-	ctx := telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent"))
-	resp, err := d.cfg.Exchange.Exchange(ctx, cred, req)
+	resp, err := d.cfg.Exchange.Exchange(r.Context(), cred, req)
 	if err != nil {
 		d.writeError(w, r, err)
 		return
@@ -106,7 +106,8 @@ func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		e = &exchange.Error{Reason: exchange.Internal}
 	}
 	if e.Reason == exchange.Internal || e.Reason == exchange.DependencyUnavailable {
-		d.cfg.Log.ErrorContext(r.Context(), "call failed", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
+		d.cfg.Log.ErrorContext(r.Context(), "call failed", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err),
+			"trace_id", telemetry.TraceID(r.Context()))
 	}
 	status := statusOf(e.Reason)
 	if status == http.StatusUnauthorized {
