@@ -322,7 +322,8 @@ func unlawful(err error, seen evidence) *Error {
 	case delegation.RuleDepth:
 		e = refuse(DelegationDenied, "", err, "the delegation chain would be longer than the org allows") // ACT6
 	case delegation.RuleBinding:
-		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: it is bound to a key, and possession cannot be proven here") // ACT9
+		e = refuse(SubjectTokenInvalid, "subject_token", err, // ACT9
+			"subject_token: it is bound to a key, and possession cannot be proven here")
 	case delegation.RuleSize:
 		e = refuse(DelegationDenied, "", err, "the token would be larger than %d bytes", delegation.MaxTokenSize)
 	case delegation.RuleSubject, "acr", "amr", "sid", "groups", "auth_time":

@@ -110,7 +110,8 @@ func (l Limits) complete() (Limits, error) {
 	if l.MaxDepth == 0 {
 		l.MaxDepth = delegation.DefaultDepth
 	}
-	if l.DefaultLife < time.Second || l.DefaultLife > l.MaxLife || l.MaxLife > delegation.MaxLife || l.MaxDepth < 1 || l.MaxDepth > delegation.MaxDepth {
+	if l.DefaultLife < time.Second || l.DefaultLife > l.MaxLife || l.MaxLife > delegation.MaxLife ||
+		l.MaxDepth < 1 || l.MaxDepth > delegation.MaxDepth {
 		return l, errors.New("exchange: Limits: want 1s <= DefaultLife <= MaxLife <= 60m and 1 <= MaxDepth <= 10")
 	}
 	return l, nil

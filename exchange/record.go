@@ -33,7 +33,7 @@ func (f *Facts) transaction() string {
 	return f.Transaction
 }
 
-// approved is the record that goes before the signature. It says that issuing was approved, not that it happened.
+// record is what goes on the trail before the signature. It says that issuing was approved, not that it happened.
 func (a Approval) record(ctx context.Context, f *Facts) audit.Record {
 	c := &a.claims
 	return audit.Record{

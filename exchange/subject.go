@@ -75,11 +75,14 @@ func badSubject(err error) error {
 // was issued. So nothing that is older than a revocation can bring back what was revoked: an orchestrator whose tokens were
 // revoked cannot exchange the user's old ID token again. Only a new login can (or none, once the agent is disabled).
 func (s *Service) unrevoked(ctx context.Context, c caller, f *Facts) error {
-	claims := delegation.Claims{OrgID: c.org.ID(), ClientID: c.client.ClientID, Actor: &delegation.Actor{Issuer: f.Issuer, Subject: f.Actor.ID}}
+	claims := delegation.Claims{
+		OrgID: c.org.ID(), ClientID: c.client.ClientID, Actor: &delegation.Actor{Issuer: f.Issuer, Subject: f.Actor.ID},
+	}
 	if l := f.Subject.login; l != nil {
 		claims.Subject, claims.SessionID, claims.IssuedAt = l.subject.ID, l.subject.SessionID, l.issuedAt
 	} else {
-		claims.Subject, claims.SessionID, claims.IssuedAt = f.Subject.claims.Subject, f.Subject.claims.SessionID, f.Subject.claims.IssuedAt
+		p := &f.Subject.claims
+		claims.Subject, claims.SessionID, claims.IssuedAt = p.Subject, p.SessionID, p.IssuedAt
 	}
 	err := s.cfg.Revocations.Check(&claims, f.Now)
 	switch {

@@ -84,7 +84,7 @@ func TestApplyOrg(t *testing.T) {
 		t.Fatalf("apply: %+v, %v", r, err)
 	}
 	works(t, w, w.Orchestrator.Credential(), exchange.InvalidClient) // at once, on this replica
-	record := w.Records(t, "acme")[1] // after the exchange of the dry run
+	record := w.Records(t, "acme")[1]                                // after the exchange of the dry run
 	if record.Kind != audit.KindAdmin || record.Outcome != audit.OutcomeApproved || record.Detail != "configuration 2: change agents/orchestrator" {
 		t.Errorf("%+v", record)
 	}

@@ -91,7 +91,8 @@ func readDocument(req ApplyOrgRequest) (registry.Document, error) {
 		return doc, err
 	}
 	if doc.Org != req.Org {
-		return doc, &registry.InvalidError{Problems: []registry.Problem{{Path: "org", Message: fmt.Sprintf("must be %s, as in the request", req.Org)}}}
+		p := registry.Problem{Path: "org", Message: fmt.Sprintf("must be %s, as in the request", req.Org)}
+		return doc, &registry.InvalidError{Problems: []registry.Problem{p}}
 	}
 	return doc, doc.Validate()
 }

@@ -35,7 +35,8 @@ func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocati
 	}
 	kind, err := revocation.ParseKind(req.Kind)
 	if err != nil {
-		return store.Revocation{}, fmt.Errorf("%w: kind must be token, transaction, subject, session, agent, client, org or connection", ErrInvalid)
+		return store.Revocation{}, fmt.Errorf(
+			"%w: kind must be token, transaction, subject, session, agent, client, org or connection", ErrInvalid)
 	}
 	id, ok := key(req.Org, kind, req.ID)
 	if !ok {

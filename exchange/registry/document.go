@@ -59,7 +59,7 @@ type Agent struct {
 	Groups      []string        `json:"groups,omitempty" yaml:"groups,omitempty"`
 	Scopes      []string        `json:"scopes,omitempty" yaml:"scopes,omitempty"`           // the widest that a first hop can be
 	Controllers []string        `json:"controllers,omitempty" yaml:"controllers,omitempty"` // agents that may assert for it
-	JWKS        json.RawMessage `json:"jwks,omitempty" yaml:"-"`                            // its public keys, for private_key_jwt and assertions
+	JWKS        json.RawMessage `json:"jwks,omitempty" yaml:"-"`                            // its public keys
 	Disabled    bool            `json:"disabled,omitzero" yaml:"disabled,omitempty"`
 }
 

@@ -20,6 +20,7 @@ const (
 	maxAgents    = 10_000
 	maxResources = 1_000
 	maxText      = 256 // bytes of any one-line text
+	maxURL       = 2048
 	maxResource  = 512 // bytes of a URI that is to be an aud
 	maxDepth     = 10
 	maxLife      = time.Hour
@@ -102,9 +103,11 @@ func (v *validator) head() {
 	if _, err := delegation.ParseOrgID(string(d.Org)); err != nil {
 		v.add("org", "must be 1 to 63 of a-z, 0-9 and hyphen, without a hyphen at either end")
 	}
-	v.require(d.Limits.MaxDepth >= 0 && d.Limits.MaxDepth <= maxDepth, "limits/max_depth", "must be 1 to %d, or 0 for the operator's", maxDepth)
+	v.require(d.Limits.MaxDepth >= 0 && d.Limits.MaxDepth <= maxDepth, "limits/max_depth",
+		"must be 1 to %d, or 0 for the operator's", maxDepth)
 	life := time.Duration(d.Limits.MaxLife)
-	v.require(life == 0 || life >= time.Second && life <= maxLife, "limits/max_life", "must be 1s to %s, or absent for the operator's", maxLife)
+	v.require(life == 0 || life >= time.Second && life <= maxLife, "limits/max_life",
+		"must be 1s to %s, or absent for the operator's", maxLife)
 	v.require(len(d.Issuers) <= maxIssuers, "issuers", "has %d entries; at most %d", len(d.Issuers), maxIssuers)
 	v.require(len(d.Agents) <= maxAgents, "agents", "has %d entries; at most %d", len(d.Agents), maxAgents)
 	v.require(len(d.Resources) <= maxResources, "resources", "has %d entries; at most %d", len(d.Resources), maxResources)
@@ -137,7 +140,8 @@ func (v *validator) issuer(i int, is Issuer) {
 		v.require(isText(a), path+"/audiences", "%q must be 1 to %d printable characters", clip(a), maxText)
 	}
 	for _, a := range is.Algorithms {
-		v.require(slices.Contains(subjectAlgorithms, jose.Algorithm(a)), path+"/algorithms", "%q is not one of RS256, PS256, ES256, EdDSA", clip(a))
+		v.require(slices.Contains(subjectAlgorithms, jose.Algorithm(a)), path+"/algorithms",
+			"%q is not one of RS256, PS256, ES256, EdDSA", clip(a))
 	}
 	for _, t := range is.TokenTypes {
 		v.require(t == TokenTypeID || t == TokenTypeJWT, path+"/token_types", "%q is not one of id_token, jwt", clip(t))
@@ -151,12 +155,15 @@ func (v *validator) issuer(i int, is Issuer) {
 }
 
 // standardClaims mean something else than an org or groups.
-var standardClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "azp", "nonce", "acr", "amr", "auth_time", "sid", "scope", "cnf"}
+var standardClaims = []string{
+	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "azp",
+	"nonce", "acr", "amr", "auth_time", "sid", "scope", "cnf",
+}
 
 // url wants https, or http on this machine: discovery over plain HTTP would let anybody on the way name the keys.
 func (v *validator) url(path, raw string) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(raw, "?#") || len(raw) > 2048 {
+	if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(raw, "?#") || len(raw) > maxURL {
 		v.add(path, "must be an absolute URL without user, query and fragment")
 		return
 	}
@@ -171,7 +178,8 @@ func (v *validator) agent(i int, a Agent) {
 	v.require(a.Owner == "" || isText(a.Owner), path+"/owner", "must be at most %d printable characters", maxText)
 	v.require(len(a.Groups) <= 64, path+"/groups", "has %d entries; at most 64", len(a.Groups))
 	for _, g := range a.Groups {
-		v.require(isText(g) && !strings.ContainsAny(g, `/"\ `), path+"/groups", "%q must be 1 to %d printable characters without slash, quote, backslash and space", clip(g), maxText)
+		v.require(isText(g) && !strings.ContainsAny(g, `/"\ `), path+"/groups",
+			"%q must be 1 to %d printable characters without slash, quote, backslash and space", clip(g), maxText)
 	}
 	if _, err := delegation.NewScopes(a.Scopes...); err != nil {
 		v.add(path+"/scopes", "must be at most 100 scopes of at most 128 characters (RFC 6749 section 3.3)")
@@ -203,7 +211,8 @@ func (v *validator) jwks(path string, data []byte) {
 		return
 	}
 	v.require(len(set.Keys()) == len(listed.Keys), path,
-		"%d of %d keys cannot be used: each must be public, for signatures, P-256, Ed25519 or RSA of at least 2048 bits", len(listed.Keys)-len(set.Keys()), len(listed.Keys))
+		"%d of %d keys cannot be used: each must be public, for signatures, P-256, Ed25519 or RSA of at least 2048 bits",
+		len(listed.Keys)-len(set.Keys()), len(listed.Keys))
 	seen := map[string]bool{}
 	for _, k := range set.Keys() {
 		v.require(!seen[k.KeyID()], path, "kid %q is used twice", clip(k.KeyID()))
@@ -216,7 +225,8 @@ func (v *validator) resource(i int, r Resource) {
 	uri, ok := NormalURI(r.URI)
 	v.require(ok && uri == r.URI && !strings.HasSuffix(uri, "/"), path+"/uri",
 		"must be an absolute URI with lower-case scheme and host, without user, fragment and trailing slash")
-	v.require(r.Name == "" || isText(r.Name) && !strings.ContainsAny(r.Name, `"\ `), path+"/name", "must be at most %d printable characters without space", maxText)
+	v.require(r.Name == "" || isText(r.Name) && !strings.ContainsAny(r.Name, `"\ `), path+"/name",
+		"must be at most %d printable characters without space", maxText)
 	v.require(len(r.URI) <= maxResource, path+"/uri", "must be at most %d characters", maxResource)
 	for _, before := range v.doc.Resources[:min(i, maxResources)] {
 		v.require(before.URI != r.URI, path+"/uri", "is registered twice")
@@ -248,7 +258,7 @@ func PolicyProblems(e *policy.InvalidError) []Problem {
 // is false for what is no absolute URI without fragment and user (RFC 8707 §2).
 func NormalURI(raw string) (uri string, ok bool) {
 	scheme, rest, found := strings.Cut(raw, ":")
-	if !found || len(raw) > 2048 || strings.ContainsAny(raw, "#\"\\ ") || !isPrintable(raw) {
+	if !found || len(raw) > maxURL || strings.ContainsAny(raw, "#\"\\ ") || !isPrintable(raw) {
 		return "", false
 	}
 	u, err := url.Parse(raw)
