@@ -60,9 +60,11 @@ func testSTSApart[O STSOrg](t *testing.T, open Open[STS[O]]) {
 			equal(t, got(mine.Revocations(t.Context(), at(0)))(t), nil)
 		},
 		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
-			ok(t, s.AppendAudit(t.Context(), []store.AuditRecord{{Org: their, ActionID: "same.x", Transaction: "same"}}))
+			ok(t, s.AppendAudit(t.Context(), []store.AuditRecord{
+				{Org: their, ActionID: "same.x", Transaction: "same"}, {Org: their, ActionID: "admin"},
+			}))
 			equal(t, got(mine.AuditRecords(t.Context(), all))(t), nil)
-			for _, action := range []string{"same", "same.x"} {
+			for _, action := range []string{"same", "same.x", "admin"} {
 				equal(t, got(mine.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t), nil)
 				equal(t, len(got(theirs.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t)), 1)
 			}
@@ -134,8 +136,11 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 			equal(t, got(theirs.Providers(t.Context()))(t), provider)
 		},
 		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
-			ok(t, e.AppendAudit(t.Context(), []store.AuditRecord{{Org: their, ActionID: "same.x", Transaction: "same"}}))
-			for _, action := range []string{"", "same", "same.x"} {
+			ok(t, e.AppendAudit(t.Context(), []store.AuditRecord{
+				{Org: their, ActionID: "same.x", Transaction: "same"}, {Org: their, ActionID: "admin"},
+			}))
+			equal(t, got(mine.AuditRecords(t.Context(), store.AuditQuery{Limit: 10}))(t), nil)
+			for _, action := range []string{"same", "same.x", "admin"} {
 				equal(t, got(mine.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t), nil)
 				equal(t, len(got(theirs.AuditRecords(t.Context(), store.AuditQuery{Action: action, Limit: 10}))(t)), 1)
 			}
