@@ -29,7 +29,7 @@ const (
 	Destructive Risk = "destructive" // cannot be undone
 )
 
-// ErrRecord: the provider record may not be used. The text names the place in the record and what to do.
+// ErrRecord says that a provider record may not be used. The text names the place in the record and what to do.
 var ErrRecord = errors.New("connection: provider record")
 
 // MaxRecord is the longest provider record, in bytes.

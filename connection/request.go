@@ -26,7 +26,7 @@ func (e *ArgumentError) Error() string {
 
 func argumentError(path, message string) error { return &ArgumentError{Path: path, Message: message} }
 
-// ErrCredential: the credential cannot be presented as the provider's record says. Only who set it can help.
+// ErrCredential says that a credential cannot be presented as the provider's record says. Only who set it can help.
 var ErrCredential = errors.New("connection: the credential cannot be presented")
 
 // Arguments are arguments that a tool accepted. Policy and provider both get them from here, so they see the same.

@@ -38,7 +38,7 @@ func TestRequestIsBuiltFromArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "https://api.notes.example/v1/notes/a%20b%2B%C3%BC?fixed=a%20b&labels=a%2Cb%20c&tag=x%26y%3Dz"
-	if r.Method != "GET" || r.URL.String() != want || r.Header.Get("X-Trace") != "t-7" || r.Body != nil {
+	if r.Method != http.MethodGet || r.URL.String() != want || r.Header.Get("X-Trace") != "t-7" || r.Body != nil {
 		t.Errorf("%s %s %v\nwant %s", r.Method, r.URL, r.Header, want)
 	}
 	r, err = request(t, tool(t, p, "notes.get"), `{"id":"1"}`)

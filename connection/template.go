@@ -92,20 +92,21 @@ func pathValue(name, value string) (string, error) {
 	if value == "" {
 		return "", argumentError("/"+name, "must not be empty: it is a part of the URL's path")
 	}
-	for decoded, rounds := value, 0; ; rounds++ {
+	decoded := value
+	for range 5 {
 		if decoded == "." || decoded == ".." || strings.ContainsAny(decoded, "/\\;") || strings.ContainsFunc(decoded, control) {
 			return "", argumentError("/"+name, "must not hold a slash, a semicolon, a control character or a dot segment")
 		}
 		next, err := url.PathUnescape(decoded)
-		if err != nil || next == decoded {
-			break
+		if err != nil {
+			next = decoded // a percent sign that encodes nothing
 		}
-		if rounds == 4 {
-			return "", argumentError("/"+name, "is encoded too often")
+		if next == decoded {
+			return escape(value), nil
 		}
 		decoded = next
 	}
-	return escape(value), nil
+	return "", argumentError("/"+name, "is encoded too often")
 }
 
 // queryValue encodes an argument for a query.

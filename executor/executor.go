@@ -262,25 +262,25 @@ func (s *Service) decide(c *call) error {
 }
 
 // refuse puts a refusal on record and returns it. A refusal that cannot be recorded is still one, but of another kind.
-func (s *Service) refuse(ctx context.Context, c *call, err error) (Response, error) {
+func (s *Service) refuse(ctx context.Context, c *call, why error) (Response, error) {
 	var refused *Error
 	var tool *ToolError
 	record := c.record(s.Now(), audit.KindIntent, audit.OutcomeRefused)
 	switch {
-	case errors.As(err, &tool):
+	case errors.As(why, &tool):
 		record.Reason, record.Detail = string(tool.Kind), tool.Message
-	case errors.As(err, &refused):
+	case errors.As(why, &refused):
 		record.Reason, record.Detail = string(refused.Reason), refused.Description
 	default:
-		return Response{}, fmt.Errorf("executor: %w", err)
+		return Response{}, fmt.Errorf("executor: %w", why)
 	}
-	if err := s.Audit.Record(ctx, record); err != nil {
-		return Response{}, c.at(unavailable("the call is refused, and the refusal cannot be recorded", err))
+	if recordErr := s.Audit.Record(ctx, record); recordErr != nil {
+		return Response{}, c.at(unavailable("the call is refused, and the refusal cannot be recorded", recordErr))
 	}
-	if tool != nil {
-		return Response{ActionID: c.actionID, Error: tool}, nil
+	if refused != nil {
+		return Response{}, c.at(refused)
 	}
-	return Response{}, c.at(refused)
+	return Response{ActionID: c.actionID, Error: tool}, nil
 }
 
 // at adds the action id.

@@ -400,7 +400,7 @@ func TestSharedSecret(t *testing.T) {
 			t.Errorf("alice, naming %q: %+v %v", id, got, err)
 		}
 	}
-	r.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
+	r.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	if got := call(); got.Error == nil || got.Error.Kind != connection.OperatorConfig {
 		t.Errorf("%+v", got.Error)
 	}
@@ -420,7 +420,7 @@ func TestCanary(t *testing.T) {
 	}
 	for name, answer := range map[string]http.HandlerFunc{
 		"echo":  echo,
-		"error": func(w http.ResponseWriter, req *http.Request) { w.WriteHeader(400); echo(w, req) },
+		"error": func(w http.ResponseWriter, req *http.Request) { w.WriteHeader(http.StatusBadRequest); echo(w, req) },
 		"garbage": func(w http.ResponseWriter, req *http.Request) { // net/http's error quotes the first line
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {

@@ -60,7 +60,7 @@ func TestFaults(t *testing.T) {
 		{"intent, after", nth("AppendAudit", 1, true), nil, expectation{reason: executor.DependencyUnavailable, intent: audit.OutcomeApproved}},
 		{"credential, before", nth("DataKey", 1, false), nil, expectation{kind: connection.Unavailable, intent: audit.OutcomeApproved, outcome: audit.OutcomeFailed}},
 		{"credential, after", nth("DataKey", 1, true), nil, expectation{kind: connection.Unavailable, intent: audit.OutcomeApproved, outcome: audit.OutcomeFailed}},
-		{"call, before it took effect", nil, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
+		{"call, before it took effect", nil, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
 			expectation{kind: connection.Unavailable, calls: 1, intent: audit.OutcomeApproved, outcome: audit.OutcomeFailed}},
 		{"call, after it took effect", nil, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 			expectation{kind: connection.OutcomeUnknown, calls: 1, intent: audit.OutcomeApproved, outcome: audit.OutcomeUnknown}},

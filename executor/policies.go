@@ -13,7 +13,7 @@ import (
 	"github.com/onbehalf/obo/revocation"
 )
 
-// ErrNoPolicy: there is no policy of the org to decide by.
+// ErrNoPolicy says that there is no policy of the org to decide by.
 var ErrNoPolicy = errors.New("executor: no policy for this org")
 
 // Policies keeps each org's compiled policy, as the feed brings it. A bundle that does not compile leaves its org without a

@@ -80,7 +80,7 @@ func TestUseLendsWhatWasSealed(t *testing.T) {
 		}
 	}
 	want := errors.New("of the callback")
-	if err := f.vault.Use(t.Context(), "acme", c, func(vault.Credential) error { return want }); err != want {
+	if err := f.vault.Use(t.Context(), "acme", c, func(vault.Credential) error { return want }); !errors.Is(err, want) {
 		t.Errorf("the callback's error came back as %v", err)
 	}
 	if bytes.Contains(c.Sealed, []byte(canary)) {

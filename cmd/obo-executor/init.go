@@ -68,7 +68,7 @@ func (c initCommand) Run() error {
 // newToken is 256 random bits.
 func newToken() string {
 	var b [32]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails since Go 1.24
+	rand.Read(b[:]) // never fails since Go 1.24
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
@@ -45,8 +46,7 @@ func open(ctx context.Context, address string, secure *tls.Config) (net.Listener
 	}
 	at, ok := l.Addr().(*net.TCPAddr)
 	if secure == nil && (!ok || !at.IP.IsLoopback()) {
-		l.Close()
-		return nil, fmt.Errorf("%s is reachable from the network: set listen.tls", l.Addr())
+		return nil, errors.Join(fmt.Errorf("%s is reachable from the network: set listen.tls", l.Addr()), l.Close())
 	}
 	return l, nil
 }
@@ -54,7 +54,7 @@ func open(ctx context.Context, address string, secure *tls.Config) (net.Listener
 func (d *doors) close() {
 	for _, l := range []net.Listener{d.grpc, d.http} {
 		if l != nil {
-			l.Close()
+			_ = l.Close() // closed already by whoever served it
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 func (b *buffer) text() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.String()
+	return b.String()
 }
 
 func startProcess(t *testing.T, s *sts) (*process, string) {

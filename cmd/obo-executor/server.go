@@ -97,11 +97,8 @@ func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
 		return nil, err
 	}
 	options := []grpc.ServerOption{
-		grpcerr.Codec(),
-		grpcerr.Codec(),
-		grpcerr.Codec(),
 		grpc.ChainUnaryInterceptor(grpcerr.Unary(s.log), trace, guard.Unary),
-		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream, s.streams.intercept),
+		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream, s.intercept),
 		grpc.MaxRecvMsgSize(executorgrpc.MaxRequest + 64<<10), // the agents' door has a bound of its own
 		grpc.MaxHeaderListSize(32 << 10),
 		grpc.MaxConcurrentStreams(1024),
@@ -115,11 +112,10 @@ func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
 	if s.doors.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.doors.tls)))
 	}
-	g := grpc.NewServer(options...)
-	r := grpcerr.Registrar(g)
-	executorgrpc.Register(r, s.executor)
-	executorgrpc.RegisterAdmin(r, s.admin)
-	trail.Register(r)
+	g := grpcerr.NewServer(options...)
+	executorgrpc.Register(g, s.executor)
+	executorgrpc.RegisterAdmin(g, s.admin)
+	trail.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, s.health)
 	if cfg.Egress.AllowLoopback { // only a development server may
 		reflection.Register(g)
@@ -162,11 +158,10 @@ func (s *server) run(ctx context.Context) error {
 	g, failing := errgroup.WithContext(ctx)
 	loop := func(name string, f func(context.Context) error) {
 		g.Go(func() error {
-			err := f(work)
-			if work.Err() != nil {
-				return nil
+			if err := f(work); work.Err() == nil {
+				return fmt.Errorf("%s ended: %w", name, err)
 			}
-			return fmt.Errorf("%s ended: %v", name, err)
+			return nil
 		})
 	}
 	loop("the feed", s.follower.Run)
@@ -198,7 +193,7 @@ func (s *server) serveHTTP() error {
 func (s *server) drain(ctx context.Context) error {
 	s.log.Info("draining", "at most", drainFor)
 	s.state.stop()
-	s.streams.end()
+	s.end()
 	ctx, cancel := context.WithTimeout(ctx, drainFor)
 	defer cancel()
 	var wait sync.WaitGroup

@@ -59,11 +59,10 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.Client
 		Open:   []string{obov1.ExecutorService_ServiceDesc.ServiceName},
 	})
 	must(t, err)
-	g := grpc.NewServer(grpcerr.Codec(), grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary))
-	r := grpcerr.Registrar(g)
-	executorgrpc.Register(r, x)
+	g := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary))
+	executorgrpc.Register(g, x)
 	if a != nil {
-		executorgrpc.RegisterAdmin(r, a)
+		executorgrpc.RegisterAdmin(g, a)
 	}
 	l := bufconn.Listen(1 << 20)
 	go g.Serve(l)
@@ -76,10 +75,9 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.Client
 }
 
 func with(ctx context.Context, values ...string) context.Context {
-	for _, v := range values {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
-	}
-	return ctx
+	md := metadata.MD{}
+	md.Append("authorization", values...)
+	return metadata.NewOutgoingContext(ctx, md)
 }
 
 func must(t *testing.T, err error) {
