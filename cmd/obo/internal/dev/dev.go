@@ -125,7 +125,7 @@ func (e *Env) whileAlive(ctx context.Context, step func(context.Context) error) 
 		}
 	case p := <-e.failed:
 		cancel()
-		<-done
+		_ = <-done // its failure is only a consequence
 		return p.exited()
 	}
 }

@@ -72,7 +72,7 @@ func writeFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
 	if err := tmp.Chmod(0o600); err != nil {
 		_ = tmp.Close()
 		return err

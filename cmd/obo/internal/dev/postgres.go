@@ -3,7 +3,6 @@ package dev
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -88,8 +87,7 @@ func (d *databases) drop() {
 	}
 	defer db.Close()
 	for _, name := range d.names {
-		_, err = db.ExecContext(ctx, fmt.Sprintf(`DROP DATABASE IF EXISTS "%s" WITH (FORCE)`, name))
-		_, other := db.ExecContext(ctx, fmt.Sprintf(`DROP ROLE IF EXISTS "%s"`, name))
-		err = errors.Join(err, other)
+		_, _ = db.ExecContext(ctx, fmt.Sprintf(`DROP DATABASE IF EXISTS "%s" WITH (FORCE)`, name))
+		_, _ = db.ExecContext(ctx, fmt.Sprintf(`DROP ROLE IF EXISTS "%s"`, name))
 	}
 }

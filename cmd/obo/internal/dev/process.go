@@ -45,7 +45,8 @@ func start(s spec) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.path, s.args...)
+	// No context ends a child: stop does, in order and with grace.
+	cmd := exec.CommandContext(context.Background(), s.path, s.args...)
 	cmd.Stdout, cmd.Stderr = io.Writer(logFile), io.Writer(logFile)
 	if s.stdout != nil {
 		cmd.Stdout = s.stdout

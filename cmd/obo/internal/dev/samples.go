@@ -170,6 +170,12 @@ func serve(ctx context.Context, out io.Writer, handler func(url string) (http.Ha
 	return nil
 }
 
+// HasIssuer reports whether the sample OpenID provider of a state directory is at hand.
+func HasIssuer(dir string) bool {
+	_, err := readLocal(dir)
+	return err == nil
+}
+
 // MintIDToken signs somebody in at the OpenID provider of a state directory and returns the ID token.
 func MintIDToken(ctx context.Context, dir string, r sample.MintRequest) (telemetry.Secret, error) {
 	l, err := readLocal(dir)

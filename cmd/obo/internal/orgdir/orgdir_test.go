@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
@@ -62,7 +61,7 @@ func compile(t *testing.T, org Org) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := policy.Bundle{Org: delegation.OrgID(org.ID), Version: "1", Policies: doc.Policies, Providers: doc.Providers}
+	b := policy.Bundle{Org: org.ID, Version: "1", Policies: doc.Policies, Providers: doc.Providers}
 	for _, a := range doc.Agents {
 		b.Agents = append(b.Agents, policy.Agent{Name: a.Name, Groups: a.Groups, Owner: a.Owner, External: a.External})
 	}

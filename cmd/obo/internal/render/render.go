@@ -106,11 +106,19 @@ func Protos[M proto.Message](messages []M) []json.RawMessage {
 // Printf writes text for a person.
 func (p Printer) Printf(format string, args ...any) { fmt.Fprintf(p.W, format, args...) }
 
-// Bold, Dim, Green, Red and Yellow wrap text in a colour code when there is colour.
-func (p Printer) Bold(s string) string   { return p.paint("1", s) }
-func (p Printer) Dim(s string) string    { return p.paint("2", s) }
-func (p Printer) Green(s string) string  { return p.paint("32", s) }
-func (p Printer) Red(s string) string    { return p.paint("31", s) }
+// Bold is for what a line is about.
+func (p Printer) Bold(s string) string { return p.paint("1", s) }
+
+// Dim is for what is said beside it.
+func (p Printer) Dim(s string) string { return p.paint("2", s) }
+
+// Green is for what is well.
+func (p Printer) Green(s string) string { return p.paint("32", s) }
+
+// Red is for what is not.
+func (p Printer) Red(s string) string { return p.paint("31", s) }
+
+// Yellow is for what changes or is not known.
 func (p Printer) Yellow(s string) string { return p.paint("33", s) }
 
 func (p Printer) paint(code, s string) string {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/onbehalf/obo/cmd/obo/internal/dev"
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
@@ -189,10 +190,13 @@ func (t *teller) refusals(ctx context.Context) error {
 
 // strangers: tokens of the sample OpenID provider that nobody may use here. They need it at hand.
 func (t *teller) strangers(ctx context.Context) error {
+	if !dev.HasIssuer(t.state) {
+		t.say("\n   %s\n", t.p.Dim("left out: other people's ID tokens, since the sample OpenID provider is not at hand"))
+		return nil
+	}
 	other, err := t.signIn(ctx, "alice", t.org, "some-other-app")
 	if err != nil {
-		t.say("\n   %s\n", t.p.Dim("left out: stolen ID tokens, since the sample OpenID provider is not at hand"))
-		return nil
+		return explain.Of("cannot sign alice in", err)
 	}
 	_, err = t.World.first(ctx, t.orchestrator, other, readScope)
 	t.refused(ctx, refusal{name: "a stolen ID token: alice's, for another application",
