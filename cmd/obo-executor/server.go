@@ -40,7 +40,7 @@ const drainFor = callTimeout + 20*time.Second
 type server struct {
 	*parts
 	doors  *doors
-	grpc   *grpc.Server
+	grpc   grpcerr.Server
 	http   *http.Server
 	health *health.Server
 	state  *readiness
@@ -83,10 +83,10 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 // newGRPC builds the gRPC server with all its services.
-func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
+func (s *server) newGRPC(cfg config.Executor) (grpcerr.Server, error) {
 	guard, err := newGuard(cfg)
 	if err != nil {
-		return nil, err
+		return grpcerr.Server{}, err
 	}
 	trail, err := auditgrpc.New(auditgrpc.Config{
 		Records: func(ctx context.Context, org delegation.OrgID, q store.AuditQuery) ([]store.AuditRecord, error) {
@@ -94,7 +94,7 @@ func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
 		},
 	})
 	if err != nil {
-		return nil, err
+		return grpcerr.Server{}, err
 	}
 	options := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(grpcerr.Unary(s.log), trace, guard.Unary),
@@ -120,7 +120,7 @@ func (s *server) newGRPC(cfg config.Executor) (*grpc.Server, error) {
 	if cfg.Egress.AllowLoopback { // only a development server may
 		reflection.Register(g)
 	}
-	return g, nil
+	return g.Server, nil
 }
 
 // newGuard says who may call what. A service that is not named here is refused.
