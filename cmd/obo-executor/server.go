@@ -120,7 +120,7 @@ func (s *server) newGRPC(cfg config.Executor) (grpcerr.Server, error) {
 	if cfg.Egress.AllowLoopback { // only a development server may
 		reflection.Register(g)
 	}
-	return g.Server, nil
+	return g, nil
 }
 
 // newGuard says who may call what. A service that is not named here is refused.

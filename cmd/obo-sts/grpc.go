@@ -34,13 +34,12 @@ import (
 const streamWorkers = 64
 
 // newGRPC builds the gRPC server with all its services.
-func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server, error) {
+func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (grpcerr.Server, error) {
 	guard, err := newGuard(cfg)
 	if err != nil {
-		return nil, err
+		return grpcerr.Server{}, err
 	}
 	options := []grpc.ServerOption{
-		grpcerr.Codec(),
 		grpc.ChainUnaryInterceptor(grpcerr.Unary(s.log), trace, guard.Unary),
 		grpc.ChainStreamInterceptor(grpcerr.Stream(s.log), guard.Stream),
 		grpc.MaxRecvMsgSize(admingrpc.MaxDocument + 64<<10), // the exchange door has a bound of its own
@@ -55,11 +54,11 @@ func (s *server) newGRPC(cfg config.STS, x exchangegrpc.Exchanger) (*grpc.Server
 	if s.doors.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.doors.tls)))
 	}
-	g := grpc.NewServer(options...)
+	g := grpcerr.NewServer(options...)
 	return g, s.register(g, cfg, x)
 }
 
-func (s *server) register(g *grpc.Server, cfg config.STS, x exchangegrpc.Exchanger) error {
+func (s *server) register(g grpcerr.Server, cfg config.STS, x exchangegrpc.Exchanger) error {
 	var err error
 	s.feed, err = feedgrpc.New(feedgrpc.Config{
 		Hub: s.hub, Set: s.set, Policies: policies{s.parts}, Now: time.Now, Log: s.log,
@@ -75,11 +74,10 @@ func (s *server) register(g *grpc.Server, cfg config.STS, x exchangegrpc.Exchang
 	if err != nil {
 		return err
 	}
-	r := grpcerr.Registrar(g)
-	exchangegrpc.Register(r, x)
-	admingrpc.Register(r, s.admin)
-	s.feed.Register(r)
-	s.audit.Register(r)
+	exchangegrpc.Register(g, x)
+	admingrpc.Register(g, s.admin)
+	s.feed.Register(g)
+	s.audit.Register(g)
 	grpc_health_v1.RegisterHealthServer(g, s.health)
 	if cfg.Egress.AllowLoopback { // only a development server may
 		reflection.Register(g)
@@ -121,7 +119,7 @@ func trace(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.Unar
 }
 
 // services are the names of our services, sorted.
-func services(g *grpc.Server) []string { return slices.Sorted(maps.Keys(g.GetServiceInfo())) }
+func services(g grpcerr.Server) []string { return slices.Sorted(maps.Keys(g.GetServiceInfo())) }
 
 // policies is where the feed finds what followers decide by.
 type policies struct{ parts *parts }

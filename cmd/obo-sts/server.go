@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/wire/auditgrpc"
 	"github.com/onbehalf/obo/wire/feedgrpc"
+	"github.com/onbehalf/obo/wire/grpcerr"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 )
 
@@ -29,7 +29,7 @@ var errEnded = errors.New("without a reason")
 type server struct {
 	*parts
 	doors  *doors
-	grpc   *grpc.Server
+	grpc   grpcerr.Server
 	http   *http.Server
 	health *health.Server
 	state  *readiness

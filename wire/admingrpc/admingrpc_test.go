@@ -43,8 +43,8 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 		t.Fatal(err)
 	}
 	l := bufconn.Listen(1 << 20)
-	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(8<<20))
-	admingrpc.Register(grpcerr.Registrar(s), service)
+	s := grpcerr.NewServer(grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(8<<20))
+	admingrpc.Register(s, service)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -156,8 +156,8 @@ func answerOf(out *obov1.ExchangeResponse, err error) answer {
 func dial(t testing.TB, x exchangegrpc.Exchanger) *grpc.ClientConn {
 	t.Helper()
 	l := bufconn.Listen(1 << 20)
-	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(5<<20))
-	exchangegrpc.Register(grpcerr.Registrar(s), x)
+	s := grpcerr.NewServer(grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(5<<20))
+	exchangegrpc.Register(s, x)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -42,9 +42,9 @@ func (broken) Watch(*obov1.WatchRequest, grpc.ServerStreamingServer[obov1.WatchR
 func serve(t *testing.T, log *slog.Logger) *grpc.ClientConn {
 	t.Helper()
 	l := bufconn.Listen(1 << 16)
-	s := grpc.NewServer(grpcerr.Codec(), grpc.UnaryInterceptor(grpcerr.Unary(log)), grpc.StreamInterceptor(grpcerr.Stream(log)))
-	obov1.RegisterExchangeServiceServer(grpcerr.Registrar(s), broken{})
-	obov1.RegisterFeedServiceServer(grpcerr.Registrar(s), broken{})
+	s := grpcerr.NewServer(grpc.UnaryInterceptor(grpcerr.Unary(log)), grpc.StreamInterceptor(grpcerr.Stream(log)))
+	obov1.RegisterExchangeServiceServer(s, broken{})
+	obov1.RegisterFeedServiceServer(s, broken{})
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),

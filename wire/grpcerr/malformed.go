@@ -5,19 +5,18 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // the codec that Codec stands on
+	_ "google.golang.org/grpc/encoding/proto" // the codec that ours stands on
 	"google.golang.org/grpc/mem"
 )
 
-// Codec and Registrar together make a message that is no protobuf, or that holds invalid UTF-8, the caller's
-// INVALID_ARGUMENT with an ErrorInfo. grpc-go alone calls it INTERNAL, which is our fault and pages somebody (GR1, GR5).
-//
-// Codec is the server option, and Registrar wraps the server for the registration of services; a server that has the
-// second without the first reads no request at all.
-func Codec() grpc.ServerOption { return grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")}) }
+// Server is a gRPC server whose services answer a message that is no protobuf, or that holds invalid UTF-8, with the caller's
+// INVALID_ARGUMENT and an ErrorInfo. grpc-go alone calls it INTERNAL, which is our fault and pages somebody (GR1, GR5).
+type Server struct{ *grpc.Server }
 
-// Registrar is described at Codec.
-func Registrar(s grpc.ServiceRegistrar) grpc.ServiceRegistrar { return registrar{s} }
+// NewServer is grpc.NewServer.
+func NewServer(options ...grpc.ServerOption) Server {
+	return Server{grpc.NewServer(append(options, grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")}))...)}
+}
 
 // received is a message on its way in, with what was wrong with it.
 type received struct {
@@ -37,10 +36,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-type registrar struct{ next grpc.ServiceRegistrar }
-
 // RegisterService implements grpc.ServiceRegistrar.
-func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
+func (s Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	d := *desc
 	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
@@ -50,7 +47,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		}
 		d.Methods[i] = m
 	}
-	r.next.RegisterService(&d, impl)
+	s.Server.RegisterService(&d, impl)
 }
 
 func receive(decode func(any) error, v any) error {
