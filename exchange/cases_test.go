@@ -1,6 +1,7 @@
 package exchange_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/onbehalf/obo/exchange"
@@ -22,7 +23,7 @@ func TestCases(t *testing.T) {
 			if err == nil && c.Check != nil {
 				c.Check(t, w, r)
 			}
-			if e, ok := err.(*exchange.Error); ok && e.Field != c.Field {
+			if e, ok := errors.AsType[*exchange.Error](err); ok && e.Field != c.Field {
 				t.Errorf("field %q, want %q (%v)", e.Field, c.Field, err)
 			}
 		})

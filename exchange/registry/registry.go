@@ -16,7 +16,7 @@ import (
 	"github.com/onbehalf/obo/store"
 )
 
-// ErrUnknownOrg: no org of that id has a configuration.
+// ErrUnknownOrg says that no org of that id has a configuration.
 var ErrUnknownOrg = errors.New("registry: unknown org")
 
 // loadTimeout bounds one load, whoever waits for it.
