@@ -110,10 +110,14 @@ func (e *Env) start(ctx context.Context) error {
 func (e *Env) whileAlive(ctx context.Context, step func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- step(ctx) }()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = step(ctx)
+	}()
 	select {
-	case err := <-done:
+	case <-done:
 		if err == nil {
 			return nil
 		}
@@ -125,7 +129,7 @@ func (e *Env) whileAlive(ctx context.Context, step func(context.Context) error) 
 		}
 	case p := <-e.failed:
 		cancel()
-		_ = <-done // its failure is only a consequence
+		<-done
 		return p.exited()
 	}
 }
