@@ -67,7 +67,8 @@ func (o *ExecutorOrg) DataKey(ctx context.Context) (store.DataKey, error) {
 // CreateDataKey stores the org's data key; store.ErrConflict if there is one: replacing it would orphan every credential.
 func (o *ExecutorOrg) CreateDataKey(ctx context.Context, k store.DataKey) error {
 	return o.one(ctx, "create data key", store.ErrConflict,
-		"INSERT INTO data_keys (org, sealed, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", string(o.id), bytes(k.Sealed), k.Version)
+		"INSERT INTO data_keys (org, sealed, version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+		string(o.id), bytes(k.Sealed), k.Version)
 }
 
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. Its bytes
@@ -100,7 +101,8 @@ func (o *ExecutorOrg) Connection(ctx context.Context, id string) (store.Connecti
 
 // Connections lists the org's connections by id.
 func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, error) {
-	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection, connectionColumns+"org = $1 ORDER BY id", string(o.id))
+	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
+		connectionColumns+"org = $1 ORDER BY id", string(o.id))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: connections of %s: %w", o.id, err)
 	}
@@ -125,7 +127,8 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) err
 
 // DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none.
 func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string) error {
-	return o.one(ctx, "delete connection", store.ErrNotFound, "DELETE FROM connections WHERE org = $1 AND id = $2", string(o.id), id)
+	return o.one(ctx, "delete connection", store.ErrNotFound,
+		"DELETE FROM connections WHERE org = $1 AND id = $2", string(o.id), id)
 }
 
 // Providers lists the org's own provider records by name.

@@ -117,7 +117,9 @@ func TestSecondLock(t *testing.T) {
 					}
 					return
 				}
-				for _, setting := range []struct{ name, value string }{{"", ""}, {"obo.org", ""}, {"obo.org", "nobody"}, {"obo.org", "MINE"}} {
+				for _, setting := range []struct{ name, value string }{
+					{"", ""}, {"obo.org", ""}, {"obo.org", "nobody"}, {"obo.org", "MINE"},
+				} {
 					if n, err := within(t, c, setting.name, setting.value, "SELECT FROM "+table); err != nil || n != 0 {
 						t.Errorf("%v sees %d rows, error %v; want none", setting, n, err)
 					}
@@ -131,7 +133,9 @@ func TestSecondLock(t *testing.T) {
 				if table == "audit" {
 					return // nobody changes it: TestAuditIsAppendOnly
 				}
-				for _, statement := range []string{"UPDATE %s SET org = org WHERE org = 'theirs'", "DELETE FROM %s WHERE org = 'theirs'"} {
+				for _, statement := range []string{
+					"UPDATE %s SET org = org WHERE org = 'theirs'", "DELETE FROM %s WHERE org = 'theirs'",
+				} {
 					if n, err := within(t, c, "obo.org", "mine", fmt.Sprintf(statement, table)); err != nil || n != 0 {
 						t.Errorf("%s: an org reached %d rows of another, error %v", statement, n, err)
 					}

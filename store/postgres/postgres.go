@@ -159,7 +159,9 @@ func (d *database) exec(ctx context.Context, s scope, statements ...statement) (
 }
 
 // collect runs one query in its scope, in one round trip.
-func collect[T any](ctx context.Context, d *database, s scope, scan func(pgx.Rows, *T) error, sql string, args ...any) ([]T, error) {
+func collect[T any](
+	ctx context.Context, d *database, s scope, scan func(pgx.Rows, *T) error, sql string, args ...any,
+) ([]T, error) {
 	results := d.pool.SendBatch(ctx, batch(s, statement{sql, args}))
 	if _, err := results.Exec(); err != nil {
 		_ = results.Close()

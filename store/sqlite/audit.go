@@ -30,7 +30,8 @@ func (t *trail) AppendAudit(ctx context.Context, records []store.AuditRecord) er
 	}
 	err := t.db.update(ctx, func(ctx context.Context, _ *sql.Conn) error {
 		for _, r := range records {
-			if _, err := t.insert.ExecContext(ctx, string(r.Org), r.ActionID, r.Transaction, r.Time.UnixMicro(), blob(r.Body)); err != nil {
+			_, err := t.insert.ExecContext(ctx, string(r.Org), r.ActionID, r.Transaction, r.Time.UnixMicro(), blob(r.Body))
+			if err != nil {
 				return err
 			}
 		}
@@ -52,8 +53,8 @@ func (t *trail) records(ctx context.Context, org delegation.OrgID, q store.Audit
 			return nil, fmt.Errorf("sqlite: audit records: %w", err)
 		}
 		query = columns + `sequence IN (
-			SELECT sequence FROM audit INDEXED BY audit_transaction WHERE org = ?1 AND transaction_id IN (SELECT value FROM json_each(?5))
-				AND (transaction_id = ?2 OR action_id = ?2)
+			SELECT sequence FROM audit INDEXED BY audit_transaction
+				WHERE org = ?1 AND transaction_id IN (SELECT value FROM json_each(?5)) AND (transaction_id = ?2 OR action_id = ?2)
 			UNION SELECT sequence FROM audit INDEXED BY audit_action WHERE org = ?1 AND action_id = ?2
 				AND substr(action_id, 1, length(transaction_id) + 1) <> transaction_id || '.'
 		) AND sequence > ?3 ORDER BY sequence LIMIT ?4`

@@ -60,7 +60,8 @@ type ExecutorOrg struct {
 // DataKey returns the org's sealed data key, or store.ErrNotFound.
 func (o *ExecutorOrg) DataKey(ctx context.Context) (store.DataKey, error) {
 	var k store.DataKey
-	err := o.e.read.QueryRowContext(ctx, "SELECT sealed, version FROM data_keys WHERE org = ?", string(o.id)).Scan(&k.Sealed, &k.Version)
+	err := o.e.read.QueryRowContext(ctx, "SELECT sealed, version FROM data_keys WHERE org = ?", string(o.id)).
+		Scan(&k.Sealed, &k.Version)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = store.ErrNotFound
 	}
@@ -73,16 +74,18 @@ func (o *ExecutorOrg) DataKey(ctx context.Context) (store.DataKey, error) {
 // CreateDataKey stores the org's data key; store.ErrConflict if there is one: replacing it would orphan every credential.
 func (o *ExecutorOrg) CreateDataKey(ctx context.Context, k store.DataKey) error {
 	return o.one(ctx, "create data key", store.ErrConflict,
-		"INSERT INTO data_keys (org, sealed, version) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", string(o.id), blob(k.Sealed), k.Version)
+		"INSERT INTO data_keys (org, sealed, version) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+		string(o.id), blob(k.Sealed), k.Version)
 }
 
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. The bytes
 // are overwritten in the file (secure_delete) and the log that still holds them is emptied, as far as readers allow.
 func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
-	if err := o.one(ctx, "delete data key", store.ErrNotFound, "DELETE FROM data_keys WHERE org = ?", string(o.id)); err != nil {
+	err := o.one(ctx, "delete data key", store.ErrNotFound, "DELETE FROM data_keys WHERE org = ?", string(o.id))
+	if err != nil {
 		return err
 	}
-	err := o.e.do(&job{ctx: context.WithoutCancel(ctx), alone: true, f: func(ctx context.Context, conn *sql.Conn) error {
+	err = o.e.do(&job{ctx: context.WithoutCancel(ctx), alone: true, f: func(ctx context.Context, conn *sql.Conn) error {
 		_, err := conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	}})
@@ -141,13 +144,16 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) err
 
 // DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none.
 func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string) error {
-	return o.one(ctx, "delete connection", store.ErrNotFound, "DELETE FROM connections WHERE org = ? AND id = ?", string(o.id), id)
+	return o.one(ctx, "delete connection", store.ErrNotFound,
+		"DELETE FROM connections WHERE org = ? AND id = ?", string(o.id), id)
 }
 
 // Providers lists the org's own provider records by name.
 func (o *ExecutorOrg) Providers(ctx context.Context) ([]store.ProviderRecord, error) {
 	rows, err := o.e.read.QueryContext(ctx, "SELECT name, text FROM providers WHERE org = ? ORDER BY name", string(o.id))
-	out, err := collect(rows, err, func(rows *sql.Rows, p *store.ProviderRecord) error { return rows.Scan(&p.Name, &p.Text) })
+	out, err := collect(rows, err, func(rows *sql.Rows, p *store.ProviderRecord) error {
+		return rows.Scan(&p.Name, &p.Text)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: providers of %s: %w", o.id, err)
 	}
@@ -162,7 +168,8 @@ func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.Provider
 		}
 		for _, p := range records {
 			ok, err := changed(conn.ExecContext(ctx,
-				"INSERT INTO providers (org, name, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", string(o.id), p.Name, blob(p.Text)))
+				"INSERT INTO providers (org, name, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+				string(o.id), p.Name, blob(p.Text)))
 			if err != nil {
 				return err
 			}

@@ -195,7 +195,9 @@ func TestAuditQueriesUseIndexes(t *testing.T) {
 		var records []store.AuditRecord
 		for j := range 1000 {
 			transaction := fmt.Sprint(i, "-", j)
-			records = append(records, store.AuditRecord{Org: "acme", Transaction: transaction, ActionID: transaction + ".x", Body: []byte("{}")})
+			records = append(records, store.AuditRecord{
+				Org: "acme", Transaction: transaction, ActionID: transaction + ".x", Body: []byte("{}"),
+			})
 		}
 		if err := s.AppendAudit(t.Context(), records); err != nil {
 			t.Fatal(err)

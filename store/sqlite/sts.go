@@ -66,7 +66,8 @@ func (s *STS) Org(id delegation.OrgID) *STSOrg { return &STSOrg{s: s, id: id} }
 
 // Orgs lists every org that has a configuration, without store.PlatformOrg.
 func (s *STS) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT DISTINCT org FROM configs WHERE org <> ? ORDER BY org", string(store.PlatformOrg))
+	rows, err := s.read.QueryContext(ctx,
+		"SELECT DISTINCT org FROM configs WHERE org <> ? ORDER BY org", string(store.PlatformOrg))
 	orgs, err := collect(rows, err, func(rows *sql.Rows, id *delegation.OrgID) error { return rows.Scan(id) })
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: orgs: %w", err)
@@ -77,7 +78,8 @@ func (s *STS) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 // Changes lists the changes after a sequence number, oldest first, at most limit. A change whose revocation was purged is
 // gone with it.
 func (s *STS) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT sequence, org, kind FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
+	rows, err := s.read.QueryContext(ctx,
+		"SELECT sequence, org, kind FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
 		cursor(after), min(max(limit, 1), store.MaxPage))
 	changes, err := collect(rows, err, func(rows *sql.Rows, c *store.Change) error {
 		return rows.Scan(&c.Sequence, &c.Org, &c.Kind)
@@ -164,7 +166,8 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 			return err
 		}
 		for i, k := range keys {
-			ok, err := changed(conn.ExecContext(ctx, "INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			ok, err := changed(conn.ExecContext(ctx,
+				"INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 				i, k.KID, k.Algorithm, blob(k.Sealed), blob(k.Public),
 				k.Published.UnixMicro(), k.Activate.UnixMicro(), k.Deactivate.UnixMicro(), k.Remove.UnixMicro()))
 			if err != nil {

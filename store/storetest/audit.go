@@ -33,7 +33,9 @@ func testAudit(t *testing.T, a, b trail) {
 	ok(t, a.append(ctx, nil))
 	equal(t, got(a.read(ctx, "audit", store.AuditQuery{Limit: 10}))(t), nil)
 	record := func(action, transaction string, n int) store.AuditRecord {
-		return store.AuditRecord{Org: "audit", ActionID: action, Transaction: transaction, Time: at(n), Body: fmt.Appendf(nil, "{\"n\": %d}\n", n)}
+		return store.AuditRecord{
+			Org: "audit", ActionID: action, Transaction: transaction, Time: at(n), Body: fmt.Appendf(nil, "{\"n\": %d}\n", n),
+		}
 	}
 	records := []store.AuditRecord{
 		record("txn.one", "txn", 1),
@@ -103,7 +105,9 @@ func testAuditInOrder(t *testing.T, a, b trail) {
 			writer = b
 		}
 		for n := range size {
-			group = append(group, store.AuditRecord{Org: "audit-order", ActionID: fmt.Sprintf("%d.%d", i, n), Time: at(i), Body: []byte("{}")})
+			group = append(group, store.AuditRecord{
+				Org: "audit-order", ActionID: fmt.Sprintf("%d.%d", i, n), Time: at(i), Body: []byte("{}"),
+			})
 		}
 		return writer.append(ctx, group)
 	}, func(after uint64) (sequences []uint64, err error) {

@@ -22,7 +22,8 @@ func BenchSTS[O STSOrg](b *testing.B, fresh Fresh[STS[O]]) {
 				for i := range group {
 					transaction := rand.Text()
 					group[i] = store.AuditRecord{
-						Org: "bench", Transaction: transaction, ActionID: transaction + "." + rand.Text(), Time: at(0), Body: make([]byte, 800),
+						Org: "bench", Transaction: transaction, ActionID: transaction + "." + rand.Text(),
+						Time: at(0), Body: make([]byte, 800),
 					}
 				}
 				ok(b, s.AppendAudit(b.Context(), group))

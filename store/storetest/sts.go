@@ -218,7 +218,9 @@ func testSigningKeys[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	equal(t, keys, nil)
 	equal(t, generation, 0)
 	key := func(kid string) store.SigningKey {
-		return store.SigningKey{KID: kid, Algorithm: "ES256", Sealed: []byte{0, 1}, Public: []byte("{}"), Published: at(1), Activate: at(2)}
+		return store.SigningKey{
+			KID: kid, Algorithm: "ES256", Sealed: []byte{0, 1}, Public: []byte("{}"), Published: at(1), Activate: at(2),
+		}
 	}
 	set := []store.SigningKey{key("z"), key("a"), key("A")}
 	set[1].Deactivate, set[1].Remove = at(3), at(4)

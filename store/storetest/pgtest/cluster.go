@@ -42,8 +42,8 @@ wait $!
 cd / && rm -rf "$2"`
 
 // Start makes a cluster from installed server binaries, or installs them by apt-get if this process runs as root on a
-// system that has it. ctx bounds the start alone. Settings are PostgreSQL's own, so commits are on disk. As root, it runs the server as the user
-// postgres, or nobody: PostgreSQL refuses root. Progress that takes long is told on out.
+// system that has it. ctx bounds the start alone. Settings are PostgreSQL's own, so commits are on disk. As root, it runs
+// the server as the user postgres, or nobody: PostgreSQL refuses root. Progress that takes long is told on out.
 func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 	bin, err := binaries()
 	if errors.Is(err, errNoServer) {
@@ -75,7 +75,9 @@ func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 
 // DSN is the connection string of the cluster's superuser, a URL.
 func (c *Cluster) DSN() string {
-	u := url.URL{Scheme: "postgres", User: url.User(admin), Host: "", Path: "/postgres", RawQuery: url.Values{"host": {c.dir}}.Encode()}
+	u := url.URL{
+		Scheme: "postgres", User: url.User(admin), Path: "/postgres", RawQuery: url.Values{"host": {c.dir}}.Encode(),
+	}
 	return u.String()
 }
 
@@ -169,7 +171,8 @@ func executable(name string) bool {
 }
 
 func install(ctx context.Context, out io.Writer) error {
-	advice := fmt.Errorf("%w found: set %s to the connection string of a superuser, or install PostgreSQL 14 or newer", errNoServer, Variable)
+	advice := fmt.Errorf("%w found: set %s to the connection string of a superuser, or install PostgreSQL 14 or newer",
+		errNoServer, Variable)
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {
 		return advice

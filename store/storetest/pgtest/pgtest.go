@@ -82,7 +82,8 @@ func create(server string) (dsn string, drop func() error, err error) {
 		}
 		if super {
 			// The name and the password hold letters, digits and underscores only.
-			if _, err := c.Exec(ctx, fmt.Sprintf("CREATE ROLE %s LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD '%s'", name, password)); err != nil {
+			role := fmt.Sprintf("CREATE ROLE %s LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD '%s'", name, password)
+			if _, err := c.Exec(ctx, role); err != nil {
 				return err
 			}
 			owner = name
