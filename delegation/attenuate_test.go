@@ -282,6 +282,22 @@ func TestBoundStaysBound(t *testing.T) {
 	}
 }
 
+// TestDelegateKeepsWhatItDoesNotName: a start that has passed and details that were granted are handed on as they are.
+func TestDelegateKeepsWhatItDoesNotName(t *testing.T) {
+	t.Parallel()
+	const details = `[{"type":"github_issue","n":1.50}]`
+	parent := newIssuer(t).Verified(t, func(c *delegation.Claims) {
+		c.NotBefore, c.AuthorizationDetails = noon, []byte(details)
+	})
+	u, err := parent.Delegate(childOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := u.Claims(); !c.NotBefore.Equal(noon) || string(c.AuthorizationDetails) != details {
+		t.Errorf("not before %s, details %s", c.NotBefore, c.AuthorizationDetails)
+	}
+}
+
 // TestZeroValues: nothing comes of nothing.
 func TestZeroValues(t *testing.T) {
 	t.Parallel()

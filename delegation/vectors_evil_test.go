@@ -164,6 +164,8 @@ func (f *forge) makeEvilTimes() {
 	}
 	f.isEvil("iat is a string", "JW10", "claims", "a NumericDate is a number of seconds", object{"iat": "1795348800"})
 	f.isEvil("nbf is a string", "JW10", "claims", "a NumericDate is a number of seconds", object{"nbf": "0"})
+	f.isEvil("nbf is negative", "JW10", "claims", "before 1970", object{"nbf": -1})
+	f.isEvil("auth_time is negative", "JW10", "claims", "before 1970", object{"auth_time": -1})
 	f.isEvil("auth_time is a string", "JW10", "claims", "a NumericDate is a number of seconds", object{"auth_time": "0"})
 }
 

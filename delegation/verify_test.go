@@ -2,6 +2,7 @@ package delegation_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -78,6 +79,18 @@ func TestVerified(t *testing.T) {
 		if pair[0] != pair[1] {
 			t.Errorf("%s is %q, want %q", name, pair[0], pair[1])
 		}
+	}
+}
+
+// TestNoKeyID (JW3): a token without kid is refused, even where only one key could be meant.
+func TestNoKeyID(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t)
+	good := i.Token(t, nil)
+	header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"ES256","typ":"at+jwt"}`))
+	_, err := newVerifier(t, config(i)).Verify(t.Context(), header+good[strings.IndexByte(good, '.'):])
+	if !errors.Is(err, delegation.ErrUnknownKey) {
+		t.Errorf("got %v, want ErrUnknownKey", err)
 	}
 }
 
