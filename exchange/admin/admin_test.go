@@ -168,6 +168,11 @@ func TestApplyPlatform(t *testing.T) {
 	if _, ok := errors.AsType[*registry.InvalidError](err); !ok || !strings.Contains(err.Error(), "org acme") || !strings.Contains(err.Error(), "bad.cedar") {
 		t.Errorf("got %v", err)
 	}
+	misspelt := policy.File{Name: "guard.cedar", Text: `@id("g") forbid (principal, action == Action::"tracker.delte_all", resource);`}
+	_, err = s.ApplyPlatform(t.Context(), []policy.File{misspelt}) // it would guard nothing, in silence
+	if !errors.Is(err, admin.ErrInvalid) || !strings.Contains(err.Error(), "tracker.delte_all") {
+		t.Errorf("got %v", err)
+	}
 	if version, err = s.ApplyPlatform(t.Context(), nil); err != nil || version != 2 {
 		t.Error(version, err)
 	}

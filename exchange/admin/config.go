@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/onbehalf/obo/delegation"
@@ -153,7 +155,7 @@ func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 }
 
 // ApplyPlatform replaces the operator's policies, which are evaluated with those of every org, and answers with their version.
-// They must compile against every org that there is.
+// They must compile against every org that there is, and each action that they name must exist in at least one.
 func (s *Service) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
 	data, err := registry.EncodePlatform(policies)
 	if err != nil {
@@ -176,13 +178,23 @@ func (s *Service) ApplyPlatform(ctx context.Context, policies []policy.File) (in
 	if _, err := policy.Compile(policy.Bundle{Org: "nobody", Version: "0", Platform: policies}); err != nil && len(ids) == 0 {
 		return 0, invalid(err, "")
 	}
+	absent := map[string]int{} // from how many orgs
 	for _, id := range ids {
 		config, err := s.config(ctx, id)
 		if err != nil {
 			return 0, err
 		}
-		if _, err := registry.Compile(config, next, nil); err != nil {
+		org, err := registry.Compile(config, next, nil)
+		if err != nil {
 			return 0, invalid(err, "org "+string(id)+": ")
+		}
+		for _, action := range org.Policy().AbsentActions() {
+			absent[action]++
+		}
+	}
+	for _, action := range slices.Sorted(maps.Keys(absent)) {
+		if absent[action] == len(ids) { // a misspelt guardrail would guard nothing, in silence
+			return 0, fmt.Errorf("%w: no org has the action %q: correct its name, or apply the tool's provider first", ErrInvalid, action)
 		}
 	}
 	detail := fmt.Sprintf("platform policies %d: %d files", next.Version, len(policies))
