@@ -117,45 +117,49 @@ func TestSecondLock(t *testing.T) {
 					}
 					return
 				}
-				for _, setting := range []struct{ name, value string }{
-					{"", ""}, {"obo.org", ""}, {"obo.org", "nobody"}, {"obo.org", "MINE"},
-				} {
-					if n, err := within(t, c, setting.name, setting.value, "SELECT FROM "+table); err != nil || n != 0 {
-						t.Errorf("%v sees %d rows, error %v; want none", setting, n, err)
-					}
-				}
-				if n, err := within(t, c, "obo.org", "mine", "SELECT FROM "+table+" WHERE org = 'mine'"); err != nil || n == 0 {
-					t.Errorf("an org sees %d of its own rows, error %v: the test would prove nothing", n, err)
-				}
-				if n, err := within(t, c, "obo.org", "mine", "SELECT FROM "+table+" WHERE org <> 'mine'"); err != nil || n != 0 {
-					t.Errorf("an org sees %d rows of others, error %v", n, err)
-				}
-				if table == "audit" {
-					return // nobody changes it: TestAuditIsAppendOnly
-				}
-				for _, statement := range []string{
-					"UPDATE %s SET org = org WHERE org = 'theirs'", "DELETE FROM %s WHERE org = 'theirs'",
-				} {
-					if n, err := within(t, c, "obo.org", "mine", fmt.Sprintf(statement, table)); err != nil || n != 0 {
-						t.Errorf("%s: an org reached %d rows of another, error %v", statement, n, err)
-					}
-				}
-				if _, err := within(t, c, "obo.org", "mine", "UPDATE "+table+" SET org = 'theirs'"); err == nil {
-					t.Error("an org gave its rows to another")
-				}
+				oneOrgAlone(t, c, table)
 			})
+		}
+		t.Run("audit is append-only", func(t *testing.T) { auditIsAppendOnly(t, c) })
+		if dsn == stsDSN {
+			t.Run("the wide setting is narrow", func(t *testing.T) { wideSettingIsNarrow(t, c) })
 		}
 	}
 }
 
+// oneOrgAlone proves of one table that an org's setting opens that org's rows and no others.
+func oneOrgAlone(t *testing.T, c *pgx.Conn, table string) {
+	t.Helper()
+	for _, setting := range []struct{ name, value string }{
+		{"", ""}, {"obo.org", ""}, {"obo.org", "nobody"}, {"obo.org", "MINE"},
+	} {
+		if n, err := within(t, c, setting.name, setting.value, "SELECT FROM "+table); err != nil || n != 0 {
+			t.Errorf("%v sees %d rows, error %v; want none", setting, n, err)
+		}
+	}
+	if n, err := within(t, c, "obo.org", "mine", "SELECT FROM "+table+" WHERE org = 'mine'"); err != nil || n == 0 {
+		t.Errorf("an org sees %d of its own rows, error %v: the test would prove nothing", n, err)
+	}
+	if n, err := within(t, c, "obo.org", "mine", "SELECT FROM "+table+" WHERE org <> 'mine'"); err != nil || n != 0 {
+		t.Errorf("an org sees %d rows of others, error %v", n, err)
+	}
+	if table == "audit" {
+		return // nobody changes it: auditIsAppendOnly
+	}
+	for _, statement := range []string{
+		"UPDATE %s SET org = org WHERE org = 'theirs'", "DELETE FROM %s WHERE org = 'theirs'",
+	} {
+		if n, err := within(t, c, "obo.org", "mine", fmt.Sprintf(statement, table)); err != nil || n != 0 {
+			t.Errorf("%s: an org reached %d rows of another, error %v", statement, n, err)
+		}
+	}
+	if _, err := within(t, c, "obo.org", "mine", "UPDATE "+table+" SET org = 'theirs'"); err == nil {
+		t.Error("an org gave its rows to another")
+	}
+}
+
 // What the wide setting reaches is written down: a policy that grows must be seen here.
-func TestWideSettingIsNarrow(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.DSN(t)
-	s := openSTS(t, dsn)
-	try(t, s.Org("acme").PutClientSecret(t.Context(), store.ClientSecret{Agent: "a"}, 1))
-	try(t, s.AppendAudit(t.Context(), []store.AuditRecord{{Org: "acme", ActionID: "a"}}))
-	c := connect(t, dsn)
+func wideSettingIsNarrow(t *testing.T, c *pgx.Conn) {
 	for _, table := range []string{"client_secrets", "audit"} {
 		if n, err := within(t, c, "obo.wide", "on", "SELECT FROM "+table); err != nil || n != 0 {
 			t.Errorf("the wide setting sees %d rows of %s, error %v", n, table, err)
@@ -172,13 +176,9 @@ func TestWideSettingIsNarrow(t *testing.T) {
 	}
 }
 
-func TestAuditIsAppendOnly(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.DSN(t)
-	try(t, openSTS(t, dsn).AppendAudit(t.Context(), []store.AuditRecord{{Org: "acme", ActionID: "a"}}))
-	c := connect(t, dsn)
+func auditIsAppendOnly(t *testing.T, c *pgx.Conn) {
 	for _, statement := range []string{"UPDATE audit SET org = 'evil'", "DELETE FROM audit", "TRUNCATE audit"} {
-		if _, err := within(t, c, "obo.org", "acme", statement); err == nil || !strings.Contains(err.Error(), "append-only") {
+		if _, err := within(t, c, "obo.org", "mine", statement); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: got error %v, want append-only", statement, err)
 		}
 	}

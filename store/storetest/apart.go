@@ -9,8 +9,7 @@ import (
 
 // testSTSApart proves of every method of the org handle, listed by reflection, that it neither shows nor changes another
 // org's data. Both orgs use the same names and ids throughout.
-func testSTSApart[O STSOrg](t *testing.T, open Open[STS[O]]) {
-	s := handle(t, open)
+func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 	secret := store.ClientSecret{Agent: "same", Hash: key(1), Created: at(1)}
 	entry := store.Revocation{Kind: "token", ID: "same", Before: at(1), Until: at(9)}
 	all := store.AuditQuery{Limit: 10}
@@ -80,8 +79,7 @@ func testSTSApart[O STSOrg](t *testing.T, open Open[STS[O]]) {
 }
 
 // testExecutorApart is testSTSApart for the executor's store.
-func testExecutorApart[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
-	e := handle(t, open)
+func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 	provider := []store.ProviderRecord{{Name: "same", Text: []byte("theirs")}}
 	theirKey := store.DataKey{Sealed: []byte("theirs"), Version: 1}
 	cases := map[string]func(t *testing.T, mine, theirs O, their delegation.OrgID){

@@ -18,6 +18,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"connections":      testConnections[O],
 		"connection race":  testConnectionRace[O],
 		"providers":        testProviders[O],
+		"orgs are apart":   testExecutorApart[O],
 		"audit":            func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
 		"audit in order":   func(t *testing.T, a, b Executor[O]) { testAuditInOrder(t, executorTrail(a), executorTrail(b)) },
 		"audit all or not": func(t *testing.T, a, b Executor[O]) { testAuditAtomic(t, executorTrail(a)) },
@@ -28,10 +29,8 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		})
 	}
 	for name, f := range map[string]func(t *testing.T, open Open[Executor[O]]){
-		"orgs":              testExecutorOrgs[O],
-		"cancelled context": testCancelledExecutor[O],
-		"reopen":            testReopenExecutor[O],
-		"orgs are apart":    testExecutorApart[O],
+		"orgs":   testExecutorOrgs[O],
+		"reopen": testReopenExecutor[O],
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,20 +121,15 @@ func testProviders[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 
 func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	ctx, e := t.Context(), handle(t, open)
-	equal(t, got(e.Orgs(ctx))(t), nil)
+	cancelled(t, e)
+	cancelled(t, e.Org("cancelled"))
+	equal(t, got(e.Orgs(ctx))(t), nil) // a context that had ended changed nothing
 	ok(t, e.Org("b").CreateDataKey(ctx, store.DataKey{}))
 	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1)))
 	ok(t, e.Org("B").PutProviders(ctx, []store.ProviderRecord{{Name: "x"}}))
 	ok(t, e.Org("b").PutConnection(ctx, connection("c", 1)))
 	equal(t, got(e.Orgs(ctx))(t), []delegation.OrgID{"B", "a", "b"})
 	ok(t, e.Ping(ctx))
-}
-
-func testCancelledExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
-	e := handle(t, open)
-	cancelled(t, e)
-	cancelled(t, e.Org("cancelled"))
-	equal(t, got(e.Orgs(t.Context()))(t), nil)
 }
 
 // A method that returned nil has made its write durable.
