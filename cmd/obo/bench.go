@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/onbehalf/obo/cmd/obo/internal/dev"
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/load"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
@@ -214,7 +216,6 @@ func (a *app) onNew(ctx context.Context, store, dsn string, f func(bed) error) e
 	if err != nil {
 		return err
 	}
-	b.stsPID = e.PID("obo-sts")
 	*a = inner
 	return f(b)
 }
@@ -222,6 +223,9 @@ func (a *app) onNew(ctx context.Context, store, dsn string, f func(bed) error) e
 // bed reads an environment from the variables.
 func (a *app) bed(store string) (bed, error) {
 	b := bed{store: store, executor: a.Executor}
+	if file, ok := a.env("OBO_USER_TOKEN_FILE"); ok {
+		b.stsPID = dev.PID(filepath.Dir(file), "obo-sts")
+	}
 	var err error
 	if b.org, err = a.org(); err != nil {
 		return b, err

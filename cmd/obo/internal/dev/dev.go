@@ -174,7 +174,7 @@ func (e *Env) run(s spec) (*process, error) {
 
 // Wait waits until ctx ends, which is no error, or until a child dies, which is.
 func (e *Env) Wait(ctx context.Context) error {
-	refresh := time.NewTicker(10 * time.Minute)
+	refresh := time.NewTicker(15 * time.Second)
 	defer refresh.Stop()
 	for {
 		select {
@@ -182,21 +182,12 @@ func (e *Env) Wait(ctx context.Context) error {
 			return nil
 		case p := <-e.failed:
 			return explain.Of("the environment broke down", p.exited())
-		case <-refresh.C: // the user's token lives for an hour: keep the one in the file fresh
+		case <-refresh.C: // keep the user's token fresh: one that is older than a revocation of an agent starts nothing
 			if err := e.writeUserToken(ctx); err != nil {
 				return explain.Of("cannot refresh the user's token", err)
 			}
 		}
 	}
-}
-
-// PID is a child's process id, 0 when there is none of that name.
-func (e *Env) PID(name string) int {
-	i := slices.IndexFunc(e.children, func(p *process) bool { return p.name == name })
-	if i < 0 {
-		return 0
-	}
-	return e.children[i].cmd.Process.Pid
 }
 
 // Stop stops the children, last started first, each within its grace period, and drops what was temporary.

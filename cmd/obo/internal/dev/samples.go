@@ -176,6 +176,15 @@ func HasIssuer(dir string) bool {
 	return err == nil
 }
 
+// PID is the process id of a server that runs in a state directory; 0 when it is not known.
+func PID(dir, name string) int {
+	l, err := readLocal(dir)
+	if err != nil {
+		return 0
+	}
+	return l.PIDs[name]
+}
+
 // MintIDToken signs somebody in at the OpenID provider of a state directory and returns the ID token.
 func MintIDToken(ctx context.Context, dir string, r sample.MintRequest) (telemetry.Secret, error) {
 	l, err := readLocal(dir)

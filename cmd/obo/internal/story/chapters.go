@@ -31,6 +31,9 @@ const (
 // hops: a user's ID token becomes a delegation token, and that a narrower one.
 func (t *teller) hops(ctx context.Context) error {
 	t.chapter("Two hops")
+	if err := t.afresh(ctx); err != nil {
+		return err
+	}
 	if id, err := render.ParseToken(t.alice.Reveal()); err == nil {
 		t.say("\n   alice signed in at %s; her ID token is for %s\n", render.Clean(id.Issuer), render.Clean(id.Audience))
 	}
@@ -52,6 +55,32 @@ func (t *teller) hops(ctx context.Context) error {
 	}
 	t.second = second.GetAccessToken()
 	return t.hop(ctx, name, second, 2)
+}
+
+// afresh signs alice in again, so that a story can be told after another: its revocation refuses every token that is not
+// younger, the user's too.
+func (t *teller) afresh(ctx context.Context) error {
+	if !dev.HasIssuer(t.state) {
+		return nil
+	}
+	live, err := t.sts.Admin.ListRevocations(remote.Bearer(ctx, t.operator), &obov1.ListRevocationsRequest{OrgId: t.org})
+	if err != nil {
+		return explain.Of("cannot list the revocations", err)
+	}
+	for _, r := range live.GetRevocations() {
+		// Tokens know their time in whole seconds: the first that is younger is of the next one.
+		timer := time.NewTimer(time.Until(r.GetBefore().AsTime().Truncate(time.Second).Add(time.Second)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+	if t.alice, err = t.signIn(ctx, "alice", t.org, ""); err != nil {
+		return explain.Of("cannot sign alice in", err)
+	}
+	return nil
 }
 
 // hop shows an issued token and checks that it is what was asked for.
