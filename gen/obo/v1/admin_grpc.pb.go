@@ -477,7 +477,8 @@ type ExecutorAdminServiceClient interface {
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
 	// DeleteConnection deletes a connection and its credential.
 	DeleteConnection(ctx context.Context, in *DeleteConnectionRequest, opts ...grpc.CallOption) (*DeleteConnectionResponse, error)
-	// ShredOrg destroys the org's data key, and with it every credential of the org, in every backup.
+	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
+	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error)
 }
 
@@ -565,7 +566,8 @@ type ExecutorAdminServiceServer interface {
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
 	// DeleteConnection deletes a connection and its credential.
 	DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error)
-	// ShredOrg destroys the org's data key, and with it every credential of the org, in every backup.
+	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
+	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error)
 	mustEmbedUnimplementedExecutorAdminServiceServer()
 }

@@ -170,7 +170,7 @@ type ExchangeResponse struct {
 	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	// What was issued, as a token type URN.
 	IssuedTokenType string `protobuf:"bytes,2,opt,name=issued_token_type,json=issuedTokenType,proto3" json:"issued_token_type,omitempty"`
-	// "Bearer"; "N_A" when the token asked for is not an access token.
+	// "Bearer": whatever type was asked for, what is issued can be used as an access token (RFC 8693 section 2.2.1).
 	TokenType string `protobuf:"bytes,3,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
 	// Seconds until it expires; always positive.
 	ExpiresIn int32 `protobuf:"varint,4,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
