@@ -122,7 +122,8 @@ func (a *app) readOrg(dir string) (orgdir.Org, error) {
 // plan asks both servers what would change. version is that of the org in force.
 func (a *app) plan(ctx context.Context, org orgdir.Org) (plan, int64, error) {
 	p := plan{Org: string(org.ID), Changes: []*change{}, Providers: []*providerChange{}}
-	err := a.asExecutorOperator(ctx, "the executor does not take the provider records", func(ctx context.Context, e *remote.Executor) error {
+	refused := "the executor does not take the provider records"
+	err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
 		now, err := e.Admin.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: p.Org})
 		if err != nil {
 			return err
@@ -135,13 +136,15 @@ func (a *app) plan(ctx context.Context, org orgdir.Org) (plan, int64, error) {
 		return p, 0, err
 	}
 	var version int64
-	err = a.asOperator(ctx, "the token server does not take the configuration", func(ctx context.Context, s *remote.STS) error {
+	refused = "the token server does not take the configuration"
+	err = a.asOperator(ctx, refused, func(ctx context.Context, s *remote.STS) error {
 		now, err := s.Admin.GetOrg(ctx, &obov1.GetOrgRequest{OrgId: p.Org})
 		if err != nil {
 			return err
 		}
 		version = now.GetVersion()
-		resp, err := s.Admin.ApplyOrg(ctx, &obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version, DryRun: true})
+		resp, err := s.Admin.ApplyOrg(ctx,
+			&obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version, DryRun: true})
 		if err != nil {
 			return err
 		}
@@ -182,15 +185,18 @@ func compareProviders(now, want []*obov1.ProviderFile) []*providerChange {
 }
 
 func (a *app) apply(ctx context.Context, org orgdir.Org, p *plan, version int64) error {
-	err := a.asExecutorOperator(ctx, "the executor did not apply the provider records", func(ctx context.Context, e *remote.Executor) error {
+	refused := "the executor did not apply the provider records"
+	err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
 		_, err := e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: p.Org, Providers: org.Providers})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = a.asOperator(ctx, "the token server did not apply the configuration", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ApplyOrg(ctx, &obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version})
+	refused = "the token server did not apply the configuration"
+	err = a.asOperator(ctx, refused, func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.ApplyOrg(ctx,
+			&obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version})
 		p.Version = resp.GetVersion()
 		return err
 	})

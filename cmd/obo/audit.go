@@ -120,7 +120,8 @@ func (auditListCommand) Help() string {
 
 func (c auditListCommand) Run(ctx context.Context, a *app) error {
 	if c.After > 0 && c.Server == "both" {
-		return explain.Misuse("--after needs --server", "the servers number their records separately", "add --server sts or --server executor")
+		return explain.Misuse("--after needs --server", "the servers number their records separately",
+			"add --server sts or --server executor")
 	}
 	entries, err := a.merged(ctx, c.Server, "", c.After, c.Limit)
 	if err != nil {

@@ -30,9 +30,11 @@ func (a *app) adopt(vars map[string]string) {
 }
 
 func (a *app) showReport(r report) {
-	a.Printf("%d CPUs shared by client and servers, %d callers. Closed loop, median of rounds in alternation with the floor;\n", r.CPUs, r.Workers)
+	a.Printf("%d CPUs shared by client and servers, %d callers. Closed loop, median of rounds in alternation with the floor;\n",
+		r.CPUs, r.Workers)
 	a.Printf("the floor is a bare gRPC server that takes the same message and answers with one ES256 signature.\n\n")
-	rows := [][]string{{"STORE", "DOOR", "WHAT", "LOOP", "RATE/S", "P50", "P99", "P99.9", "MAX", "ERRORS", "SERVER CPU", "FLOOR/S", "FLOOR CPU", "SHARE"}}
+	rows := [][]string{{"STORE", "DOOR", "WHAT", "LOOP", "RATE/S", "P50", "P99", "P99.9", "MAX", "ERRORS", "SERVER CPU",
+		"FLOOR/S", "FLOOR CPU", "SHARE"}}
 	for _, row := range r.Rows {
 		loop, floor := row.Loop, []string{"", "", ""}
 		if row.Floor != nil {

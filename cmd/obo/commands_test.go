@@ -142,7 +142,8 @@ func TestRefusalIsExitCode3AndNamesTheReason(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.err), &doc); err != nil {
 		t.Fatal(err, got.err)
 	}
-	if got.code != explain.Refused || doc.Error.Reason != "INVALID_SCOPE" || doc.Error.OAuth != "invalid_scope" || doc.Error.Action != "txn.id" {
+	if got.code != explain.Refused || doc.Error.Reason != "INVALID_SCOPE" || doc.Error.OAuth != "invalid_scope" ||
+		doc.Error.Action != "txn.id" {
 		t.Errorf("exit %d, %+v", got.code, doc.Error)
 	}
 	for _, secret := range []string{"s3cret", "header.payload.signature"} {
@@ -180,7 +181,8 @@ func TestAuditShowMergesBothServersAndIsClean(t *testing.T) {
 	if got.code != 0 || strings.ContainsAny(got.out, "\x1b\a") {
 		t.Fatalf("exit %d: %q %s", got.code, got.out, got.err)
 	}
-	for _, want := range []string{"user:acme/s|alice", "└─ agent:acme/a", "   └─ agent:acme/b", "org/no", "INVALID_SCOPE", "sts", "executor"} {
+	for _, want := range []string{"user:acme/s|alice", "└─ agent:acme/a", "   └─ agent:acme/b", "org/no", "INVALID_SCOPE", "sts",
+		"executor"} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("lacks %q:\n%s", want, got.out)
 		}

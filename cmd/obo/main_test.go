@@ -93,7 +93,8 @@ func TestErrorsSayWhatToDoAndHaveAnExitCode(t *testing.T) {
 	if err := os.WriteFile(token, []byte("not-a-token"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dead := map[string]string{"OBO_STS_GRPC": "127.0.0.1:1", "OBO_EXECUTOR_GRPC": "127.0.0.1:1", "OBO_ADMIN_TOKEN_FILE": token, "OBO_ORG": "acme"}
+	dead := map[string]string{"OBO_STS_GRPC": "127.0.0.1:1", "OBO_EXECUTOR_GRPC": "127.0.0.1:1", "OBO_ADMIN_TOKEN_FILE": token,
+		"OBO_ORG": "acme"}
 	for name, c := range map[string]struct {
 		env  map[string]string
 		args string

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 
@@ -93,7 +92,7 @@ func (c verifyCommand) Run(ctx context.Context, a *app) error {
 		}
 		url = m.JWKSURI
 	}
-	keys, err := delegation.NewRemoteKeys(delegation.RemoteKeysConfig{URL: url, Client: &http.Client{Timeout: 10 * time.Second}, Now: a.now})
+	keys, err := delegation.NewRemoteKeys(delegation.RemoteKeysConfig{URL: url, Now: a.now})
 	if err != nil {
 		return explain.Failure("cannot use the issuer's keys at "+url, err, "")
 	}

@@ -23,7 +23,7 @@ type RevocationRow struct {
 }
 
 // Revocation measures revoke-to-refusal: it gets a token, sees that it works, revokes it, and asks until it is refused.
-func Revocation(ctx context.Context, s Setup, executor string, org string, operator telemetry.Secret, rounds int) (RevocationRow, error) {
+func Revocation(ctx context.Context, s Setup, executor, org string, operator telemetry.Secret, rounds int) (RevocationRow, error) {
 	target, err := Connect(s, s.STS)
 	if err != nil {
 		return RevocationRow{}, err
@@ -77,7 +77,8 @@ func (r *revoker) round(ctx context.Context, sent, done *tally) error {
 	failed := make(chan error, 1)
 	start := time.Now()
 	go func() {
-		_, err := r.admin.Revoke(remote.Bearer(ctx, r.operator), &obov1.RevokeRequest{OrgId: r.org, Kind: "token", Id: seen.ID, Reason: "bench"})
+		_, err := r.admin.Revoke(remote.Bearer(ctx, r.operator),
+			&obov1.RevokeRequest{OrgId: r.org, Kind: "token", Id: seen.ID, Reason: "bench"})
 		if err != nil {
 			cancel()
 		}

@@ -50,7 +50,9 @@ func NewWorld(env func(string) (string, bool)) (*World, error) {
 	}
 	w := &World{issuer: get["OBO_ISSUER"], audience: get["OBO_EXECUTOR_AUDIENCE"], org: get["OBO_ORG"], org2: get["OBO_ORG2"],
 		provider: get["OBO_PROVIDER_URL"], state: filepath.Dir(get["OBO_USER_TOKEN_FILE"])}
-	for prefix, a := range map[string]*agent{"OBO_ORCHESTRATOR": &w.orchestrator, "OBO_RESEARCHER": &w.researcher, "OBO_ORG2_AGENT": &w.stranger} {
+	for prefix, a := range map[string]*agent{
+		"OBO_ORCHESTRATOR": &w.orchestrator, "OBO_RESEARCHER": &w.researcher, "OBO_ORG2_AGENT": &w.stranger,
+	} {
 		key, err := remote.ReadKey(get[prefix+"_KEY"])
 		if err != nil {
 			return nil, err
