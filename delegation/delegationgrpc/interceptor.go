@@ -1,6 +1,8 @@
 // Package delegationgrpc lets a gRPC service accept delegation tokens in one line:
 //
-//	grpc.NewServer(grpc.UnaryInterceptor(delegationgrpc.Unary(verifier)), grpc.StreamInterceptor(delegationgrpc.Stream(verifier)))
+//	grpc.NewServer(
+//		grpc.UnaryInterceptor(delegationgrpc.Unary(verifier)),
+//		grpc.StreamInterceptor(delegationgrpc.Stream(verifier)))
 //
 // A handler then asks delegation.FromContext. The caller's token travels in the metadata as "authorization: Bearer …".
 // Health checks (grpc.health.v1.Health) need no token.
@@ -116,7 +118,8 @@ func verify(ctx context.Context, v *delegation.Verifier, method string) (context
 			errorInfo(reasonUnavailable, "temporarily_unavailable"),
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	}
-	return nil, refusal(codes.Unauthenticated, "the token was refused: "+delegation.Describe(err), reasonToken, "invalid_token")
+	message := "the token was refused: " + delegation.Describe(err)
+	return nil, refusal(codes.Unauthenticated, message, reasonToken, "invalid_token")
 }
 
 // bearer finds the one token of a call. Two are refused: which of them counts would be anybody's guess.

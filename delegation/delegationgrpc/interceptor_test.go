@@ -154,10 +154,7 @@ func TestInterceptors(t *testing.T) {
 				t.Parallel()
 				r := &revocations{}
 				r.say(c.revocations)
-				ctx := t.Context()
-				for _, value := range c.authorization {
-					ctx = metadata.AppendToOutgoingContext(ctx, "authorization", value)
-				}
+				ctx := metadata.NewOutgoingContext(t.Context(), metadata.MD{"authorization": c.authorization})
 				wantStatus(t, call(ctx, serve(t, i, r)), c.code, c.reason, c.oauth)
 			})
 		}
