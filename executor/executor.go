@@ -73,10 +73,11 @@ type PolicySets interface {
 	Set(org delegation.OrgID) (*policy.Set, error)
 }
 
-// Connections is one org's connections. store.ErrNotFound says that there is none of an id.
+// Connections is one org's connections. store.ErrNotFound says that there is none of an id. ConnectionsFor lists those to a
+// provider that are the subject's own or shared by the org.
 type Connections interface {
 	Connection(ctx context.Context, id string) (store.Connection, error)
-	Connections(ctx context.Context) ([]store.Connection, error)
+	ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error)
 }
 
 // Recorder writes the audit trail. A nil error MUST mean that the record is durable.
@@ -213,11 +214,12 @@ func (c *call) build(ctx context.Context, raw []byte) error {
 // choose picks the connection and checks that it is not revoked.
 func (s *Service) choose(ctx context.Context, c *call, id string) error {
 	org := c.verified.OrgID()
-	conns, err := s.candidates(ctx, org, id)
+	provider, subject := c.tool.Provider().Name(), c.verified.Subject()
+	conns, err := s.candidates(ctx, org, provider, subject, id)
 	if err != nil {
 		return unavailable("the connections cannot be read now", err)
 	}
-	if c.link, err = connection.Choose(conns, c.tool.Provider().Name(), c.verified.Subject(), id); err != nil {
+	if c.link, err = connection.Choose(conns, provider, subject, id); err != nil {
 		return linkError(c.tool, err)
 	}
 	if err := s.Revocations.CheckConnection(org, c.link.ID, c.link.Updated, s.Now()); err != nil {
@@ -226,10 +228,10 @@ func (s *Service) choose(ctx context.Context, c *call, id string) error {
 	return nil
 }
 
-// candidates are the org's connections, or the one that the caller names.
-func (s *Service) candidates(ctx context.Context, org delegation.OrgID, id string) ([]store.Connection, error) {
+// candidates are the connections that the subject may have, or the one that the caller names. Choose judges them.
+func (s *Service) candidates(ctx context.Context, org delegation.OrgID, provider, subject, id string) ([]store.Connection, error) {
 	if id == "" {
-		return s.Connections(org).Connections(ctx)
+		return s.Connections(org).ConnectionsFor(ctx, provider, subject)
 	}
 	if !connection.ValidID(id) {
 		return nil, nil

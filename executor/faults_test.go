@@ -54,8 +54,8 @@ func TestFaults(t *testing.T) {
 		{"no fault", nil, nil, expectation{calls: 1, intent: audit.OutcomeApproved, outcome: audit.OutcomeSucceeded}},
 		{"providers, before", nth("Providers", 1, false), nil, refusedAsUnavailable},
 		{"providers, after", nth("Providers", 1, true), nil, refusedAsUnavailable},
-		{"connections, before", nth("Connections", 1, false), nil, refusedAsUnavailable},
-		{"connections, after", nth("Connections", 1, true), nil, refusedAsUnavailable},
+		{"connections, before", nth("ConnectionsFor", 1, false), nil, refusedAsUnavailable},
+		{"connections, after", nth("ConnectionsFor", 1, true), nil, refusedAsUnavailable},
 		{"intent, before", nth("AppendAudit", 1, false), nil, expectation{reason: executor.DependencyUnavailable}},
 		{"intent, after", nth("AppendAudit", 1, true), nil, expectation{reason: executor.DependencyUnavailable, intent: audit.OutcomeApproved}},
 		{"credential, before", nth("DataKey", 1, false), nil, expectation{kind: connection.Unavailable, intent: audit.OutcomeApproved, outcome: audit.OutcomeFailed}},
@@ -149,7 +149,7 @@ func TestCallerLeaves(t *testing.T) {
 		r := newRig(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		r.faults(func(c storetest.Call) storetest.Fault {
-			if c.Method == "Connections" {
+			if c.Method == "ConnectionsFor" {
 				cancel()
 			}
 			return storetest.Fault{}

@@ -24,8 +24,8 @@ var (
 	ErrConflict = errors.New("store: conflict")
 )
 
-// MaxPage is the most that one call of Changes or AuditRecords returns. A limit outside 1 to MaxPage is moved to its nearest
-// end.
+// MaxPage is the most that one call of Changes, AuditRecords or ConnectionsFor returns. A limit outside 1 to MaxPage is moved
+// to its nearest end.
 const MaxPage = 1000
 
 // OrgConfig is one version of an org's configuration as stored: the JSON document that `obo apply` sent.

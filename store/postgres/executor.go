@@ -109,6 +109,18 @@ func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, erro
 	return out, nil
 }
 
+// ConnectionsFor lists by id the connections to a provider that are the subject's own or shared by the org: the first
+// store.MaxPage of them. How many other users have one does not matter to its cost.
+func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
+	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
+		connectionColumns+"org = $1 AND provider = $2 AND subject IN ('', $3) ORDER BY id LIMIT $4",
+		string(o.id), provider, subject, store.MaxPage)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: connections of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
 // PutConnection stores a connection whose version must be the stored one plus 1 (1 for a new one); otherwise
 // store.ErrConflict.
 func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) error {

@@ -126,6 +126,19 @@ func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, erro
 	return out, nil
 }
 
+// ConnectionsFor lists by id the connections to a provider that are the subject's own or shared by the org: the first
+// store.MaxPage of them. How many other users have one does not matter to its cost.
+func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
+	rows, err := o.e.read.QueryContext(ctx,
+		connectionColumns+"org = ? AND provider = ? AND subject IN ('', ?) ORDER BY id LIMIT ?",
+		string(o.id), provider, subject, store.MaxPage)
+	out, err := collect(rows, err, scanConnection)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: connections of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
 // PutConnection stores a connection whose version must be the stored one plus 1 (1 for a new one); otherwise
 // store.ErrConflict.
 func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) error {

@@ -109,6 +109,15 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
 			equal(t, got(mine.Connections(t.Context()))(t), nil)
 		},
+		"ConnectionsFor": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			shared := connection("shared", 1)
+			shared.Subject = ""
+			own := connection("same", 1)
+			ok(t, theirs.PutConnection(t.Context(), own))
+			ok(t, theirs.PutConnection(t.Context(), shared))
+			equal(t, got(mine.ConnectionsFor(t.Context(), own.Provider, own.Subject))(t), nil)
+			equal(t, len(got(theirs.ConnectionsFor(t.Context(), own.Provider, own.Subject))(t)), 2)
+		},
 		"PutConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
 			is(t, mine.PutConnection(t.Context(), connection("same", 2)), store.ErrConflict)

@@ -16,6 +16,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 	for name, f := range map[string]func(t *testing.T, a, b Executor[O]){
 		"data key":         testDataKey[O],
 		"connections":      testConnections[O],
+		"connections for":  testConnectionsFor[O],
 		"connection race":  testConnectionRace[O],
 		"providers":        testProviders[O],
 		"orgs are apart":   testExecutorApart[O],
@@ -92,6 +93,53 @@ func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	is(t, org.DeleteConnection(ctx, "c"), store.ErrNotFound)
 	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict) // a writer that did not see the deletion
 	equal(t, len(got(org.Connections(ctx))(t)), 2)
+}
+
+func testConnectionsFor[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org := t.Context(), a.Org("connections-for")
+	const alice, bob = "user:acme/okta|alice", "user:acme/okta|bob"
+	put := func(id, provider, subject string) store.Connection {
+		c := connection(id, 1)
+		c.Provider, c.Subject = provider, subject
+		ok(t, org.PutConnection(ctx, c))
+		return c
+	}
+	b1 := put("b", "github", alice)
+	a1 := put("a", "github", alice)
+	shared := put("aa", "github", "")
+	capital := put("C", "GitHub", "user:acme/okta|ALICE") // ids are compared byte for byte
+	bobs := put("bobs", "github", bob)
+	other := put("other", "slack", alice)
+	for _, c := range []struct {
+		provider, subject string
+		want              []store.Connection
+	}{
+		{"github", alice, []store.Connection{a1, shared, b1}},
+		{"github", bob, []store.Connection{shared, bobs}},
+		{"github", "", []store.Connection{shared}}, // no subject is not everybody
+		{"github", "%", []store.Connection{shared}},
+		{"slack", alice, []store.Connection{other}},
+		{"slack", bob, nil},
+		{"GitHub", "user:acme/okta|ALICE", []store.Connection{capital}},
+		{"", alice, nil},
+	} {
+		equal(t, got(b.Org("connections-for").ConnectionsFor(ctx, c.provider, c.subject))(t), c.want)
+	}
+	moved := bobs
+	moved.Subject, moved.Version = alice, 2
+	ok(t, org.PutConnection(ctx, moved))
+	ok(t, org.DeleteConnection(ctx, "a"))
+	equal(t, got(org.ConnectionsFor(ctx, "github", alice))(t), []store.Connection{shared, b1, moved})
+	equal(t, got(org.ConnectionsFor(ctx, "github", bob))(t), []store.Connection{shared})
+
+	full := a.Org("connections-full")
+	for i := range store.MaxPage + 1 {
+		ok(t, full.PutConnection(ctx, connection(fmt.Sprintf("c-%04d", i), 1)))
+	}
+	page := got(full.ConnectionsFor(ctx, connection("", 1).Provider, connection("", 1).Subject))(t)
+	if len(page) != store.MaxPage || page[0].ID != "c-0000" || page[store.MaxPage-1].ID != fmt.Sprintf("c-%04d", store.MaxPage-1) {
+		t.Errorf("%d connections, want the first %d", len(page), store.MaxPage)
+	}
 }
 
 func testConnectionRace[O ExecutorOrg](t *testing.T, a, b Executor[O]) {

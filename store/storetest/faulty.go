@@ -223,6 +223,13 @@ func (f *FaultyExecutorOrg[O]) Connections(ctx context.Context) ([]store.Connect
 	return do(f.hook, Call{"Connections", f.id}, func() ([]store.Connection, error) { return f.org.Connections(ctx) })
 }
 
+// ConnectionsFor is ExecutorOrg.ConnectionsFor.
+func (f *FaultyExecutorOrg[O]) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
+	return do(f.hook, Call{"ConnectionsFor", f.id}, func() ([]store.Connection, error) {
+		return f.org.ConnectionsFor(ctx, provider, subject)
+	})
+}
+
 // PutConnection is ExecutorOrg.PutConnection.
 func (f *FaultyExecutorOrg[O]) PutConnection(ctx context.Context, c store.Connection) error {
 	return doErr(f.hook, Call{"PutConnection", f.id}, func() error { return f.org.PutConnection(ctx, c) })

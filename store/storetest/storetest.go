@@ -56,6 +56,7 @@ type ExecutorOrg interface {
 	DeleteDataKey(ctx context.Context) error
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context) ([]store.Connection, error)
+	ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error)
 	PutConnection(ctx context.Context, c store.Connection) error
 	DeleteConnection(ctx context.Context, id string) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)

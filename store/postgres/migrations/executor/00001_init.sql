@@ -14,9 +14,9 @@ CREATE TABLE data_keys (
 CREATE TABLE connections (
     org           text        COLLATE "C" NOT NULL CHECK (org <> ''),
     id            text        COLLATE "C" NOT NULL,
-    provider      text        NOT NULL,
+    provider      text        COLLATE "C" NOT NULL,
     pattern       text        NOT NULL,
-    subject       text        NOT NULL,
+    subject       text        COLLATE "C" NOT NULL,
     status        text        NOT NULL,
     status_reason text        NOT NULL,
     version       bigint      NOT NULL CHECK (version > 0),
@@ -25,6 +25,8 @@ CREATE TABLE connections (
     updated       timestamptz NOT NULL,
     PRIMARY KEY (org, id)
 );
+-- What a call may spend: a user's own and the org's, however many users there are.
+CREATE INDEX connections_subject ON connections (org, provider, subject, id);
 
 CREATE TABLE providers (
     org  text  COLLATE "C" NOT NULL CHECK (org <> ''),

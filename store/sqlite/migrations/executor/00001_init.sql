@@ -21,6 +21,8 @@ CREATE TABLE connections (
     updated       INTEGER NOT NULL,
     PRIMARY KEY (org, id)
 ) STRICT;
+-- What a call may spend: a user's own and the org's, however many users there are.
+CREATE INDEX connections_subject ON connections (org, provider, subject, id);
 
 CREATE TABLE providers (
     org  TEXT NOT NULL CHECK (org <> ''),
