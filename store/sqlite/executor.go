@@ -126,12 +126,13 @@ func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, erro
 	return out, nil
 }
 
+// connectionsFor sorts by +id, or the planner walks all the org's connections by their primary key to save the sorting.
+const connectionsFor = connectionColumns + "org = ? AND provider = ? AND subject IN ('', ?) ORDER BY +id LIMIT ?"
+
 // ConnectionsFor lists by id the connections to a provider that are the subject's own or shared by the org: the first
 // store.MaxPage of them. How many other users have one does not matter to its cost.
 func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
-	rows, err := o.e.read.QueryContext(ctx,
-		connectionColumns+"org = ? AND provider = ? AND subject IN ('', ?) ORDER BY id LIMIT ?",
-		string(o.id), provider, subject, store.MaxPage)
+	rows, err := o.e.read.QueryContext(ctx, connectionsFor, string(o.id), provider, subject, store.MaxPage)
 	out, err := collect(rows, err, scanConnection)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: connections of %s: %w", o.id, err)
