@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -115,6 +116,9 @@ func (p *problems) webURL(path, value string) *url.URL {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
 		p.add(path, "must be a URL such as https://sts.example")
 		return nil
+	case u.Port() != "" && !isPort(u.Port()):
+		p.add(path, noPort, u.Port())
+		return nil
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
 		p.add(path, "is http on an address that is not loopback, where tokens can be read on the way: use https")
 		return nil
@@ -135,6 +139,8 @@ func (p *problems) listen(l Listen) {
 		switch {
 		case err != nil || port == "":
 			p.add(at.path, "must be host:port, such as 127.0.0.1:8443")
+		case !isPort(port) && port != "0": // 0 is any that is free
+			p.add(at.path, noPort, port)
 		case l.TLS == nil && !isLoopback(at.address):
 			p.add(at.path, "is reachable from the network and listen.tls is absent, so tokens would travel in clear: "+
 				"set listen.tls, or use a loopback address such as 127.0.0.1:%s", port)
@@ -189,6 +195,14 @@ func (p *problems) tlsFiles(t *ServerTLS) {
 	if t != nil {
 		p.secretFile("listen.tls.key_file", t.KeyFile)
 	}
+}
+
+const noPort = "there is no port %q: use a number from 1 to 65535"
+
+// isPort reports whether a client can dial it.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }
 
 // isLoopback reports whether host:port is on this machine only. A name other than localhost is not: it may resolve to

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,10 @@ func TestRefused(t *testing.T) {
 		{"wrong type", "max_depth: 7", "max_depth: seven", "line 13"},
 		{"plaintext off loopback", "  tls: {cert_file: DIR/tls.crt, key_file: DIR/tls.key}\n", "", "listen.grpc: is reachable"},
 		{"every address", "0.0.0.0:8443", "'8443'", "listen.grpc: must be host:port"},
+		{"a port that is none", "0.0.0.0:8443", "0.0.0.0:118443", `listen.grpc: there is no port "118443": use a number from 1 to 65535`},
+		{"a port by its name", "0.0.0.0:8443", "0.0.0.0:https", `listen.grpc: there is no port "https"`},
+		{"a negative port", "0.0.0.0:8443", "0.0.0.0:-1", `listen.grpc: there is no port "-1"`},
+		{"issuer with a port that is none", "https://sts.example", "https://sts.example:65536", `issuer: there is no port "65536"`},
 		{"issuer in clear", "https://sts", "http://sts", "issuer: is http on an address that is not loopback"},
 		{"issuer with slash", "https://sts.example", "https://sts.example/", "trailing slash"},
 		{"issuer with query", "https://sts.example", "https://sts.example?a", "no query"},
@@ -247,6 +252,18 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 	if err := (&Executor{}).Validate(); !errors.As(err, &invalid) || len(invalid.Problems) < 8 {
 		t.Errorf("empty executor configuration: %v", err)
+	}
+}
+
+// TestFeedPort: a feed is dialled, so 0 is no port of it.
+func TestFeedPort(t *testing.T) {
+	t.Parallel()
+	for port, ok := range map[string]bool{"1": true, "65535": true, "0": false, "65536": false, "8443x": false} {
+		var invalid *InvalidError
+		err := (&Executor{Feed: Feed{Address: "sts.example:" + port}}).Validate()
+		if !errors.As(err, &invalid) || slices.ContainsFunc(invalid.Problems, func(p Problem) bool { return p.Path == "feed.address" }) == ok {
+			t.Errorf("%s: %v", port, err)
+		}
 	}
 }
 

@@ -121,6 +121,8 @@ func (c *Executor) check(p *problems) {
 	}
 	if _, port, err := net.SplitHostPort(c.Feed.Address); err != nil || port == "" {
 		p.add("feed.address", "must be host:port of the token server's gRPC listener, such as sts.example:8443")
+	} else if !isPort(port) {
+		p.add("feed.address", noPort, port)
 	}
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
 	p.duration("feed.stale_after", c.Feed.StaleAfter, time.Second, time.Minute)

@@ -7,6 +7,7 @@ import (
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/store/postgres"
 	"github.com/onbehalf/obo/store/sqlite"
@@ -25,6 +26,7 @@ type orgStore interface {
 	vault.DataKeyStore
 	connection.Store
 	connection.ProviderStore
+	executor.Connections
 	trail
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,7 +33,6 @@ import (
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store/sqlite"
-	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/wire/feedgrpc"
 )
 
@@ -130,7 +130,7 @@ func (b *buffer) text() string {
 func startProcess(t *testing.T, s *sts) (*process, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "executor")
-	must(t, initCommand{Dir: dir}.Run())
+	must(t, program().Init(dir))
 	must(t, os.WriteFile(filepath.Join(dir, "feed.token"), []byte(follower), 0o600))
 	p := &process{grpc: freeAddress(t), http: freeAddress(t), log: &buffer{}, done: make(chan error, 1)}
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
@@ -148,9 +148,10 @@ func startProcess(t *testing.T, s *sts) (*process, string) {
 	must(t, os.WriteFile(file, text, 0o600))
 	cfg, err := config.LoadExecutor(file)
 	must(t, err)
+	cfg.Log.Level = "debug"
 	ctx, cancel := context.WithCancel(t.Context())
 	p.end = cancel
-	go func() { p.done <- serve(ctx, cfg, telemetry.NewLogger(p.log, slog.LevelDebug, "json")) }()
+	go func() { p.done <- serve(ctx, cfg, p.log) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {
@@ -297,26 +298,14 @@ func TestNotReadyWithoutTheFeed(t *testing.T) {
 	}
 }
 
-func TestInitOverwritesNothing(t *testing.T) {
+// TestInitLacksOnlyTheFeed: the sample is valid but for the credential that obo-sts makes.
+func TestInitLacksOnlyTheFeed(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "executor")
-	must(t, initCommand{Dir: dir}.Run())
-	before, err := os.ReadFile(filepath.Join(dir, keyFile))
-	must(t, err)
-	if err := (initCommand{Dir: dir}).Run(); err == nil {
-		t.Error("a second init has no error")
-	}
-	after, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the key file was touched: %v", err)
-	}
-	for _, name := range []string{keyFile, adminFile, configFile} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v %v", name, info, err)
-		}
-	}
-	if err := (serveCommand{Config: filepath.Join(dir, configFile), CheckConfig: true}).Run(); err == nil || !strings.Contains(err.Error(), "feed") {
+	dir := t.TempDir()
+	must(t, program().Init(dir))
+	_, err := config.LoadExecutor(filepath.Join(dir, configFile))
+	var invalid *config.InvalidError
+	if !errors.As(err, &invalid) || len(invalid.Problems) != 1 || invalid.Problems[0].Path != "feed.token_file" {
 		t.Errorf("a missing feed credential: %v", err)
 	}
 }

@@ -7,125 +7,47 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 
-	"github.com/alecthomas/kong"
-
+	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/telemetry"
 )
 
-type commands struct {
-	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve until SIGTERM or SIGINT; then drain. The default command."`
-	Init    initCommand    `cmd:"" help:"Write a key-encryption key, two credentials and a sample configuration to a folder."`
-	Version versionCommand `cmd:"" help:"Print the version."`
-}
-
-type serveCommand struct {
-	Config      string `short:"c" required:"" placeholder:"FILE" help:"Configuration (YAML)."`
-	CheckConfig bool   `help:"Read and check the configuration and the files that it names, and exit."`
-}
-
-type initCommand struct {
-	Dir string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
-}
-
-type versionCommand struct{}
-
 func main() {
-	var c commands
-	parser := kong.Must(&c, kong.Name("obo-sts"), kong.UsageOnError(),
-		kong.Description("Token exchange (RFC 8693) on behalf of users, for AI agents.\n\n"+
-			"Example:\n  obo-sts init --dir ./sts\n  obo-sts serve -c ./sts/obo-sts.yaml"))
-	parsed, err := parser.Parse(arguments(os.Args[1:]))
-	parser.FatalIfErrorf(err)
-	if err := parsed.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "obo-sts:", err)
-		os.Exit(1)
-	}
+	daemon.Program[config.STS]{
+		Name:   "obo-sts",
+		About:  "Token exchange (RFC 8693) on behalf of users, for AI agents.",
+		Load:   config.LoadSTS,
+		Serve:  serve,
+		Folder: daemon.Folder{Key: keyFile, Tokens: []string{adminFile, feedFile}, Config: configFile, Sample: sample},
+	}.Main()
 }
 
-// arguments lets -check-config be written with one hyphen, as Go programs do.
-func arguments(args []string) []string {
-	out := make([]string, len(args))
-	for i, a := range args {
-		if a == "-check-config" {
-			a = "--check-config"
-		}
-		out[i] = a
-	}
-	return out
-}
-
-// Run reads the configuration, opens what it names, builds the server of it, serves, and drains.
-func (c serveCommand) Run() error {
-	cfg, err := config.LoadSTS(c.Config)
-	if err != nil {
-		return err
-	}
-	if c.CheckConfig {
-		fmt.Println(c.Config, "is valid")
-		return nil
-	}
-	log, err := logger(os.Stderr, cfg.Log)
-	if err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	return serve(ctx, cfg, log)
-}
-
-func serve(ctx context.Context, cfg config.STS, log *slog.Logger) (err error) {
+// serve opens what the configuration names, builds the server of it, serves until ctx ends, and drains.
+func serve(ctx context.Context, cfg config.STS, stderr io.Writer) (err error) {
+	log := telemetry.NewLogger(stderr, cfg.Log.SlogLevel(), cfg.Log.Format)
 	db, err := openEngine(ctx, cfg.Store)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	doors, err := listen(ctx, cfg.Listen)
+	doors, err := daemon.Listen(ctx, cfg.Listen)
 	if err != nil {
 		return err
 	}
-	defer doors.close()
+	defer doors.Close()
 	parts, err := build(ctx, cfg, db, log)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, daemon.Finish(ctx, parts.trail.Close)) }()
 	srv, err := newServer(cfg, parts, doors, log)
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "version", version(), "issuer", cfg.Issuer, "store", db.name, "grpc", doors.grpc.Addr().String(),
-		"http", doors.http.Addr().String(), "tls", cfg.Listen.TLS != nil, "reflection", cfg.Egress.AllowLoopback)
-	err = srv.run(ctx)
+	log.Info("serving", "version", daemon.Version(), "issuer", cfg.Issuer, "store", db.name, "grpc", doors.GRPC.Addr().String(),
+		"http", doors.HTTP.Addr().String(), "tls", doors.TLS != nil, "reflection", cfg.Egress.AllowLoopback)
+	err = srv.Run(ctx)
 	log.Info("stopped")
 	return err
-}
-
-func logger(w io.Writer, cfg config.Log) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		return nil, err
-	}
-	return telemetry.NewLogger(w, level, cfg.Format), nil
-}
-
-// Run prints the version.
-func (versionCommand) Run() error {
-	_, err := fmt.Println("obo-sts", version())
-	return err
-}
-
-// version is that of the module, with the commit when it was built from one.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version + " " + info.GoVersion
 }

@@ -1,131 +1,125 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/health"
-
+	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/jose"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/wire/admingrpc"
 	"github.com/onbehalf/obo/wire/auditgrpc"
+	"github.com/onbehalf/obo/wire/exchangegrpc"
 	"github.com/onbehalf/obo/wire/feedgrpc"
+	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 )
 
-// drainFor bounds the drain: what is not answered by then is cut off. An exchange takes milliseconds.
+// drainFor bounds the drain. An exchange takes milliseconds.
 const drainFor = 10 * time.Second
 
-var errEnded = errors.New("without a reason")
+// streamWorkers: growing a goroutine's stack anew costs 4% of an exchange. They outnumber the cores because an exchange waits
+// for its record.
+const streamWorkers = 64
 
-// server is the parts behind their doors.
-type server struct {
-	*parts
-	doors  *doors
-	grpc   grpcerr.Server
-	http   *http.Server
-	health *health.Server
-	state  *readiness
-	feed   *feedgrpc.Server
-	audit  *auditgrpc.Server
-	log    *slog.Logger
-}
-
-func newServer(cfg config.STS, p *parts, d *doors, log *slog.Logger) (*server, error) {
+// newServer puts the parts behind their doors.
+func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) (*daemon.Server, error) {
 	limited := newLimiter(p.exchange, cfg.Limits.MaxConcurrent)
-	s := &server{parts: p, doors: d, health: health.NewServer(), log: log}
-	s.state = newReadiness(s.health, p.check, log)
-	var err error
-	if s.grpc, err = s.newGRPC(cfg, limited); err != nil {
+	health := daemon.NewHealth(p.hub.Ready(), p.check, log)
+	access, err := access(cfg)
+	if err != nil {
 		return nil, err
 	}
-	s.state.names = services(s.grpc)
-	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
-		Issuer: cfg.Issuer, Exchange: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
-		ClientAlgorithms: clientAlgorithms(), Ready: s.state.ready, Log: log,
+	g, err := daemon.NewGRPC(daemon.GRPC{
+		TLS: doors.TLS, Health: health, Access: access, Workers: streamWorkers, Reflection: cfg.Egress.AllowLoopback, Log: log,
+		MaxMessage: admingrpc.MaxDocument + 64<<10, // the exchange door has a bound of its own
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.http = &http.Server{
-		Handler: handler, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	if err := register(g, p, limited, log); err != nil {
+		return nil, err
 	}
-	if d.tls != nil {
-		s.http.TLSConfig = d.tls.Clone()
+	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
+		Issuer: cfg.Issuer, Exchange: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
+		ClientAlgorithms: clientAlgorithms(), Ready: health.Ready, Log: log,
+	})
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	return &daemon.Server{
+		Doors: doors, GRPC: g, HTTP: handler, Health: health, Drain: drainFor, Log: log,
+		Work: map[string]func(context.Context) error{
+			"the feed":     p.hub.Run,
+			"key rotation": p.ring.Run,
+			"key reload":   func(ctx context.Context) error { return p.reloadKeys(ctx, log) },
+			"purge":        func(ctx context.Context) error { return p.purge(ctx, log) },
+		},
+	}, nil
 }
 
-// run serves until ctx ends or a part fails; then it drains, and returns why when it was not ctx.
-func (s *server) run(ctx context.Context) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx)) // the parts work until the drain is over
-	defer stop()
-	g, failing := errgroup.WithContext(ctx)
-	loop := func(name string, f func(context.Context) error) {
-		g.Go(func() error {
-			if err := f(work); work.Err() == nil {
-				return fmt.Errorf("%s ended: %w", name, cmp.Or(err, errEnded))
-			}
-			return nil
-		})
+// access says who may call what.
+func access(cfg config.STS) (grpcauth.Config, error) {
+	operator, err := cfg.Admin.Token()
+	if err != nil {
+		return grpcauth.Config{}, err
 	}
-	loop("the feed", s.hub.Run)
-	loop("key rotation", s.ring.Run)
-	loop("key reload", func(ctx context.Context) error { return s.reloadKeys(ctx, s.log) })
-	loop("purge", func(ctx context.Context) error { return s.purge(ctx, s.log) })
-	loop("readiness", func(ctx context.Context) error { return s.state.watch(ctx, s.hub.Ready()) })
-	g.Go(func() error { return s.grpc.Serve(s.doors.grpc) })
-	g.Go(s.serveHTTP)
-	g.Go(func() error {
-		<-failing.Done()
-		err := s.drain(context.WithoutCancel(ctx))
-		stop()
+	follower, err := cfg.Feed.Token()
+	return grpcauth.Config{
+		Bearer: map[string]telemetry.Secret{
+			obov1.AdminService_ServiceDesc.ServiceName: operator,
+			obov1.AuditService_ServiceDesc.ServiceName: operator,
+			obov1.FeedService_ServiceDesc.ServiceName:  follower,
+		},
+		Open: []string{obov1.ExchangeService_ServiceDesc.ServiceName}, // exchange authenticates clients
+	}, err
+}
+
+// register adds the services.
+func register(g grpcerr.Server, p *parts, x exchangegrpc.Exchanger, log *slog.Logger) error {
+	feed, err := feedgrpc.New(feedgrpc.Config{Hub: p.hub, Set: p.set, Policies: policies{p}, Now: time.Now, Log: log})
+	if err != nil {
 		return err
+	}
+	trail, err := auditgrpc.New(auditgrpc.Config{
+		Records: func(ctx context.Context, org delegation.OrgID, q store.AuditQuery) ([]store.AuditRecord, error) {
+			return p.db.org(org).AuditRecords(ctx, q)
+		},
 	})
-	return g.Wait()
+	if err != nil {
+		return err
+	}
+	exchangegrpc.Register(g, x)
+	admingrpc.Register(g, p.admin)
+	feed.Register(g)
+	trail.Register(g)
+	return nil
 }
 
-func (s *server) serveHTTP() error {
-	var err error
-	if s.doors.tls != nil {
-		err = s.http.ServeTLS(s.doors.http, "", "")
-	} else {
-		err = s.http.Serve(s.doors.http)
+// policies is where the feed finds what followers decide by.
+type policies struct{ parts *parts }
+
+// Orgs lists the orgs.
+func (p policies) Orgs(ctx context.Context) ([]delegation.OrgID, error) { return p.parts.db.Orgs(ctx) }
+
+// Bundle is an org's policy bundle.
+func (p policies) Bundle(ctx context.Context, org delegation.OrgID) (string, []byte, error) {
+	version, document, err := p.parts.registry.Bundle(ctx, org)
+	if errors.Is(err, registry.ErrUnknownOrg) {
+		err = store.ErrNotFound // in the feed's words
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return version, document, err
 }
 
-// drain says NOT_SERVING, takes no new call, answers those that run, and makes their records durable (GR8).
-func (s *server) drain(ctx context.Context) error {
-	s.log.Info("draining", "at_most", drainFor.String())
-	s.state.stop()
-	s.feed.Drain()
-	s.audit.Drain()
-	ctx, cancel := context.WithTimeout(ctx, drainFor)
-	defer cancel()
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		defer context.AfterFunc(ctx, s.grpc.Stop)() // cuts off what GracefulStop waits for
-		s.grpc.GracefulStop()
-	})
-	var httpErr error
-	wait.Go(func() {
-		if httpErr = s.http.Shutdown(ctx); httpErr != nil {
-			httpErr = errors.Join(httpErr, s.http.Close())
-		}
-	})
-	wait.Wait()
-	return errors.Join(httpErr, s.trail.Close(ctx))
+// clientAlgorithms are those that a client may sign its assertion with.
+func clientAlgorithms() []string {
+	return []string{string(jose.ES256), string(jose.EdDSA), string(jose.Ed25519), string(jose.PS256), string(jose.RS256)}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,62 +8,20 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/exchange"
 )
-
-// TestReadiness: NOT_SERVING before the first state, when the check fails, and for good once a drain begins (GR8).
-func TestReadiness(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var broken error
-		h := health.NewServer()
-		r := newReadiness(h, func(context.Context) error { return broken }, slog.New(slog.DiscardHandler))
-		r.names = []string{"obo.v1.ExchangeService"}
-		first := make(chan struct{})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = r.watch(ctx, first) }()
-		expect := func(when string, ready bool) {
-			t.Helper()
-			synctest.Wait()
-			for _, name := range []string{"", "obo.v1.ExchangeService"} {
-				got, err := h.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: name})
-				if err != nil || (got.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING) != ready || (r.ready() == nil) != ready {
-					t.Errorf("%s: %q is %v, %v, ready() %v", when, name, got, err, r.ready())
-				}
-			}
-		}
-		expect("at the start", false)
-		close(first)
-		expect("with the first state", true)
-		broken = errors.New("the store is away")
-		time.Sleep(time.Second)
-		expect("without the store", false)
-		broken = nil
-		time.Sleep(time.Second)
-		expect("with the store again", true)
-		r.stop()
-		expect("in a drain", false)
-		time.Sleep(time.Minute)
-		expect("later in the drain", false)
-	})
-}
 
 // TestLimiter: so many at once and no queue (TE15).
 func TestLimiter(t *testing.T) {
@@ -74,38 +31,6 @@ func TestLimiter(t *testing.T) {
 	_, err := l.Exchange(t.Context(), exchange.Credential{}, exchange.Request{})
 	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.RateLimited || e.RetryAfter <= 0 {
 		t.Errorf("got %v", err)
-	}
-}
-
-// TestNoPlaintextOffLoopback: by the address that was bound, whatever the configuration's text was (TX20).
-func TestNoPlaintextOffLoopback(t *testing.T) {
-	t.Parallel()
-	for address, ok := range map[string]bool{"127.0.0.1:0": true, "localhost:0": true, "0.0.0.0:0": false, ":0": false} {
-		l, err := open(t.Context(), address, nil)
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", address, err)
-		}
-		if l != nil {
-			_ = l.Close()
-		}
-	}
-	l, err := open(t.Context(), "0.0.0.0:0", &tls.Config{MinVersion: tls.VersionTLS12})
-	if err != nil {
-		t.Fatalf("with TLS: %v", err)
-	}
-	_ = l.Close()
-}
-
-// TestPortInUse: the start fails, and the other socket is not left open.
-func TestPortInUse(t *testing.T) {
-	t.Parallel()
-	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	if _, err := listen(t.Context(), config.Listen{GRPC: "127.0.0.1:0", HTTP: taken.Addr().String()}); err == nil {
-		t.Error("listened on a port in use")
 	}
 }
 

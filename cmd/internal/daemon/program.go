@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Program is a server as a command: serve, init and version. C is its configuration.
+type Program[C any] struct {
+	Name  string // of the binary
+	About string // one sentence
+	// Load reads and checks the configuration and the files that it names.
+	Load func(path string) (C, error)
+	// Serve opens what the configuration names and serves until ctx ends. It logs to log.
+	Serve func(ctx context.Context, cfg C, log io.Writer) error
+	// Folder is what init writes.
+	Folder Folder
+}
+
+type commands struct {
+	Serve struct {
+		Config      string `short:"c" required:"" placeholder:"FILE" help:"Configuration (YAML)."`
+		CheckConfig bool   `help:"Read and check the configuration and the files that it names, and exit."`
+	} `cmd:"" default:"withargs" help:"Serve until SIGTERM or SIGINT; then drain. The default command."`
+	Init struct {
+		Dir string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
+	} `cmd:"" help:"Write a key-encryption key, credentials and a sample configuration to a folder."`
+	Version struct{} `cmd:"" help:"Print the version."`
+}
+
+// Main runs the command that os.Args names, and ends the process when that fails.
+func (p Program[C]) Main() {
+	var c commands
+	dir := strings.TrimPrefix(p.Name, "obo-")
+	parser := kong.Must(&c, kong.Name(p.Name), kong.UsageOnError(), kong.Description(fmt.Sprintf(
+		"%[1]s\n\nExample:\n  %[2]s init --dir ./%[3]s\n  %[2]s serve -c ./%[3]s/%[4]s", p.About, p.Name, dir, p.Folder.Config)))
+	args := slices.Clone(os.Args[1:])
+	if i := slices.Index(args, "-check-config"); i >= 0 {
+		args[i] = "--check-config" // one hyphen, as Go programs have it
+	}
+	parsed, err := parser.Parse(args)
+	parser.FatalIfErrorf(err)
+	switch parsed.Command() {
+	case "init":
+		err = p.Init(c.Init.Dir)
+	case "version":
+		_, err = fmt.Println(p.Name, Version())
+	default:
+		err = p.serve(c.Serve.Config, c.Serve.CheckConfig)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
+		os.Exit(1)
+	}
+}
+
+func (p Program[C]) serve(file string, onlyCheck bool) error {
+	cfg, err := p.Load(file)
+	if err != nil {
+		return err
+	}
+	if onlyCheck {
+		_, err = fmt.Println(file, "is valid")
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	return p.Serve(ctx, cfg, os.Stderr)
+}
+
+// Init writes the folder that a first start needs, and says what is next.
+func (p Program[C]) Init(dir string) error {
+	dir, err := p.Folder.write(dir)
+	if err != nil {
+		return err
+	}
+	names := p.Folder.files()
+	last := len(names) - 1
+	_, err = fmt.Printf("wrote %s and %s to %s\nnext: %s%s serve -c %s/%s\n",
+		strings.Join(names[:last], ", "), names[last], dir, p.Folder.Before, p.Name, dir, p.Folder.Config)
+	return err
+}
+
+// Version is that of the module, with the commit when it was built from one, and that of Go.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version + " " + info.GoVersion
+}
