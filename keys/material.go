@@ -36,7 +36,7 @@ func records(stored []store.SigningKey) []Record {
 func (r *Ring) realize(planned []Record, stored []store.SigningKey) ([]store.SigningKey, error) {
 	out := make([]store.SigningKey, 0, len(planned))
 	for _, p := range planned {
-		k := store.SigningKey{}
+		var k store.SigningKey
 		if i := slices.IndexFunc(stored, func(k store.SigningKey) bool { return k.KID == p.KID }); p.KID != "" && i >= 0 {
 			k = stored[i]
 		} else {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -36,7 +37,7 @@ func TestNumbersBeyondReason(t *testing.T) {
 		"9223372036854775807": nil, "9223372036854775808": errRange, "-9223372036854775808": nil, "1e2147483647": errRange,
 		"1e-2147483648": errPlaces, "1" + strings.Repeat("0", 100_000): errRange, "0." + strings.Repeat("0", 100_000) + "1": errPlaces,
 	} {
-		if _, err := scaled(text, 0); err != want {
+		if _, err := scaled(text, 0); !errors.Is(err, want) {
 			t.Errorf("%.30s: %v, want %v", text, err, want)
 		}
 	}

@@ -232,7 +232,7 @@ func (c *checker) foreign(p parsed) []Problem {
 	var out []Problem
 	named(p.ast(), func(uid types.EntityUID) {
 		id := string(uid.ID)
-		hint := ""
+		var hint string
 		switch uid.Type {
 		case typeOrg:
 			if id == string(c.org) {

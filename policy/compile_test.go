@@ -29,7 +29,7 @@ func TestProblems(t *testing.T) {
 		{"a wrong type in a condition", head + `when { context.subject in Gruop::"acme/x" };`, "p0.cedar:1:95: there is no entity type `Gruop` (did you mean `Group`?)"},
 		{"a wrong effect", `@id("a") premit (principal, action, resource);`, "p0.cedar:1:10: `premit` is neither permit nor forbid (did you mean `permit`?)"},
 		{"a wrong head", `@id("a") permit (principle, action, resource);`, "p0.cedar:1:18: found `principle` where `principal` should be (did you mean `principal`?)"},
-		{"a wrong keyword", head + `whn { true };`, "p0.cedar:1:69: found `whn` where the policy should end with `;` (did you mean `when`?)"},
+		{"a wrong keyword", head + `whn { true };`, "p0.cedar:1:69: found `whn` where the policy should end with `;` (did you mean `when`?)"}, //nolint:misspell // the misspelling is the case
 		{"a wrong method", head + `when { context.amr.contain("x") };`, "p0.cedar:1:88: `contain` is not a method (did you mean `contains`?)"},
 		{"a wrong function", head + `when { context.now < datetme("2026-01-01") };`, "p0.cedar:1:90: `datetme` is not a function (did you mean `datetime`?)"},
 		{"no semicolon", `@id("a") permit (principal, action, resource)`, "p0.cedar:1:46: the policy ends where `;` should be"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/cedar-policy/cedar-go"
@@ -67,6 +68,11 @@ func (p parsed) name() string { return strings.TrimPrefix(string(p.id), p.owner+
 
 func parseFile(owner string, f File, found *findings) []parsed {
 	src := source{name: f.Name, text: f.Text}
+	if len(f.Name) > maxFileName || strings.ContainsFunc(f.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		found.add(Problem{File: clip(strconv.QuoteToASCII(f.Name)), // it goes to logs and terminals
+			Message: fmt.Sprintf("a file name has at most %d bytes, all of them printable", maxFileName)})
+		return nil
+	}
 	if len(f.Text) > MaxFileSize {
 		found.add(Problem{File: f.Name, Message: fmt.Sprintf("%d bytes; at most %d are read", len(f.Text), MaxFileSize),
 			Hint: "split it into several files"})
@@ -141,7 +147,8 @@ func (p parsed) syntaxProblem(err error) Problem {
 		}
 		return p.problem(err.Error(), "")
 	}
-	at, message, hint := p.tokenAt(m[1], m[2]), m[3], ""
+	at, message := p.tokenAt(m[1], m[2]), m[3]
+	var hint string
 	names := p.statement.tokens
 	if w := wanted.FindStringSubmatch(message); w != nil {
 		got, want := w[1], w[2]

@@ -13,7 +13,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 )
 
-// ErrKeyFile: the key file may not be used as it lies there. The text says what to do.
+// ErrKeyFile says that the key file may not be used as it lies there. The text says what to do.
 var ErrKeyFile = errors.New("seal: key file")
 
 // CreateKeyFile makes a key-encryption key and writes it, in tink's JSON keyset format, to a new file that only its owner may

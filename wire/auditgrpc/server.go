@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,9 +34,7 @@ const (
 // Server is AuditService.
 type Server struct {
 	obov1.UnimplementedAuditServiceServer
-	c     Config
-	going chan struct{} // closed by Drain
-	drain sync.Once
+	c Config
 }
 
 // New returns a Server.
@@ -47,14 +45,11 @@ func New(c Config) (*Server, error) {
 	if c.Poll <= 0 {
 		c.Poll = 500 * time.Millisecond
 	}
-	return &Server{c: c, going: make(chan struct{})}, nil
+	return &Server{c: c}, nil
 }
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { obov1.RegisterAuditServiceServer(r, s) }
-
-// Drain ends every tail, so that grpc.Server.GracefulStop need not wait for ever: a tail never ends by itself.
-func (s *Server) Drain() { s.drain.Do(func() { close(s.going) }) }
 
 // ListRecords implements AuditService.
 func (s *Server) ListRecords(ctx context.Context, r *obov1.ListRecordsRequest) (*obov1.ListRecordsResponse, error) {
@@ -62,8 +57,8 @@ func (s *Server) ListRecords(ctx context.Context, r *obov1.ListRecordsRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if len(r.GetActionId()) > 256 {
-		return nil, invalid("action_id", "an action id has at most 256 bytes")
+	if len(r.GetActionId()) > 256 || strings.ContainsFunc(r.GetActionId(), func(c rune) bool { return c < 0x20 || c > 0x7e }) {
+		return nil, invalid("action_id", "an action id has at most 256 bytes of printable ASCII") // PostgreSQL has no NUL
 	}
 	size := int(r.GetPageSize())
 	switch {
@@ -119,9 +114,6 @@ func (s *Server) TailRecords(r *obov1.TailRecordsRequest, out grpc.ServerStreami
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.going:
-			return grpcerr.Error{Reason: grpcerr.DependencyUnavailable, Description: "the server is going away; tail again",
-				RetryAfter: time.Second}
 		case <-tick.C:
 		}
 	}

@@ -45,8 +45,7 @@ func dial(t *testing.T, d *db) *grpc.ClientConn {
 	}
 	t.Cleanup(func() {
 		conn.Close()
-		s.Drain()
-		server.GracefulStop()
+		server.Stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}

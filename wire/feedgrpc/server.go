@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,9 +42,7 @@ const heartbeat = 500 * time.Millisecond
 // Server is FeedService. Who may call it is decided before it, by grpcauth.
 type Server struct {
 	obov1.UnimplementedFeedServiceServer
-	c     Config
-	going chan struct{} // closed by Drain
-	drain sync.Once
+	c Config
 }
 
 // New returns a Server.
@@ -56,15 +53,11 @@ func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Server{c: c, going: make(chan struct{})}, nil
+	return &Server{c: c}, nil
 }
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { obov1.RegisterFeedServiceServer(r, s) }
-
-// Drain ends every stream and lets no new one begin, so that grpc.Server.GracefulStop need not wait for ever: a feed never
-// ends by itself. Followers go to another replica.
-func (s *Server) Drain() { s.drain.Do(func() { close(s.going) }) }
 
 // watch is one open stream.
 type watch struct {
@@ -85,8 +78,6 @@ func (s *Server) Watch(_ *obov1.WatchRequest, out grpc.ServerStreamingServer[obo
 	ctx := out.Context()
 	select {
 	case <-s.c.Hub.Ready():
-	case <-s.going:
-		return leaving()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -126,8 +117,6 @@ func (w *watch) follow(sub *revocation.Subscription) error {
 		select {
 		case <-w.ctx.Done():
 			return w.ctx.Err()
-		case <-w.going:
-			return leaving()
 		case <-tick.C:
 			if err := w.tryAgain(); err != nil {
 				return err
@@ -241,8 +230,6 @@ func revocationMessage(r *store.Revocation) *obov1.WatchResponse {
 		Before: timestamppb.New(r.Before), Until: timestamppb.New(r.Until),
 	}}}
 }
-
-func leaving() error { return unavailable("the server is going away; open the stream again") }
 
 func unavailable(description string) error {
 	return grpcerr.Error{Reason: grpcerr.DependencyUnavailable, Description: description, RetryAfter: time.Second}

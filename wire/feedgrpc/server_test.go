@@ -250,23 +250,6 @@ func TestASlowFollowerIsSentAway(t *testing.T) {
 	})
 }
 
-func TestDrain(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s, _ := serve(t, &db{})
-		w := call(t, s, 1000)
-		w.expect(t, "snapshot", "complete")
-		s.Drain()
-		s.Drain()
-		if err := <-w.err; status.Code(err) != codes.Unavailable {
-			t.Errorf("Watch: %v", err)
-		}
-		if err := <-call(t, s, 1000).err; status.Code(err) != codes.Unavailable {
-			t.Errorf("Watch after Drain: %v", err)
-		}
-	})
-}
-
 func TestNewRefusesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	if s, err := New(Config{}); err == nil || s != nil {
