@@ -102,6 +102,9 @@ func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
 	if n := len(k.Credential.Reveal()); n < minSecret || n > vault.MaxSecret {
 		return fmt.Errorf("%w: secret must have %d to %d bytes", ErrInvalid, minSecret, vault.MaxSecret)
 	}
+	if !providers[i].auth[k.Pattern].carries(string(k.Credential.Reveal())) {
+		return fmt.Errorf("%w: secret must be printable ASCII to travel in a header (is there a newline at its end?)", ErrInvalid)
+	}
 	if (k.Pattern == Basic) != (k.Credential.Username() != "") {
 		return fmt.Errorf("%w: username is for basic, and basic needs one", ErrInvalid)
 	}

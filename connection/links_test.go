@@ -105,6 +105,7 @@ func TestPutConnection(t *testing.T) {
 		"another pattern, same id":  link("alice", "developer_secret", ""),
 		"secret too short to scrub": {ID: "x", Provider: "example", Pattern: "api_key", Subject: alice, Credential: vault.NewCredential("", []byte("1234567"))},
 		"secret too long":           {ID: "x", Provider: "example", Pattern: "api_key", Subject: alice, Credential: vault.NewCredential("", make([]byte, vault.MaxSecret+1))},
+		"newline behind the secret": {ID: "x", Provider: "example", Pattern: "api_key", Subject: alice, Credential: vault.NewCredential("", []byte("canary-credential\n"))},
 		"basic without a name":      {ID: "x", Provider: "example", Pattern: "basic", Subject: alice, Credential: vault.NewCredential("", []byte("canary-credential"))},
 		"name without basic":        {ID: "x", Provider: "example", Pattern: "api_key", Subject: alice, Credential: vault.NewCredential("alice", []byte("canary-credential"))},
 		"colon in the name":         {ID: "x", Provider: "example", Pattern: "basic", Subject: alice, Credential: vault.NewCredential("a:b", []byte("canary-credential"))},

@@ -167,7 +167,7 @@ func (p Provider) Authorize(r *http.Request, pattern Pattern, c vault.Credential
 		return err
 	}
 	secret := string(c.Reveal())
-	if a.Style != "basic" && a.Style != "query" && !fieldValue(secret) {
+	if !a.carries(secret) {
 		return fmt.Errorf("%w: it must be printable ASCII to travel in a header", ErrCredential)
 	}
 	switch a.Style {
@@ -189,4 +189,9 @@ func (p Provider) Authorize(r *http.Request, pattern Pattern, c vault.Credential
 		return fmt.Errorf("%w: unknown style %q", ErrCredential, a.Style)
 	}
 	return nil
+}
+
+// carries reports whether a secret can travel in the provider's style: in a header it must be printable ASCII.
+func (a authRecord) carries(secret string) bool {
+	return a.Style == "basic" || a.Style == "query" || fieldValue(secret)
 }

@@ -102,6 +102,13 @@ func TestSizes(t *testing.T) {
 	if got := problems(t, b); got[0].File != "p0.cedar" || !strings.Contains(got[0].Message, "at most 65536") {
 		t.Error(got)
 	}
+	for _, name := range []string{"a\x00", "a\nb", "\u202ea", "\xff", fill(257, "a")} {
+		b = bundle()
+		b.Platform = []File{{Name: name}}
+		if got := problems(t, b); !strings.Contains(got[0].Message, "a file name has at most 256") || strings.Contains(got[0].File, name) {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
 }
 
 // Many policies about every one of many tools are refused, for checking them takes minutes. A policy that says

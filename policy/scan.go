@@ -11,6 +11,7 @@ import (
 const (
 	MaxFileSize   = 64 << 10 // bytes of one policy file
 	MaxSetSize    = 1 << 20  // bytes of all files of an org, and of all files of the platform
+	maxFileName   = 256      // bytes
 	maxTokens     = 2048     // of one policy: what bounds the depth of chains such as a && b && c
 	maxNesting    = 32       // of ( [ {
 	maxConditions = 32       // `if`s of one policy: they nest without brackets
