@@ -80,16 +80,19 @@ func (s *Service) refused(ctx context.Context, f *Facts, err error) (Response, e
 	return Response{}, e
 }
 
-// describe adds what was known when the request was refused.
+// describe adds what was known when the request was refused. The chain is the one that was asked for.
 func (f *Facts) describe(r *audit.Record) {
 	if targets := append(append([]string(nil), f.Want.Resources...), f.Want.Names...); len(targets) == 1 {
 		r.Resource = targets[0]
 	}
 	switch c := &f.Subject.claims; {
 	case f.Subject.login != nil:
-		r.Subject = f.Subject.login.subject.ID
+		r.Subject, r.Chain = f.Subject.login.subject.ID, []string{f.Client.ID}
 	case c.OrgID == f.Org.ID(): // nothing of another org's token enters this org's trail
 		r.Subject, r.Chain, r.Lineage = c.Subject, c.Chain(), append(c.Lineage[:len(c.Lineage):len(c.Lineage)], c.ID)
+		if f.Actor != nil && f.Actor.ID != r.Chain[0] {
+			r.Chain = append([]string{f.Actor.ID}, r.Chain...)
+		}
 	default:
 		r.Transaction, r.ActionID = f.Transaction, f.Transaction+"."+f.TokenID
 	}

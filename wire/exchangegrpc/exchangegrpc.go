@@ -82,8 +82,12 @@ func render(err error) error {
 	if !ok {
 		return err // the context's, or a bug: the interceptor knows
 	}
-	return grpcerr.Error{
+	out := grpcerr.Error{
 		Reason: grpcerr.Reason(e.Reason), OAuth: e.Reason.OAuth(),
 		Description: e.Description, Field: e.Field, RetryAfter: e.RetryAfter, Cause: e.Unwrap(),
 	}
+	if e.ActionID != "" {
+		out.Metadata = map[string]string{"actionId": e.ActionID} // the trail has the refusal under it
+	}
+	return out
 }

@@ -86,10 +86,11 @@ type success struct {
 	ActionID        string `json:"action_id"`
 }
 
-// failure is RFC 6749 section 5.2.
+// failure is RFC 6749 section 5.2, and our action_id beside it.
 type failure struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description,omitempty"`
+	ActionID    string `json:"action_id,omitempty"` // the trail has the refusal under it
 }
 
 // writeError renders an error. What is no *exchange.Error is a bug or the end of the caller's patience. A fault of ours is
@@ -116,7 +117,7 @@ func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests { // TE15
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(max(e.RetryAfter, time.Second).Seconds()))))
 	}
-	d.answer(w, status, failure{e.Reason.OAuth(), clean(e.Description)})
+	d.answer(w, status, failure{e.Reason.OAuth(), clean(e.Description), e.ActionID})
 }
 
 // statusOf is the HTTP column of standards GR3.

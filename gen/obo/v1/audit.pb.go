@@ -274,7 +274,7 @@ type AuditRecord struct {
 	TokenId string `protobuf:"bytes,9,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// On whose behalf.
 	Subject string `protobuf:"bytes,10,opt,name=subject,proto3" json:"subject,omitempty"`
-	// Who acts: current actor first, first actor last.
+	// Who acts: current actor first, first actor last. Of a refused exchange, the chain that was asked for.
 	Chain []string `protobuf:"bytes,11,rep,name=chain,proto3" json:"chain,omitempty"`
 	// The client that asked.
 	ClientId string `protobuf:"bytes,12,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
