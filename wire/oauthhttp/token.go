@@ -18,7 +18,7 @@ func (d door) token(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent")))
 	if r.Method != http.MethodPost { // TE1
 		w.Header().Set("Allow", http.MethodPost)
-		d.answer(w, http.StatusMethodNotAllowed, failure{"invalid_request", "the token endpoint takes POST only"})
+		d.answer(w, http.StatusMethodNotAllowed, failure{Error: "invalid_request", Description: "the token endpoint takes POST only"})
 		return
 	}
 	f, err := readForm(w, r)
@@ -32,7 +32,7 @@ func (d door) token(w http.ResponseWriter, r *http.Request) {
 		d.writeError(w, r, refuse(exchange.InvalidRequest, "grant_type is missing"))
 		return
 	default:
-		d.answer(w, http.StatusBadRequest, failure{"unsupported_grant_type", "grant_type must be " + exchange.GrantType})
+		d.answer(w, http.StatusBadRequest, failure{Error: "unsupported_grant_type", Description: "grant_type must be " + exchange.GrantType})
 		return
 	}
 	cred, err := credential(r, f)
