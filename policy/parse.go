@@ -66,9 +66,11 @@ func parse(owner string, files []File, found *findings) []parsed {
 
 func (p parsed) name() string { return strings.TrimPrefix(string(p.id), p.owner+"/") }
 
+func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
 func parseFile(owner string, f File, found *findings) []parsed {
 	src := source{name: f.Name, text: f.Text}
-	if len(f.Name) > maxFileName || strings.ContainsFunc(f.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if len(f.Name) > maxFileName || strings.ContainsFunc(f.Name, unprintable) {
 		found.add(Problem{File: clip(strconv.QuoteToASCII(f.Name)), // it goes to logs and terminals
 			Message: fmt.Sprintf("a file name has at most %d bytes, all of them printable", maxFileName)})
 		return nil
