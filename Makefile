@@ -30,7 +30,7 @@ race: ## Run the tests under the race detector
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 	  for f in $$(go test -list '^Fuzz' $$dir | grep ^Fuzz); do \
-	    echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$dir; \
+	    echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$dir; \
 	  done; done
 
 bench: build ## Run the Go benchmarks, then the load generator against its floor
