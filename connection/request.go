@@ -21,7 +21,7 @@ type ArgumentError struct {
 
 // Error implements error.
 func (e *ArgumentError) Error() string {
-	return cmp.Or(cut(e.Path, 200), "the arguments") + " " + e.Message
+	return cmp.Or(cut(e.Path, 200), "the arguments object") + " " + e.Message
 }
 
 func argumentError(path, message string) error { return &ArgumentError{Path: path, Message: message} }

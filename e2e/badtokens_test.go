@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -155,7 +156,7 @@ func headerFlood(addr, long string) func(*testing.T) (string, string) {
 		for r := bufio.NewReader(conn); ; {
 			head := make([]byte, 9)
 			if _, err := io.ReadFull(r, head); err != nil {
-				if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+				if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 					return "no answer", ""
 				}
 				return "refused", "" // the connection is closed
