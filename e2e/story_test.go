@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"database/sql"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,17 +11,28 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver that reads the database from outside
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/store/storetest/pgtest"
 )
 
 // TestStoryAndCanaries runs the main job and its refusals at debug level, then looks for secrets everywhere that they must
 // not be: logs, errors, audit records, database files, and what reached the provider.
 func TestStoryAndCanaries(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, options{})
+	for name, store := range engines(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testStory(t, options{stsStore: store(t, "sts"), execStore: store(t, "executor")})
+		})
+	}
+}
+
+func testStory(t *testing.T, o options) {
+	w := newWorld(t, o)
 	w.apply(t, "acme")
 	w.apply(t, "globex")
 	sts := obov1.NewExchangeServiceClient(dial(t, w.stsAddr))
@@ -109,22 +123,18 @@ func TestStoryAndCanaries(t *testing.T) {
 	}
 	w.sts.kill()
 	w.executor.kill()
-	for _, pattern := range []string{"*.log", "*.db", "*.db-wal", "*.db-shm"} {
-		files, err := filepath.Glob(filepath.Join(w.dir, pattern))
-		if err != nil || (len(files) == 0 && pattern == "*.log") {
-			t.Fatalf("found no %s to look at: %v", pattern, err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			places[filepath.Base(f)] = string(text)
+	for _, file := range []string{w.sts.log, w.executor.log} {
+		places[filepath.Base(file)] = read(t, file)
+	}
+	for what, url := range map[string]string{"the token server's database": o.stsStore, "the executor's database": o.execStore} {
+		places[what] = contents(t, url)
+		if !strings.Contains(places[what], "acme") {
+			t.Fatalf("%s does not even name the org: it was not read", what)
 		}
 	}
 	for what, secret := range canaries {
 		for where, text := range places {
-			if strings.Contains(text, secret) {
+			if strings.Contains(text, secret) || strings.Contains(text, hex.EncodeToString([]byte(secret))) {
 				t.Errorf("%s is in %s", what, where)
 			}
 		}
@@ -136,6 +146,52 @@ func TestStoryAndCanaries(t *testing.T) {
 			t.Error("MC3: the provider saw the inbound token")
 		}
 	}
+}
+
+// contents is all that a database holds: the bytes of SQLite's files, or every row of every table as text, blobs as hex.
+func contents(t *testing.T, url string) string {
+	t.Helper()
+	var out strings.Builder
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		for _, suffix := range []string{"", "-wal"} {
+			out.WriteString(read(t, path+suffix))
+		}
+		return out.String()
+	}
+	db, err := sql.Open("pgx", pgtest.Admin(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), "SELECT relname FROM pg_stat_user_tables")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var table string
+		var text sql.NullString
+		if err := rows.Scan(&table); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.QueryRowContext(t.Context(), fmt.Sprintf("SELECT string_agg(r::text, ' ') FROM %q r", table)).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString(text.String)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // awaitPolicy waits until the executor has heard of the org: a bundle travels by the feed.
