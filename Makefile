@@ -24,8 +24,8 @@ dev: build ## Start everything on loopback and wait for Ctrl-C
 test: build ## Run all tests, the store's on SQLite and PostgreSQL
 	$(PG) go test ./...
 
-race: ## Run the tests under the race detector
-	CGO_ENABLED=1 $(PG) go test -race -short ./...
+race: ## Run the tests under the race detector, but e2e: the binaries that it starts would not be under it
+	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -v /e2e)
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
