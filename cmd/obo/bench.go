@@ -28,7 +28,7 @@ type benchFlags struct {
 
 type benchTableCommand struct {
 	benchFlags
-	Workers     int           `default:"64" help:"Concurrent callers."`
+	Workers     int           `default:"128" help:"Concurrent callers."`
 	Connections int           `default:"2" help:"gRPC connections that they share."`
 	Rounds      int           `default:"3" help:"Rounds for each row; the median counts."`
 	Duration    time.Duration `default:"2s" help:"Of one measurement; each round makes two."`
