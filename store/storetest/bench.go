@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/onbehalf/obo/store"
 )
 
@@ -20,7 +22,7 @@ func BenchSTS[O STSOrg](b *testing.B, fresh Fresh[STS[O]]) {
 			group := make([]store.AuditRecord, size)
 			for b.Loop() {
 				for i := range group {
-					transaction := rand.Text()
+					transaction := uuid.Must(uuid.NewV7()).String() // ordered by time, as the exchange makes them
 					group[i] = store.AuditRecord{
 						Org: "bench", Transaction: transaction, ActionID: transaction + "." + rand.Text(),
 						Time: at(0), Body: make([]byte, 800),
