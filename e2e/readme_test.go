@@ -55,6 +55,9 @@ func TestREADME(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- dev.Wait() }()
 	awaitFile(t, filepath.Join(state, "env"), done, &out)
+	if len(processesNaming(t, state)) == 0 {
+		t.Error("no process names the state folder: what is left behind would not be found")
+	}
 
 	// The third uses it.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -82,10 +85,24 @@ func TestREADME(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("obo dev did not end within 20 s of Ctrl-C")
 	}
-	left, err := exec.Command("pgrep", "-f", state).Output()
-	if err == nil {
-		t.Errorf("processes are left behind: %s", left)
+	if left := processesNaming(t, state); len(left) > 0 {
+		t.Errorf("processes are left behind: %q", left)
 	}
+}
+
+// processesNaming are the command lines of running processes that name a folder.
+func processesNaming(t *testing.T, folder string) (found []string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("cannot list processes: %v", err)
+	}
+	for _, f := range files {
+		if line, err := os.ReadFile(f); err == nil && strings.Contains(string(line), folder) { // it may just have ended
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
 }
 
 func awaitFile(t *testing.T, name string, done <-chan error, out *strings.Builder) {
