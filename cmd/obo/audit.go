@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
@@ -154,24 +155,32 @@ func (c auditShowCommand) Run(ctx context.Context, a *app) error {
 	}
 	if len(entries) == 0 {
 		return &explain.Problem{What: "no record of " + render.Clean(c.Action), Code: explain.Failed,
-			Why: "neither server has recorded such an action in this org", Do: "check the id and --org; obo audit list shows the newest"}
+			Why: "neither server has recorded such an action in this org", Do: "check the id and --org; obo audit list shows what there is"}
 	}
 	return a.Print(render.EntryViews(entries), func() {
-		first := entries[0].Record
-		a.Tree("", first.GetSubject(), longest(entries))
+		if subject := entries[0].Record.GetSubject(); subject != "" { // an operator's change is on nobody's behalf
+			a.Tree("", subject, longest(entries))
+		}
 		for _, e := range entries {
 			a.Entry("", e)
 		}
 	})
 }
 
-// longest is the longest chain that any record of a story has.
+// longest is the longest chain that there was in a story; of nothing but refusals, the longest that was asked for.
 func longest(entries []render.Entry) []string {
-	var chain []string
+	var chain, asked []string
 	for _, e := range entries {
-		if len(e.Record.GetChain()) > len(chain) {
-			chain = e.Record.GetChain()
+		c := e.Record.GetChain()
+		if len(c) > len(asked) {
+			asked = c
 		}
+		if e.Record.GetOutcome() != audit.OutcomeRefused && len(c) > len(chain) {
+			chain = c
+		}
+	}
+	if chain == nil {
+		return asked
 	}
 	return chain
 }
