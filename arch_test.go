@@ -24,19 +24,21 @@ const module = "github.com/onbehalf/obo"
 // listed lives where its nearest listed parent does, and may import that parent.
 var floors = map[string]int{
 	"jose": 0, "config": 0, "telemetry": 0, "egress": 0, "seal": 0, "gen": 0, "examples": 0,
-	"delegation": 1,
-	"store":      2, "delegation/delegationgrpc": 2, "delegation/delegationhttp": 2, "delegation/delegationtest": 2,
+	"delegation": 1, "delegation/rar": 1, "delegation/dpop": 1,
+	"store": 2, "delegation/delegationgrpc": 2, "delegation/delegationhttp": 2, "delegation/delegationtest": 2,
 	"policy": 3, "keys": 3, "audit": 3, "revocation": 3,
 	"store/sqlite": 3, "store/postgres": 3, "store/storetest": 3,
 	"vault":      4,
 	"connection": 5, "exchange/registry": 5,
 	"exchange": 6, "exchange/admin": 6, "executor": 6,
-	"wire": 7,
-	"cmd":  8, "e2e": 8,
+	"wire":   7,
+	"client": 3,
+	"cmd":    8, "e2e": 8,
 }
 
 // equals are the imports within one floor that are meant.
 var equals = map[string][]string{
+	"delegation":               {"delegation/rar"},
 	"config":                   {"telemetry"},
 	"exchange/admin":           {"exchange"},
 	"exchange/exchangetest":    {"exchange", "exchange/admin"},
@@ -66,7 +68,9 @@ var rooms = map[string][]string{
 	"modernc.org/sqlite":                       {"store/sqlite"},
 	"github.com/tink-crypto/tink-go/v2":        {"seal"},
 	"google.golang.org/grpc/status":            {"wire", "delegation/delegationgrpc", "cmd"},
-	"github.com/santhosh-tekuri/jsonschema/v6": {"connection"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"connection", "delegation/rar"},
+	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
+	"golang.org/x/oauth2":                      {"client"},
 }
 
 // namesNothing are folder names that say nothing of what is in them.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/onbehalf/obo/delegation/rar"
 )
 
 // Grant is what the STS decided to put into a new token. It can only take away: what it does not name comes from the
@@ -24,6 +26,7 @@ type Grant struct {
 	MaxDepth    int           // the org's limit of actors: 0 means DefaultDepth, more than MaxDepth means MaxDepth
 
 	Confirmation *Confirmation // the key that the new actor has proven, or nil
+	Details      rar.Details   // authorization_details; of a child: within the parent's, and the parent's when none
 }
 
 // Subject is what a verified token of a trusted issuer said about the user.
@@ -42,6 +45,15 @@ type Subject struct {
 type Unsigned struct {
 	claims  *Claims
 	payload []byte
+	typ     string // empty: TokenType
+}
+
+// Type is the header's "typ" under which the payload is to be signed.
+func (u Unsigned) Type() string {
+	if u.typ == "" {
+		return TokenType
+	}
+	return u.typ
 }
 
 // Claims returns a copy of the claims.

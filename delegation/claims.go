@@ -65,9 +65,10 @@ type MayAct struct {
 	Subject string `json:"sub,omitempty"` // an AgentID
 }
 
-// Confirmation binds a token to a key (RFC 7800).
+// Confirmation binds a token to a key (RFC 7800). Exactly one member is set (DP11).
 type Confirmation struct {
-	JKT string `json:"jkt,omitempty"` // SHA-256 thumbprint of a DPoP key (RFC 9449 §6.1)
+	JKT string // jkt: SHA-256 thumbprint of a DPoP key (RFC 9449 §6.1)
+	X5T string // x5t#S256: SHA-256 thumbprint of a TLS client certificate (RFC 8705 §3.1)
 }
 
 // Chain lists the ids of the actors, the current one first.

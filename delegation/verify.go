@@ -70,6 +70,12 @@ func (v Verified) Chain() []string { return v.read().Chain() }
 // Depth is the number of actors.
 func (v Verified) Depth() int { return v.read().Depth() }
 
+// Possession is what the caller of a request has proven beside its token. The zero Possession is a bearer's.
+type Possession struct {
+	JKT string // thumbprint of the key of a DPoP proof that was made for this request and this token (RFC 9449 §7.1)
+	X5T string // thumbprint of the TLS connection's client certificate (RFC 8705 §3)
+}
+
 // Revocations knows what was revoked. Check is called at every use of a token, so it must be fast and must not block. It
 // returns nil, an error that wraps ErrRevoked, or one that wraps ErrUnavailable when its knowledge is too old. It must
 // not change the claims.

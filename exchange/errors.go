@@ -21,6 +21,12 @@ const (
 	InvalidScope                Reason = "INVALID_SCOPE"                 // malformed, unknown, or wider than the parent
 	InvalidAuthorizationDetails Reason = "INVALID_AUTHORIZATION_DETAILS" // RFC 9396 §5
 	InvalidClient               Reason = "INVALID_CLIENT"                // the caller's own credential
+	InvalidGrant                Reason = "INVALID_GRANT"                 // the assertion of the jwt-bearer grant; a revocation of another's token
+	UnsupportedGrantType        Reason = "UNSUPPORTED_GRANT_TYPE"        //
+	UnsupportedTokenType        Reason = "UNSUPPORTED_TOKEN_TYPE"        // RFC 7009 §2.2.1
+	InvalidProof                Reason = "INVALID_DPOP_PROOF"            // RFC 9449 §5
+	UseNonce                    Reason = "USE_DPOP_NONCE"                // RFC 9449 §8; Nonce is set
+	InteractionRequired         Reason = "INTERACTION_REQUIRED"          // only the user can help (JG7)
 	UnauthorizedClient          Reason = "UNAUTHORIZED_CLIENT"           // the client may not use this grant at all
 	DependencyUnavailable       Reason = "DEPENDENCY_UNAVAILABLE"        // something needed is away: fail closed
 	RateLimited                 Reason = "RATE_LIMITED"                  // try later
@@ -43,6 +49,18 @@ func (r Reason) OAuth() string {
 		return "invalid_client"
 	case UnauthorizedClient:
 		return "unauthorized_client"
+	case InvalidGrant:
+		return "invalid_grant"
+	case UnsupportedGrantType:
+		return "unsupported_grant_type"
+	case UnsupportedTokenType:
+		return "unsupported_token_type"
+	case InvalidProof:
+		return "invalid_dpop_proof"
+	case UseNonce:
+		return "use_dpop_nonce"
+	case InteractionRequired:
+		return "insufficient_user_authentication"
 	case DependencyUnavailable, RateLimited:
 		return "temporarily_unavailable"
 	default:
@@ -59,6 +77,7 @@ type Error struct {
 	Field      string
 	RetryAfter time.Duration // for DependencyUnavailable and RateLimited; zero otherwise
 	ActionID   string        // under which the trail has the refusal; empty when it was not recorded
+	Nonce      string        // for UseNonce: what the next proof must have
 
 	cause    error
 	evidence evidence

@@ -20,6 +20,7 @@ import (
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/exchange/registry"
 )
 
@@ -57,6 +58,17 @@ type Limits struct {
 	MaxDepth    int           // agents in a chain; 5 when zero; at most 10
 }
 
+// Revoker puts the revocation of a token into force: on the trail, durably in the store, and on every replica by the feed.
+type Revoker interface {
+	RevokeToken(ctx context.Context, v delegation.Verified, clientID string) error
+}
+
+// Rates bound what is asked for: requests a second, each with a burst of twice as many. Zero: no bound but the org's own.
+type Rates struct {
+	Org    int // of all clients of an org
+	Client int // of one client
+}
+
 // Config is what a Service needs. Only Limits, Remember and Now may be left out.
 type Config struct {
 	Issuer      string // ours: aud of every assertion, iss of every token
@@ -69,6 +81,9 @@ type Config struct {
 	HTTP        *http.Client // to identity providers: an egress client
 	Log         *slog.Logger
 	Limits      Limits
+	Revoker     Revoker      // of RevokeToken; nil: tokens cannot be revoked by their clients
+	Nonces      *dpop.Nonces // that DPoP proofs must have; nil: none is demanded
+	Rates       Rates
 	Remember    int              // verified logins to remember; 10,000 when zero, none when negative
 	Now         func() time.Time // time.Now when nil
 }

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,19 +15,29 @@ import (
 
 // Grant and token types (RFC 8693 §2.1, §3; RFC 7523 §2.2).
 const (
-	GrantType           = "urn:ietf:params:oauth:grant-type:token-exchange"
-	TypeAccessToken     = "urn:ietf:params:oauth:token-type:access_token"
-	TypeIDToken         = "urn:ietf:params:oauth:token-type:id_token"
-	TypeJWT             = "urn:ietf:params:oauth:token-type:jwt"
-	ClientAssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	GrantType              = "urn:ietf:params:oauth:grant-type:token-exchange"
+	GrantClientCredentials = "client_credentials"
+	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	TypeAccessToken        = "urn:ietf:params:oauth:token-type:access_token"
+	TypeIDToken            = "urn:ietf:params:oauth:token-type:id_token"
+	TypeJWT                = "urn:ietf:params:oauth:token-type:jwt"
+	TypeIDJAG              = "urn:ietf:params:oauth:token-type:id-jag"
+	TypeTxnToken           = "urn:ietf:params:oauth:token-type:txn_token"
+	ClientAssertionType    = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	ClientAssertionSPIFFE  = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 )
 
 // Credential is what a door found of the caller's own credential. Doors find it; only this package judges it.
 type Credential struct {
-	ClientID  string           // as sent; empty when only an assertion was
-	Secret    telemetry.Secret // client_secret_basic or client_secret_post
-	Assertion string           // client_assertion of type ClientAssertionType
-	RemoteIP  netip.Addr       // of the caller, for policy; zero when unknown
+	ClientID      string           // as sent; empty when only an assertion was
+	Secret        telemetry.Secret // client_secret_basic or client_secret_post
+	Assertion     string           // client_assertion
+	AssertionType string           // of it; empty: told by the assertion itself (gRPC)
+	RemoteIP      netip.Addr       // of the caller, for policy; zero when unknown
+
+	Certificates []*x509.Certificate // of the TLS connection: the leaf first; nobody has judged them
+	Proofs       []string            // the values of DPoP
+	Method, URI  string              // of this request, as a proof names them: htm and htu
 }
 
 // Format prints a Credential without its secrets, whatever the verb.
@@ -38,6 +49,10 @@ func (c Credential) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c
 // Request is RFC 8693 §2.1, parameter by parameter, as a door read it. An empty value counts as absent (TE3). No field
 // names an org: the org is that of the client (TX24).
 type Request struct {
+	Grant                string // grant_type; empty: GrantType
+	Assertion            string // of GrantJWTBearer
+	RequestContext       string // JSON object, for a transaction token
+	RequestDetails       string // JSON object, for a transaction token
 	SubjectToken         string
 	SubjectTokenType     string
 	ActorToken           string
@@ -67,6 +82,9 @@ type Response struct {
 	ExpiresIn       int    // seconds, always positive (TE14)
 	Scope           string // always present, sorted (TE13)
 	ActionID        string // under which the trail has the decision
+
+	AuthorizationDetails string // granted, as JSON; empty when there are none (RA5)
+	Nonce                string // for the next DPoP proof; empty when none is needed
 }
 
 // Format prints a Response without its token, whatever the verb.

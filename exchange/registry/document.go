@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
 )
@@ -19,18 +20,80 @@ type Document struct {
 	Resources []Resource        `json:"resources,omitempty" yaml:"resources,omitempty"`
 	Providers []policy.Provider `json:"providers,omitempty" yaml:"providers,omitempty"`
 	Policies  []policy.File     `json:"policies,omitempty" yaml:"policies,omitempty"`
+
+	Profile              string                `json:"profile,omitempty" yaml:"profile,omitempty"` // empty, or ProfileFAPI
+	ServiceAccounts      []ServiceAccount      `json:"service_accounts,omitempty" yaml:"service_accounts,omitempty"`
+	WorkloadIssuers      []WorkloadIssuer      `json:"workload_issuers,omitempty" yaml:"workload_issuers,omitempty"`
+	TrustDomains         []TrustDomain         `json:"trust_domains,omitempty" yaml:"trust_domains,omitempty"`
+	ClientCAs            string                `json:"client_cas,omitempty" yaml:"client_cas,omitempty"` // PEM: who issues certificates for tls_client_auth
+	DetailTypes          []rar.Type            `json:"authorization_details_types,omitempty" yaml:"authorization_details_types,omitempty"`
+	AuthorizationServers []AuthorizationServer `json:"authorization_servers,omitempty" yaml:"authorization_servers,omitempty"`
+	TransactionTokens    TransactionTokens     `json:"transaction_tokens,omitzero" yaml:"transaction_tokens,omitempty"`
+}
+
+// ProfileFAPI is the FAPI 2.0 security profile (FA1 to FA6): no client secrets, only sender-constrained tokens, and only
+// PS256, ES256 and EdDSA.
+const ProfileFAPI = "fapi"
+
+// The grants that an agent may be registered for.
+const (
+	GrantTokenExchange     = "token-exchange"
+	GrantClientCredentials = "client_credentials"
+	GrantJWTBearer         = "jwt-bearer"
+)
+
+// ServiceAccount is a subject that is no person: an agent that is registered for it starts a chain on its behalf with
+// client_credentials.
+type ServiceAccount struct {
+	Name   string   `json:"name" yaml:"name"`
+	Scopes []string `json:"scopes" yaml:"scopes"`                     // the widest that its tokens can be
+	Groups []string `json:"groups,omitempty" yaml:"groups,omitempty"` // as policy sees them
+}
+
+// WorkloadIssuer vouches for workloads: a Kubernetes cluster, a CI system, a cloud. An agent's WorkloadRule says which of its
+// tokens are that agent's credential, so that the agent needs no secret at rest.
+type WorkloadIssuer struct {
+	Name       string          `json:"name" yaml:"name"`
+	URL        string          `json:"url" yaml:"url"`                                   // iss, byte for byte
+	Audience   string          `json:"audience,omitempty" yaml:"audience,omitempty"`     // of its tokens; empty: our issuer
+	JWKS       json.RawMessage `json:"jwks,omitempty" yaml:"-"`                          // its keys; empty: by discovery from URL
+	Algorithms []string        `json:"algorithms,omitempty" yaml:"algorithms,omitempty"` // as Issuer.Algorithms
+}
+
+// TrustDomain is a SPIFFE trust domain with its bundle (JWK set with x509-svid and jwt-svid keys).
+type TrustDomain struct {
+	Name   string          `json:"name" yaml:"name"`
+	Bundle json.RawMessage `json:"bundle" yaml:"-"`
+}
+
+// AuthorizationServer is another authorization server, for which identity assertion grants (ID-JAG) may be issued.
+type AuthorizationServer struct {
+	Issuer  string            `json:"issuer" yaml:"issuer"`
+	Clients map[string]string `json:"clients" yaml:"clients"`                   // agent name to its client_id there
+	Scopes  []string          `json:"scopes,omitempty" yaml:"scopes,omitempty"` // of this document, that may be asserted there
+}
+
+// TransactionTokens is the switch for transaction tokens: the trust domain for which they are issued; empty: none are.
+type TransactionTokens struct {
+	TrustDomain string `json:"trust_domain,omitempty" yaml:"trust_domain,omitempty"`
 }
 
 // Limits narrow what the operator allows; they cannot widen it.
 type Limits struct {
 	MaxDepth int      `json:"max_depth,omitzero" yaml:"max_depth,omitempty"` // agents in a chain; 0: the operator's
 	MaxLife  Duration `json:"max_life,omitzero" yaml:"max_life,omitempty"`   // of a token, such as "10m"; 0: the operator's
+	// Rate and AgentRate are requests a second, of the whole org and of each agent; 0: the operator's.
+	Rate      int `json:"rate,omitzero" yaml:"rate,omitempty"`
+	AgentRate int `json:"agent_rate,omitzero" yaml:"agent_rate,omitempty"`
 }
 
 // The token types that an issuer's registration may allow, by the last part of their URN (TX4).
 const (
 	TokenTypeID  = "id_token"
 	TokenTypeJWT = "jwt"
+	// TokenTypeAssertion is an authorization grant of RFC 7523 §2.1, and TokenTypeIDJAG one of the profile ID-JAG.
+	TokenTypeAssertion = "jwt-bearer"
+	TokenTypeIDJAG     = "id-jag"
 )
 
 // subjectAlgorithms are the algorithms that an issuer may sign with; never a symmetric one (JW1).
@@ -61,12 +124,43 @@ type Agent struct {
 	Controllers []string        `json:"controllers,omitempty" yaml:"controllers,omitempty"` // agents that may assert for it
 	JWKS        json.RawMessage `json:"jwks,omitempty" yaml:"-"`                            // its public keys
 	Disabled    bool            `json:"disabled,omitzero" yaml:"disabled,omitempty"`
+
+	Grants         []string       `json:"grants,omitempty" yaml:"grants,omitempty"`                   // empty: token-exchange
+	ServiceAccount string         `json:"service_account,omitempty" yaml:"service_account,omitempty"` // of client_credentials
+	Audiences      []string       `json:"audiences,omitempty" yaml:"audiences,omitempty"`             // aud of the logins that it may present; empty: the issuer's
+	DetailTypes    []string       `json:"authorization_details_types,omitempty" yaml:"authorization_details_types,omitempty"`
+	TLSClientAuth  *TLSSubject    `json:"tls_client_auth,omitempty" yaml:"tls_client_auth,omitempty"`
+	SPIFFEID       string         `json:"spiffe_id,omitempty" yaml:"spiffe_id,omitempty"`
+	Workloads      []WorkloadRule `json:"workloads,omitempty" yaml:"workloads,omitempty"`
+	// TokenEndpointAudience also accepts the token endpoint's URL as aud of this agent's assertions (CA4), for old clients.
+	TokenEndpointAudience bool `json:"token_endpoint_audience,omitzero" yaml:"token_endpoint_audience,omitempty"`
+	// DPoPBound and CertificateBound are the client metadata of RFC 9449 §5.2 and RFC 8705 §3.4: no token but a bound one.
+	DPoPBound        bool `json:"dpop_bound_access_tokens,omitzero" yaml:"dpop_bound_access_tokens,omitempty"`
+	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitzero" yaml:"tls_client_certificate_bound_access_tokens,omitempty"`
+}
+
+// TLSSubject is the one expected subject of an agent's certificate (RFC 8705 §2.1.2). Exactly one member is set.
+type TLSSubject struct {
+	DN    string `json:"subject_dn,omitempty" yaml:"subject_dn,omitempty"` // RFC 4514
+	DNS   string `json:"san_dns,omitempty" yaml:"san_dns,omitempty"`
+	URI   string `json:"san_uri,omitempty" yaml:"san_uri,omitempty"`
+	IP    string `json:"san_ip,omitempty" yaml:"san_ip,omitempty"`
+	Email string `json:"san_email,omitempty" yaml:"san_email,omitempty"`
+}
+
+// WorkloadRule maps tokens of a workload issuer to an agent: every claim must be there and be exactly the value. A value that
+// ends in * stands for all that begin with what is before it.
+type WorkloadRule struct {
+	Issuer string            `json:"issuer" yaml:"issuer"` // WorkloadIssuer.Name
+	Claims map[string]string `json:"claims" yaml:"claims"` // "sub" among them; a nested claim by JSON pointer, such as /kubernetes.io/namespace
 }
 
 // Resource is what a token may be for.
 type Resource struct {
 	URI  string `json:"uri" yaml:"uri"`                       // aud: absolute, no fragment, no trailing slash
 	Name string `json:"name,omitempty" yaml:"name,omitempty"` // logical name, for the audience parameter
+	// Introspectors are the agents that may introspect tokens for this resource (RFC 7662): the resource server's own client.
+	Introspectors []string `json:"introspectors,omitempty" yaml:"introspectors,omitempty"`
 }
 
 // Duration is a time.Duration written as "90s" or "10m".

@@ -25,6 +25,9 @@ type Client struct {
 	Scopes      delegation.Scopes // of its registration
 	Keys        jose.KeySet       // its public keys
 	Secrets     [][32]byte        // SHA-256 of its live client secrets, at most MaxSecrets
+
+	Registration Agent      // as the document has it
+	Certificates [][32]byte // SHA-256 of its self-signed certificates (x5c of its JWKS; RFC 8705 §2.2)
 }
 
 // Trust is one registered issuer, made ready. It never changes.

@@ -22,6 +22,10 @@ const (
 	InvalidClient               Reason = "INVALID_CLIENT"                // the caller's own credential
 	UnauthorizedClient          Reason = "UNAUTHORIZED_CLIENT"           // this client may not use this grant
 	UnsupportedGrantType        Reason = "UNSUPPORTED_GRANT_TYPE"        //
+	InvalidGrant                Reason = "INVALID_GRANT"                 // the assertion of the jwt-bearer grant
+	UnsupportedTokenType        Reason = "UNSUPPORTED_TOKEN_TYPE"        // RFC 7009
+	InvalidProof                Reason = "INVALID_DPOP_PROOF"            // RFC 9449
+	UseNonce                    Reason = "USE_DPOP_NONCE"                // with the nonce in the dpop-nonce trailer
 	InvalidToken                Reason = "INVALID_TOKEN"                 // the caller's own bearer token (RFC 6750)
 	InsufficientScope           Reason = "INSUFFICIENT_SCOPE"            // metadata "scope" names what is needed
 	AccessDenied                Reason = "ACCESS_DENIED"                 // policy refused a call to the executor
@@ -52,6 +56,10 @@ var rows = map[Reason]row{
 	InvalidClient:               {code: codes.Unauthenticated, oauth: "invalid_client"},
 	UnauthorizedClient:          {code: codes.PermissionDenied, oauth: "unauthorized_client"},
 	UnsupportedGrantType:        {code: codes.Unimplemented, oauth: "unsupported_grant_type"},
+	InvalidGrant:                {code: codes.InvalidArgument, refused: codes.PermissionDenied, oauth: "invalid_grant"},
+	UnsupportedTokenType:        {code: codes.InvalidArgument, oauth: "unsupported_token_type"},
+	InvalidProof:                {code: codes.Unauthenticated, oauth: "invalid_dpop_proof"},
+	UseNonce:                    {code: codes.Unauthenticated, oauth: "use_dpop_nonce"},
 	InvalidToken:                {code: codes.Unauthenticated, oauth: "invalid_token"},
 	InsufficientScope:           {code: codes.PermissionDenied, oauth: "insufficient_scope"},
 	AccessDenied:                {code: codes.PermissionDenied, oauth: "access_denied"},

@@ -42,18 +42,27 @@ type ExchangeRequest struct {
 	Audience []string `protobuf:"bytes,6,rep,name=audience,proto3" json:"audience,omitempty"`
 	// Space-separated scopes (RFC 6749 section 3.3), at most 100 of at most 128 bytes. Absent: all that policy allows.
 	Scope string `protobuf:"bytes,7,opt,name=scope,proto3" json:"scope,omitempty"`
-	// urn:ietf:params:oauth:token-type:access_token or :jwt; absent means access_token.
+	// urn:ietf:params:oauth:token-type:access_token (also when absent), :jwt, :id-jag or :txn_token.
 	RequestedTokenType string `protobuf:"bytes,8,opt,name=requested_token_type,json=requestedTokenType,proto3" json:"requested_token_type,omitempty"`
-	// RFC 9396 authorization_details as JSON. No type is registered yet, so any value is refused.
+	// RFC 9396 authorization_details as JSON: an array of objects of types that the org registered, each within one of the
+	// subject_token's. Absent: the subject_token's. At most 8 KiB.
 	AuthorizationDetails string `protobuf:"bytes,9,opt,name=authorization_details,json=authorizationDetails,proto3" json:"authorization_details,omitempty"`
 	// Extension: the life asked for in seconds, at least 1. The answer is never longer than policy, the org's limit or the
 	// subject_token allow. 0 or absent: the default (300).
 	RequestedExpiresIn int32 `protobuf:"varint,10,opt,name=requested_expires_in,json=requestedExpiresIn,proto3" json:"requested_expires_in,omitempty"`
 	// Extension: the client_id of the one agent that may pick the new token up and continue the chain (RFC 8693 section
 	// 4.4, may_act). An agent of the same org.
-	MayAct        string `protobuf:"bytes,11,opt,name=may_act,json=mayAct,proto3" json:"may_act,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MayAct string `protobuf:"bytes,11,opt,name=may_act,json=mayAct,proto3" json:"may_act,omitempty"`
+	// urn:ietf:params:oauth:grant-type:token-exchange (also when absent), client_credentials (RFC 6749 section 4.4), or
+	// urn:ietf:params:oauth:grant-type:jwt-bearer (RFC 7523 section 2.1, ID-JAG).
+	GrantType string `protobuf:"bytes,12,opt,name=grant_type,json=grantType,proto3" json:"grant_type,omitempty"`
+	// The assertion of the jwt-bearer grant. At most 16,384 bytes.
+	Assertion string `protobuf:"bytes,13,opt,name=assertion,proto3" json:"assertion,omitempty"`
+	// JSON objects for a transaction token: what is known of the request, and what it is about. At most 4 KiB each.
+	RequestContext string `protobuf:"bytes,14,opt,name=request_context,json=requestContext,proto3" json:"request_context,omitempty"`
+	RequestDetails string `protobuf:"bytes,15,opt,name=request_details,json=requestDetails,proto3" json:"request_details,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ExchangeRequest) Reset() {
@@ -163,6 +172,34 @@ func (x *ExchangeRequest) GetMayAct() string {
 	return ""
 }
 
+func (x *ExchangeRequest) GetGrantType() string {
+	if x != nil {
+		return x.GrantType
+	}
+	return ""
+}
+
+func (x *ExchangeRequest) GetAssertion() string {
+	if x != nil {
+		return x.Assertion
+	}
+	return ""
+}
+
+func (x *ExchangeRequest) GetRequestContext() string {
+	if x != nil {
+		return x.RequestContext
+	}
+	return ""
+}
+
+func (x *ExchangeRequest) GetRequestDetails() string {
+	if x != nil {
+		return x.RequestDetails
+	}
+	return ""
+}
+
 // ExchangeResponse is RFC 8693 section 2.2.1.
 type ExchangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -170,16 +207,18 @@ type ExchangeResponse struct {
 	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	// What was issued, as a token type URN.
 	IssuedTokenType string `protobuf:"bytes,2,opt,name=issued_token_type,json=issuedTokenType,proto3" json:"issued_token_type,omitempty"`
-	// "Bearer": whatever type was asked for, what is issued can be used as an access token (RFC 8693 section 2.2.1).
+	// How it is used as an access token: "Bearer", or "DPoP" when it is bound to a key; "N_A" when it is none.
 	TokenType string `protobuf:"bytes,3,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
 	// Seconds until it expires; always positive.
 	ExpiresIn int32 `protobuf:"varint,4,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
 	// What was granted, space-separated, in canonical (sorted) order; always present.
 	Scope string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Extension: the id under which the audit trail knows this decision.
-	ActionId      string `protobuf:"bytes,6,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ActionId string `protobuf:"bytes,6,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"`
+	// The authorization_details that were granted, as JSON; empty when there are none (RFC 9396 section 7).
+	AuthorizationDetails string `protobuf:"bytes,7,opt,name=authorization_details,json=authorizationDetails,proto3" json:"authorization_details,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ExchangeResponse) Reset() {
@@ -254,11 +293,238 @@ func (x *ExchangeResponse) GetActionId() string {
 	return ""
 }
 
+func (x *ExchangeResponse) GetAuthorizationDetails() string {
+	if x != nil {
+		return x.AuthorizationDetails
+	}
+	return ""
+}
+
+// IntrospectRequest is RFC 7662 section 2.1.
+type IntrospectRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token. Required, at most 16,384 bytes.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// A hint at its type; a wrong one does no harm.
+	TokenTypeHint string `protobuf:"bytes,2,opt,name=token_type_hint,json=tokenTypeHint,proto3" json:"token_type_hint,omitempty"`
+	// True for the answer as a signed JWT (RFC 9701) in `jwt`, and nothing in `claims`.
+	Signed        bool `protobuf:"varint,3,opt,name=signed,proto3" json:"signed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IntrospectRequest) Reset() {
+	*x = IntrospectRequest{}
+	mi := &file_obo_v1_exchange_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntrospectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntrospectRequest) ProtoMessage() {}
+
+func (x *IntrospectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_exchange_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntrospectRequest.ProtoReflect.Descriptor instead.
+func (*IntrospectRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_exchange_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *IntrospectRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *IntrospectRequest) GetTokenTypeHint() string {
+	if x != nil {
+		return x.TokenTypeHint
+	}
+	return ""
+}
+
+func (x *IntrospectRequest) GetSigned() bool {
+	if x != nil {
+		return x.Signed
+	}
+	return false
+}
+
+// IntrospectResponse is RFC 7662 section 2.2.
+type IntrospectResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the token is good, now, for the caller.
+	Active bool `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
+	// The members of section 2.2 as one JSON object, `active` among them.
+	Claims string `protobuf:"bytes,2,opt,name=claims,proto3" json:"claims,omitempty"`
+	// The same as a JWT of typ token-introspection+jwt.
+	Jwt           string `protobuf:"bytes,3,opt,name=jwt,proto3" json:"jwt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IntrospectResponse) Reset() {
+	*x = IntrospectResponse{}
+	mi := &file_obo_v1_exchange_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntrospectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntrospectResponse) ProtoMessage() {}
+
+func (x *IntrospectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_exchange_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntrospectResponse.ProtoReflect.Descriptor instead.
+func (*IntrospectResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_exchange_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IntrospectResponse) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *IntrospectResponse) GetClaims() string {
+	if x != nil {
+		return x.Claims
+	}
+	return ""
+}
+
+func (x *IntrospectResponse) GetJwt() string {
+	if x != nil {
+		return x.Jwt
+	}
+	return ""
+}
+
+// RevokeTokenRequest is RFC 7009 section 2.1.
+type RevokeTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token. Required, at most 16,384 bytes.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// A hint at its type; a wrong one does no harm.
+	TokenTypeHint string `protobuf:"bytes,2,opt,name=token_type_hint,json=tokenTypeHint,proto3" json:"token_type_hint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_obo_v1_exchange_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_exchange_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_exchange_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RevokeTokenRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetTokenTypeHint() string {
+	if x != nil {
+		return x.TokenTypeHint
+	}
+	return ""
+}
+
+// RevokeTokenResponse is empty: the token is dead, or was no token.
+type RevokeTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_obo_v1_exchange_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_exchange_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_exchange_proto_rawDescGZIP(), []int{5}
+}
+
 var File_obo_v1_exchange_proto protoreflect.FileDescriptor
 
 const file_obo_v1_exchange_proto_rawDesc = "" +
 	"\n" +
-	"\x15obo/v1/exchange.proto\x12\x06obo.v1\"\xaf\x03\n" +
+	"\x15obo/v1/exchange.proto\x12\x06obo.v1\"\xbe\x04\n" +
 	"\x0fExchangeRequest\x12#\n" +
 	"\rsubject_token\x18\x01 \x01(\tR\fsubjectToken\x12,\n" +
 	"\x12subject_token_type\x18\x02 \x01(\tR\x10subjectTokenType\x12\x1f\n" +
@@ -272,7 +538,12 @@ const file_obo_v1_exchange_proto_rawDesc = "" +
 	"\x15authorization_details\x18\t \x01(\tR\x14authorizationDetails\x120\n" +
 	"\x14requested_expires_in\x18\n" +
 	" \x01(\x05R\x12requestedExpiresIn\x12\x17\n" +
-	"\amay_act\x18\v \x01(\tR\x06mayAct\"\xd2\x01\n" +
+	"\amay_act\x18\v \x01(\tR\x06mayAct\x12\x1d\n" +
+	"\n" +
+	"grant_type\x18\f \x01(\tR\tgrantType\x12\x1c\n" +
+	"\tassertion\x18\r \x01(\tR\tassertion\x12'\n" +
+	"\x0frequest_context\x18\x0e \x01(\tR\x0erequestContext\x12'\n" +
+	"\x0frequest_details\x18\x0f \x01(\tR\x0erequestDetails\"\x87\x02\n" +
 	"\x10ExchangeResponse\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12*\n" +
 	"\x11issued_token_type\x18\x02 \x01(\tR\x0fissuedTokenType\x12\x1d\n" +
@@ -281,9 +552,25 @@ const file_obo_v1_exchange_proto_rawDesc = "" +
 	"\n" +
 	"expires_in\x18\x04 \x01(\x05R\texpiresIn\x12\x14\n" +
 	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
-	"\taction_id\x18\x06 \x01(\tR\bactionId2P\n" +
+	"\taction_id\x18\x06 \x01(\tR\bactionId\x123\n" +
+	"\x15authorization_details\x18\a \x01(\tR\x14authorizationDetails\"i\n" +
+	"\x11IntrospectRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12&\n" +
+	"\x0ftoken_type_hint\x18\x02 \x01(\tR\rtokenTypeHint\x12\x16\n" +
+	"\x06signed\x18\x03 \x01(\bR\x06signed\"V\n" +
+	"\x12IntrospectResponse\x12\x16\n" +
+	"\x06active\x18\x01 \x01(\bR\x06active\x12\x16\n" +
+	"\x06claims\x18\x02 \x01(\tR\x06claims\x12\x10\n" +
+	"\x03jwt\x18\x03 \x01(\tR\x03jwt\"R\n" +
+	"\x12RevokeTokenRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12&\n" +
+	"\x0ftoken_type_hint\x18\x02 \x01(\tR\rtokenTypeHint\"\x15\n" +
+	"\x13RevokeTokenResponse2\xdd\x01\n" +
 	"\x0fExchangeService\x12=\n" +
-	"\bExchange\x12\x17.obo.v1.ExchangeRequest\x1a\x18.obo.v1.ExchangeResponseB*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
+	"\bExchange\x12\x17.obo.v1.ExchangeRequest\x1a\x18.obo.v1.ExchangeResponse\x12C\n" +
+	"\n" +
+	"Introspect\x12\x19.obo.v1.IntrospectRequest\x1a\x1a.obo.v1.IntrospectResponse\x12F\n" +
+	"\vRevokeToken\x12\x1a.obo.v1.RevokeTokenRequest\x1a\x1b.obo.v1.RevokeTokenResponseB*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
 
 var (
 	file_obo_v1_exchange_proto_rawDescOnce sync.Once
@@ -297,16 +584,24 @@ func file_obo_v1_exchange_proto_rawDescGZIP() []byte {
 	return file_obo_v1_exchange_proto_rawDescData
 }
 
-var file_obo_v1_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_obo_v1_exchange_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_obo_v1_exchange_proto_goTypes = []any{
-	(*ExchangeRequest)(nil),  // 0: obo.v1.ExchangeRequest
-	(*ExchangeResponse)(nil), // 1: obo.v1.ExchangeResponse
+	(*ExchangeRequest)(nil),     // 0: obo.v1.ExchangeRequest
+	(*ExchangeResponse)(nil),    // 1: obo.v1.ExchangeResponse
+	(*IntrospectRequest)(nil),   // 2: obo.v1.IntrospectRequest
+	(*IntrospectResponse)(nil),  // 3: obo.v1.IntrospectResponse
+	(*RevokeTokenRequest)(nil),  // 4: obo.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil), // 5: obo.v1.RevokeTokenResponse
 }
 var file_obo_v1_exchange_proto_depIdxs = []int32{
 	0, // 0: obo.v1.ExchangeService.Exchange:input_type -> obo.v1.ExchangeRequest
-	1, // 1: obo.v1.ExchangeService.Exchange:output_type -> obo.v1.ExchangeResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
+	2, // 1: obo.v1.ExchangeService.Introspect:input_type -> obo.v1.IntrospectRequest
+	4, // 2: obo.v1.ExchangeService.RevokeToken:input_type -> obo.v1.RevokeTokenRequest
+	1, // 3: obo.v1.ExchangeService.Exchange:output_type -> obo.v1.ExchangeResponse
+	3, // 4: obo.v1.ExchangeService.Introspect:output_type -> obo.v1.IntrospectResponse
+	5, // 5: obo.v1.ExchangeService.RevokeToken:output_type -> obo.v1.RevokeTokenResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -323,7 +618,7 @@ func file_obo_v1_exchange_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_exchange_proto_rawDesc), len(file_obo_v1_exchange_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

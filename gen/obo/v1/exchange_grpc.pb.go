@@ -19,7 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ExchangeService_Exchange_FullMethodName = "/obo.v1.ExchangeService/Exchange"
+	ExchangeService_Exchange_FullMethodName    = "/obo.v1.ExchangeService/Exchange"
+	ExchangeService_Introspect_FullMethodName  = "/obo.v1.ExchangeService/Introspect"
+	ExchangeService_RevokeToken_FullMethodName = "/obo.v1.ExchangeService/RevokeToken"
 )
 
 // ExchangeServiceClient is the client API for ExchangeService service.
@@ -28,15 +30,29 @@ const (
 //
 // ExchangeService is the authorization server's first door: RFC 8693 token exchange over gRPC.
 //
-// The caller authenticates with the `authorization` metadata: `Basic` with its client_id and client_secret (RFC 6749
-// section 2.3.1), or `Bearer` with a client assertion (RFC 7523 section 2.2; aud is exactly the issuer). A missing or
-// bad credential is UNAUTHENTICATED; everything else that is wrong has a code of its own. Each error carries exactly one
-// google.rpc.ErrorInfo of domain "obo.dev" whose metadata "oauthError" is the OAuth error code.
+// The caller authenticates in one of these ways:
+//   - a TLS client certificate (RFC 8705, X509-SVID), with its client_id in the `obo-client-id` metadata;
+//   - `authorization: Bearer` with a client assertion (RFC 7523 section 2.2; aud is exactly the issuer), a JWT-SVID or
+//     a workload token; the last two with the client_id in the `obo-client-id` metadata;
+//   - `authorization: Basic` with its client_id and client_secret (RFC 6749 section 2.3.1).
+//
+// A proof of possession (RFC 9449) is in the `dpop` metadata; its htm is POST and its htu
+// https://AUTHORITY/obo.v1.ExchangeService/METHOD (http without TLS). A nonce to be used comes in the `dpop-nonce` trailer.
+//
+// A missing or bad credential is UNAUTHENTICATED; everything else that is wrong has a code of its own. Each error carries
+// exactly one google.rpc.ErrorInfo of domain "obo.dev" whose metadata "oauthError" is the OAuth error code. docs/ERRORS.md
+// lists them all.
 type ExchangeServiceClient interface {
 	// Exchange verifies the subject_token, decides, records the decision durably, and only then issues a narrower token.
 	// It consumes no token; repeating it issues another token (RFC 8693 section 2.1). A client assertion or an actor
 	// assertion is accepted once.
 	Exchange(ctx context.Context, in *ExchangeRequest, opts ...grpc.CallOption) (*ExchangeResponse, error)
+	// Introspect says what a token is and whether it is active (RFC 7662). A token that is not active, not of this server or
+	// not the caller's business is `active: false` and nothing else.
+	Introspect(ctx context.Context, in *IntrospectRequest, opts ...grpc.CallOption) (*IntrospectResponse, error)
+	// RevokeToken revokes a token that was issued to the caller, and with it every token that was derived from it (RFC 7009). A
+	// token that does not verify is no error.
+	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
 }
 
 type exchangeServiceClient struct {
@@ -57,21 +73,55 @@ func (c *exchangeServiceClient) Exchange(ctx context.Context, in *ExchangeReques
 	return out, nil
 }
 
+func (c *exchangeServiceClient) Introspect(ctx context.Context, in *IntrospectRequest, opts ...grpc.CallOption) (*IntrospectResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IntrospectResponse)
+	err := c.cc.Invoke(ctx, ExchangeService_Introspect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *exchangeServiceClient) RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeTokenResponse)
+	err := c.cc.Invoke(ctx, ExchangeService_RevokeToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ExchangeServiceServer is the server API for ExchangeService service.
 // All implementations must embed UnimplementedExchangeServiceServer
 // for forward compatibility.
 //
 // ExchangeService is the authorization server's first door: RFC 8693 token exchange over gRPC.
 //
-// The caller authenticates with the `authorization` metadata: `Basic` with its client_id and client_secret (RFC 6749
-// section 2.3.1), or `Bearer` with a client assertion (RFC 7523 section 2.2; aud is exactly the issuer). A missing or
-// bad credential is UNAUTHENTICATED; everything else that is wrong has a code of its own. Each error carries exactly one
-// google.rpc.ErrorInfo of domain "obo.dev" whose metadata "oauthError" is the OAuth error code.
+// The caller authenticates in one of these ways:
+//   - a TLS client certificate (RFC 8705, X509-SVID), with its client_id in the `obo-client-id` metadata;
+//   - `authorization: Bearer` with a client assertion (RFC 7523 section 2.2; aud is exactly the issuer), a JWT-SVID or
+//     a workload token; the last two with the client_id in the `obo-client-id` metadata;
+//   - `authorization: Basic` with its client_id and client_secret (RFC 6749 section 2.3.1).
+//
+// A proof of possession (RFC 9449) is in the `dpop` metadata; its htm is POST and its htu
+// https://AUTHORITY/obo.v1.ExchangeService/METHOD (http without TLS). A nonce to be used comes in the `dpop-nonce` trailer.
+//
+// A missing or bad credential is UNAUTHENTICATED; everything else that is wrong has a code of its own. Each error carries
+// exactly one google.rpc.ErrorInfo of domain "obo.dev" whose metadata "oauthError" is the OAuth error code. docs/ERRORS.md
+// lists them all.
 type ExchangeServiceServer interface {
 	// Exchange verifies the subject_token, decides, records the decision durably, and only then issues a narrower token.
 	// It consumes no token; repeating it issues another token (RFC 8693 section 2.1). A client assertion or an actor
 	// assertion is accepted once.
 	Exchange(context.Context, *ExchangeRequest) (*ExchangeResponse, error)
+	// Introspect says what a token is and whether it is active (RFC 7662). A token that is not active, not of this server or
+	// not the caller's business is `active: false` and nothing else.
+	Introspect(context.Context, *IntrospectRequest) (*IntrospectResponse, error)
+	// RevokeToken revokes a token that was issued to the caller, and with it every token that was derived from it (RFC 7009). A
+	// token that does not verify is no error.
+	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
 	mustEmbedUnimplementedExchangeServiceServer()
 }
 
@@ -84,6 +134,12 @@ type UnimplementedExchangeServiceServer struct{}
 
 func (UnimplementedExchangeServiceServer) Exchange(context.Context, *ExchangeRequest) (*ExchangeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Exchange not implemented")
+}
+func (UnimplementedExchangeServiceServer) Introspect(context.Context, *IntrospectRequest) (*IntrospectResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Introspect not implemented")
+}
+func (UnimplementedExchangeServiceServer) RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeToken not implemented")
 }
 func (UnimplementedExchangeServiceServer) mustEmbedUnimplementedExchangeServiceServer() {}
 func (UnimplementedExchangeServiceServer) testEmbeddedByValue()                         {}
@@ -124,6 +180,42 @@ func _ExchangeService_Exchange_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExchangeService_Introspect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IntrospectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExchangeServiceServer).Introspect(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExchangeService_Introspect_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExchangeServiceServer).Introspect(ctx, req.(*IntrospectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExchangeService_RevokeToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExchangeServiceServer).RevokeToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExchangeService_RevokeToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExchangeServiceServer).RevokeToken(ctx, req.(*RevokeTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ExchangeService_ServiceDesc is the grpc.ServiceDesc for ExchangeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -134,6 +226,14 @@ var ExchangeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Exchange",
 			Handler:    _ExchangeService_Exchange_Handler,
+		},
+		{
+			MethodName: "Introspect",
+			Handler:    _ExchangeService_Introspect_Handler,
+		},
+		{
+			MethodName: "RevokeToken",
+			Handler:    _ExchangeService_RevokeToken_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

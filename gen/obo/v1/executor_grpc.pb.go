@@ -29,7 +29,9 @@ const (
 //
 // ExecutorService spends delegation tokens: it makes provider calls with credentials that no agent ever holds.
 //
-// The caller sends its delegation token in the `authorization` metadata, scheme `Bearer`. A refusal of the caller (token,
+// The caller sends its delegation token in the `authorization` metadata: scheme `Bearer`, or `DPoP` when the token is bound
+// to a key, with the proof in the `dpop` metadata (RFC 9449 section 7; htm POST, htu
+// https://AUTHORITY/obo.v1.ExecutorService/METHOD). A refusal of the caller (token,
 // scope, policy, arguments) is a gRPC status; what the provider or its credential answered is the `error` arm.
 type ExecutorServiceClient interface {
 	// Execute makes one call: verify, authorize the arguments, record the intent, borrow the credential, call, record.
@@ -72,7 +74,9 @@ func (c *executorServiceClient) ListTools(ctx context.Context, in *ListToolsRequ
 //
 // ExecutorService spends delegation tokens: it makes provider calls with credentials that no agent ever holds.
 //
-// The caller sends its delegation token in the `authorization` metadata, scheme `Bearer`. A refusal of the caller (token,
+// The caller sends its delegation token in the `authorization` metadata: scheme `Bearer`, or `DPoP` when the token is bound
+// to a key, with the proof in the `dpop` metadata (RFC 9449 section 7; htm POST, htu
+// https://AUTHORITY/obo.v1.ExecutorService/METHOD). A refusal of the caller (token,
 // scope, policy, arguments) is a gRPC status; what the provider or its credential answered is the `error` arm.
 type ExecutorServiceServer interface {
 	// Execute makes one call: verify, authorize the arguments, record the intent, borrow the credential, call, record.
