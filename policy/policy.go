@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 )
 
 // File is one policy file as its author wrote it.
@@ -54,11 +55,13 @@ type Bundle struct {
 	Providers []Provider       `json:"providers,omitempty"`
 	Agents    []Agent          `json:"agents,omitempty"`
 	Resources []string         `json:"resources,omitempty"` // URIs that a token of this org may be for (aud)
+
+	DetailTypes []rar.Type `json:"authorization_details_types,omitempty"` // RFC 9396
 }
 
 // Subject is the user on whose behalf, as the subject token told it.
 type Subject struct {
-	ID     string   // "user:acme/okta|00u1" is User::"acme/okta|00u1"
+	ID     string   // "user:acme/okta|00u1" is User::"acme/okta|00u1"; "service:acme/reporting" is User::"acme/service|reporting"
 	Groups []string // "engineering" is Group::"acme/engineering"
 	ACR    string   // empty: unknown
 	AMR    []string
@@ -75,6 +78,7 @@ type ExchangeRequest struct {
 	Now      time.Time
 	ClientIP netip.Addr // zero: absent
 	Scopes   []string
+	Details  []rar.Detail // authorization_details, read by DetailTypes of this very set
 }
 
 // Connection is what a call would spend.
@@ -95,6 +99,9 @@ type CallRequest struct {
 	Tool       string
 	Connection Connection
 	Arguments  []byte // a JSON object; empty means {}
+
+	// Details are those that cover the call, by type, as Types.Cover found them.
+	Details map[string]rar.Detail
 }
 
 // Decision is the answer to one question, with what determined it. Equal questions to equal sets have equal answers.
