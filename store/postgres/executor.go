@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -42,6 +43,14 @@ func (e *Executor) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 		return nil, fmt.Errorf("postgres: orgs: %w", err)
 	}
 	return orgs, nil
+}
+
+// PurgeExpired forgets used proofs whose until is before now: they are refused for their age.
+func (e *Executor) PurgeExpired(ctx context.Context, now time.Time) error {
+	if _, err := e.exec(ctx, wideScope(), statement{purgeConsumed, []any{now}}); err != nil {
+		return fmt.Errorf("postgres: purge expired: %w", err)
+	}
+	return nil
 }
 
 // ExecutorOrg is one org's part of the executor's store. It is cheap to make and holds no state.
@@ -176,6 +185,12 @@ func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.Provider
 		return fmt.Errorf("postgres: put providers of %s: %w", o.id, err)
 	}
 	return nil
+}
+
+// Consume marks a key as used. For one key of one org it succeeds once, whoever asks, until PurgeExpired forgets it after
+// until; otherwise store.ErrConflict.
+func (o *ExecutorOrg) Consume(ctx context.Context, key [32]byte, until time.Time) error {
+	return consume(ctx, o.e.database, o.id, key, until)
 }
 
 // AuditRecords lists the org's records that q chooses, oldest first.

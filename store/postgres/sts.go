@@ -151,7 +151,7 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 
 // PurgeExpired forgets used assertions and revocations whose until is before now: no token that they concern is alive.
 func (s *STS) PurgeExpired(ctx context.Context, now time.Time) error {
-	_, err := s.exec(ctx, wideScope(), statement{"DELETE FROM consumed WHERE until < $1", []any{now}},
+	_, err := s.exec(ctx, wideScope(), statement{purgeConsumed, []any{now}},
 		statement{`WITH dead AS (DELETE FROM revocations WHERE until < $1 RETURNING sequence)
 			DELETE FROM changes WHERE sequence IN (SELECT sequence FROM dead)`, []any{now}})
 	if err != nil {

@@ -106,15 +106,7 @@ func (o *STSOrg) PutClientSecret(ctx context.Context, s store.ClientSecret, keep
 // Consume marks a key as used. For one key of one org it succeeds once, whoever asks, until PurgeExpired forgets it after
 // until; otherwise store.ErrConflict.
 func (o *STSOrg) Consume(ctx context.Context, key [32]byte, until time.Time) error {
-	rows, err := o.s.exec(ctx, orgScope(o.id), statement{
-		"INSERT INTO consumed (org, key, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", []any{string(o.id), key[:], until}})
-	if err == nil && rows == 0 {
-		err = store.ErrConflict
-	}
-	if err != nil {
-		return fmt.Errorf("postgres: consume in %s: %w", o.id, err)
-	}
-	return nil
+	return consume(ctx, o.s.database, o.id, key, until)
 }
 
 // Revoke adds an entry and returns its sequence number, which is also that of its change.

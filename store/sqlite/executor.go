@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/store"
@@ -16,6 +17,8 @@ import (
 type Executor struct {
 	*database
 	trail
+
+	consume *sql.Stmt
 }
 
 // OpenExecutor opens or creates the executor's database at path. The folder must exist. The file gets mode 0600, and one
@@ -29,12 +32,21 @@ func OpenExecutor(ctx context.Context, path string) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTrail(ctx, d)
-	if err != nil {
+	e := &Executor{database: d}
+	if err := e.prepare(ctx); err != nil {
 		_ = d.Close()
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	return &Executor{database: d, trail: t}, nil
+	return e, nil
+}
+
+// prepare compiles the statements of a call once.
+func (e *Executor) prepare(ctx context.Context) (err error) {
+	if e.trail, err = newTrail(ctx, e.database); err != nil {
+		return err
+	}
+	e.consume, err = prepareConsume(ctx, e.database)
+	return err
 }
 
 // Org returns the only way to the data of one org.
@@ -49,6 +61,18 @@ func (e *Executor) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 		return nil, fmt.Errorf("sqlite: orgs: %w", err)
 	}
 	return orgs, nil
+}
+
+// PurgeExpired forgets used proofs whose until is before now: they are refused for their age.
+func (e *Executor) PurgeExpired(ctx context.Context, now time.Time) error {
+	err := e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		_, err := conn.ExecContext(ctx, purgeConsumed, now.UnixMicro())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sqlite: purge expired: %w", err)
+	}
+	return nil
 }
 
 // ExecutorOrg is one org's part of the executor's store. It is cheap to make and holds no state.
@@ -197,6 +221,12 @@ func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.Provider
 		return fmt.Errorf("sqlite: put providers of %s: %w", o.id, err)
 	}
 	return nil
+}
+
+// Consume marks a key as used. For one key of one org it succeeds once, whoever asks, until PurgeExpired forgets it after
+// until; otherwise store.ErrConflict.
+func (o *ExecutorOrg) Consume(ctx context.Context, key [32]byte, until time.Time) error {
+	return consume(ctx, o.e.database, o.e.consume, o.id, key, until)
 }
 
 // AuditRecords lists the org's records that q chooses, oldest first.

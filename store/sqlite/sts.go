@@ -56,8 +56,7 @@ func (s *STS) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.consume, err = s.conn.PrepareContext(ctx,
-		"INSERT INTO consumed (org, key, until) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+	s.consume, err = prepareConsume(ctx, s.database)
 	return err
 }
 
@@ -190,7 +189,7 @@ func (s *STS) PutSigningKeys(ctx context.Context, generation int64, keys []store
 // PurgeExpired forgets used assertions and revocations whose until is before now: no token that they concern is alive.
 func (s *STS) PurgeExpired(ctx context.Context, now time.Time) error {
 	err := s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		if _, err := conn.ExecContext(ctx, "DELETE FROM consumed WHERE until < ?", now.UnixMicro()); err != nil {
+		if _, err := conn.ExecContext(ctx, purgeConsumed, now.UnixMicro()); err != nil {
 			return err
 		}
 		rows, err := conn.QueryContext(ctx, "DELETE FROM revocations WHERE until < ? RETURNING sequence", now.UnixMicro())

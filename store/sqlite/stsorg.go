@@ -108,17 +108,7 @@ func (o *STSOrg) PutClientSecret(ctx context.Context, s store.ClientSecret, keep
 // Consume marks a key as used. For one key of one org it succeeds once, whoever asks, until PurgeExpired forgets it after
 // until; otherwise store.ErrConflict.
 func (o *STSOrg) Consume(ctx context.Context, key [32]byte, until time.Time) error {
-	err := o.s.update(ctx, func(ctx context.Context, _ *sql.Conn) error {
-		ok, err := changed(o.s.consume.ExecContext(ctx, string(o.id), key[:], until.UnixMicro()))
-		if err == nil && !ok {
-			err = store.ErrConflict
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sqlite: consume in %s: %w", o.id, err)
-	}
-	return nil
+	return consume(ctx, o.s.database, o.s.consume, o.id, key, until)
 }
 
 // Revoke adds an entry and returns its sequence number, which is also that of its change.

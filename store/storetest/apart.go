@@ -142,6 +142,12 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, mine.PutProviders(t.Context(), nil))
 			equal(t, got(theirs.Providers(t.Context()))(t), provider)
 		},
+		"Consume": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.Consume(t.Context(), key(1), at(1)))
+			ok(t, mine.Consume(t.Context(), key(1), at(1))) // one org cannot use up another's proof
+			is(t, mine.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
+			is(t, theirs.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
+		},
 		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
 			ok(t, e.AppendAudit(t.Context(), []store.AuditRecord{
 				{Org: their, ActionID: "same.x", Transaction: "same"}, {Org: their, ActionID: "admin"},

@@ -19,6 +19,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"connections for":  testConnectionsFor[O],
 		"connection race":  testConnectionRace[O],
 		"providers":        testProviders[O],
+		"single use":       func(t *testing.T, a, b Executor[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"orgs are apart":   testExecutorApart[O],
 		"audit":            func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
 		"audit in order":   func(t *testing.T, a, b Executor[O]) { testAuditInOrder(t, executorTrail(a), executorTrail(b)) },
@@ -31,6 +32,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 	}
 	for name, f := range map[string]func(t *testing.T, open Open[Executor[O]]){
 		"orgs":   testExecutorOrgs[O],
+		"purge":  testPurgeExecutor[O],
 		"reopen": testReopenExecutor[O],
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,6 +174,7 @@ func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	cancelled(t, e)
 	cancelled(t, e.Org("cancelled"))
 	equal(t, got(e.Orgs(ctx))(t), nil) // a context that had ended changed nothing
+	ok(t, e.Org("cancelled").Consume(ctx, [32]byte{}, at(1)))
 	ok(t, e.Org("b").CreateDataKey(ctx, store.DataKey{}))
 	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1)))
 	ok(t, e.Org("B").PutProviders(ctx, []store.ProviderRecord{{Name: "x"}}))
@@ -187,11 +190,13 @@ func testReopenExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("k"), Version: 1}))
 	ok(t, org.PutConnection(ctx, connection("c", 1)))
 	ok(t, org.PutProviders(ctx, []store.ProviderRecord{{Name: "x", Text: []byte("y")}}))
+	ok(t, org.Consume(ctx, key(1), at(1)))
 	ok(t, e.AppendAudit(ctx, []store.AuditRecord{{Org: "reopen", ActionID: "a"}}))
 	ok(t, errors.Join(e.Close(), e.Close())) // closing twice is no error
 
 	org = handle(t, open).Org("reopen")
 	equal(t, got(org.DataKey(ctx))(t), store.DataKey{Sealed: []byte("k"), Version: 1})
+	is(t, org.Consume(ctx, key(1), at(1)), store.ErrConflict)
 	equal(t, got(org.Connection(ctx, "c"))(t), connection("c", 1))
 	equal(t, got(org.Providers(ctx))(t), []store.ProviderRecord{{Name: "x", Text: []byte("y")}})
 	equal(t, len(got(org.AuditRecords(ctx, store.AuditQuery{Limit: 9}))(t)), 1)

@@ -183,6 +183,11 @@ func (f *FaultyExecutor[O]) AppendAudit(ctx context.Context, records []store.Aud
 	return doErr(f.Hook, Call{Method: "AppendAudit"}, func() error { return f.Store.AppendAudit(ctx, records) })
 }
 
+// PurgeExpired is Executor.PurgeExpired.
+func (f *FaultyExecutor[O]) PurgeExpired(ctx context.Context, now time.Time) error {
+	return doErr(f.Hook, Call{Method: "PurgeExpired"}, func() error { return f.Store.PurgeExpired(ctx, now) })
+}
+
 // Ping is Executor.Ping.
 func (f *FaultyExecutor[O]) Ping(ctx context.Context) error {
 	return doErr(f.Hook, Call{Method: "Ping"}, func() error { return f.Store.Ping(ctx) })
@@ -248,6 +253,11 @@ func (f *FaultyExecutorOrg[O]) Providers(ctx context.Context) ([]store.ProviderR
 // PutProviders is ExecutorOrg.PutProviders.
 func (f *FaultyExecutorOrg[O]) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
 	return doErr(f.hook, Call{"PutProviders", f.id}, func() error { return f.org.PutProviders(ctx, records) })
+}
+
+// Consume is ExecutorOrg.Consume.
+func (f *FaultyExecutorOrg[O]) Consume(ctx context.Context, key [32]byte, until time.Time) error {
+	return doErr(f.hook, Call{"Consume", f.id}, func() error { return f.org.Consume(ctx, key, until) })
 }
 
 // AuditRecords is ExecutorOrg.AuditRecords.

@@ -45,6 +45,7 @@ type Executor[O ExecutorOrg] interface {
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
 	Org(id delegation.OrgID) O
 	AppendAudit(ctx context.Context, records []store.AuditRecord) error
+	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -61,6 +62,7 @@ type ExecutorOrg interface {
 	DeleteConnection(ctx context.Context, id string) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)
 	PutProviders(ctx context.Context, records []store.ProviderRecord) error
+	Consume(ctx context.Context, key [32]byte, until time.Time) error
 	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
 }
 

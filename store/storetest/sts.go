@@ -19,7 +19,7 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"config":           testConfig[O],
 		"config race":      testConfigRace[O],
 		"client secrets":   testClientSecrets[O],
-		"single use":       testConsume[O],
+		"single use":       func(t *testing.T, a, b STS[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"revocations":      testRevocations[O],
 		"times":            testTimes[O],
 		"ids are exact":    testExactIDs[O],
@@ -99,17 +99,6 @@ func testClientSecrets[O STSOrg](t *testing.T, s, _ STS[O]) {
 	equal(t, len(got(org.ClientSecrets(ctx))(t)), 3)
 	ok(t, org.PutClientSecret(ctx, secret("researcher", 4), 1))
 	equal(t, got(org.ClientSecrets(ctx))(t), []store.ClientSecret{secret("orchestrator", 1), secret("researcher", 4)})
-}
-
-// An assertion is single use across replicas (standards: replay).
-func testConsume[O STSOrg](t *testing.T, a, b STS[O]) {
-	ctx, orgs := t.Context(), []O{a.Org("consume"), b.Org("consume")}
-	ok(t, orgs[0].Consume(ctx, key(1), at(1)))
-	for _, org := range orgs {
-		is(t, org.Consume(ctx, key(1), at(9)), store.ErrConflict)
-	}
-	ok(t, orgs[1].Consume(ctx, key(2), at(1)))
-	race(t, 50, func(i int) error { return orgs[i%2].Consume(ctx, key(3), at(1)) })
 }
 
 func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
