@@ -17,7 +17,19 @@ const maxSecret = 1024
 type caller struct {
 	org    *registry.Org
 	client *registry.Client
+	method string // of the ways below
 }
+
+// The ways of client authentication.
+const (
+	methodSecret      = "client_secret"
+	methodAssertion   = "private_key_jwt"
+	methodCertificate = "tls_client_auth"
+	methodSelfSigned  = "self_signed_tls_client_auth"
+	methodSPIFFE      = "spiffe_jwt"
+	methodSPIFFEX509  = "spiffe_x509"
+	methodWorkload    = "workload"
+)
 
 // unknownCaller is what every failure looks like from outside that a stranger could learn from: no such org, no such agent,
 // wrong secret, disabled.
@@ -101,5 +113,5 @@ func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
 	if !ok || client.Disabled {
 		return caller{}, refuse(InvalidClient, "", nil, unknownCaller)
 	}
-	return caller{org, client}, nil
+	return caller{org: org, client: client}, nil
 }

@@ -188,5 +188,11 @@ func (d Document) bundle(version string, platform []policy.File) policy.Bundle {
 	for _, r := range d.Resources {
 		b.Resources = append(b.Resources, r.URI)
 	}
+	for _, s := range d.AuthorizationServers { // an audience of ID-JAGs, which policy is asked about like any other
+		b.Resources = append(b.Resources, s.Issuer)
+	}
+	if td := d.TransactionTokens.TrustDomain; td != "" {
+		b.Resources = append(b.Resources, td)
+	}
 	return b
 }

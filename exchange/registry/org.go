@@ -1,11 +1,13 @@
 package registry
 
 import (
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
@@ -28,6 +30,17 @@ type Client struct {
 
 	Registration Agent      // as the document has it
 	Certificates [][32]byte // SHA-256 of its self-signed certificates (x5c of its JWKS; RFC 8705 §2.2)
+
+	subject *subject // of tls_client_auth; nil when it has none
+}
+
+// Grant reports whether the agent is registered for a grant: GrantTokenExchange alone, unless its registration says otherwise
+// (TE10).
+func (c *Client) Grant(name string) bool {
+	if len(c.Registration.Grants) == 0 {
+		return name == GrantTokenExchange
+	}
+	return slices.Contains(c.Registration.Grants, name)
 }
 
 // Trust is one registered issuer, made ready. It never changes.
@@ -59,8 +72,15 @@ type Org struct {
 	policy    *policy.Set
 	clients   map[string]*Client
 	issuers   map[string]*Trust
-	resources map[string]string // URI, and name, to URI
-	names     map[string]string
+	resources map[string]Resource // by URI
+	names     map[string]string   // of resources, to URI
+	services  map[string]*ServiceAccount
+	workloads map[string]*Workload // by URL
+	domains   map[string]*Domain
+	members   map[string]*Client // by SPIFFE ID
+	servers   map[string]*AuthorizationServer
+	clientCAs *x509.CertPool // nil when there are none
+	types     rar.Types
 }
 
 // Compile makes an Org of a document, the operator's policies and the org's client secrets. The document is not validated
@@ -82,7 +102,7 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 	o := &Org{
 		doc: doc, version: c.Version, bundle: doc.bundle(fmt.Sprintf("%d.%d", c.Version, platform.Version), guardrails),
 		clients: make(map[string]*Client, len(doc.Agents)), issuers: make(map[string]*Trust, len(doc.Issuers)),
-		resources: make(map[string]string, len(doc.Resources)), names: make(map[string]string, len(doc.Resources)),
+		resources: make(map[string]Resource, len(doc.Resources)), names: make(map[string]string, len(doc.Resources)),
 	}
 	if o.policy, err = policy.Compile(o.bundle); err != nil {
 		return nil, fmt.Errorf("registry: policies of org %s: %w", c.Org, err)
@@ -96,18 +116,22 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 		o.issuers[i.URL] = &Trust{i}
 	}
 	for _, r := range doc.Resources {
-		o.resources[r.URI] = r.URI
+		o.resources[r.URI] = r
 		if r.Name != "" {
 			o.names[r.Name] = r.URI
 		}
 	}
+	if err := o.trustWorkloads(); err != nil {
+		return nil, fmt.Errorf("registry: workloads of org %s: %w", c.Org, err)
+	}
+	o.indexServices()
 	return o, nil
 }
 
 func newClient(org delegation.OrgID, a Agent, secrets []store.ClientSecret) (*Client, error) {
 	c := &Client{
 		Org: org, Name: a.Name, ID: delegation.AgentID(org, a.Name), ClientID: delegation.ClientID(org, a.Name),
-		Disabled: a.Disabled, Controllers: a.Controllers,
+		Disabled: a.Disabled, Controllers: a.Controllers, Registration: a,
 	}
 	var err error
 	if c.Scopes, err = delegation.NewScopes(a.Scopes...); err != nil {
@@ -115,6 +139,14 @@ func newClient(org delegation.OrgID, a Agent, secrets []store.ClientSecret) (*Cl
 	}
 	if len(a.JWKS) > 0 {
 		if c.Keys, err = jose.ParseKeySet(a.JWKS); err != nil {
+			return nil, err
+		}
+		if c.Certificates, err = certificates(a.JWKS); err != nil {
+			return nil, err
+		}
+	}
+	if a.TLSClientAuth != nil {
+		if c.subject, err = newSubject(*a.TLSClientAuth); err != nil {
 			return nil, err
 		}
 	}
