@@ -21,8 +21,14 @@ demo: build ## Run the whole story on this machine and print it
 dev: build ## Start everything on loopback and wait for Ctrl-C
 	bin/obo dev
 
-test: build ## Run all tests, the store's on SQLite and PostgreSQL
-	$(PG) go test ./...
+test: build ## Run all tests, the store's on SQLite and PostgreSQL, and hold docs/conformance.md against them
+	$(PG) go run ./tools/conformance ./...
+
+conformance: build ## Run all tests, and write docs/conformance.md and docs/ERRORS.md anew
+	$(PG) go run ./tools/conformance -update ./...
+
+interop: build ## Run clients and servers of others against obo dev (needs node and npm)
+	interop/run
 
 race: ## Run the tests under the race detector, but e2e: the binaries that it starts would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -v /e2e)
@@ -57,4 +63,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance interop race fuzz bench lint gen verify ci
