@@ -45,7 +45,7 @@ func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	if err := register(g, p, limited, log); err != nil {
+	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Issuer: cfg.Issuer}, log); err != nil {
 		return nil, err
 	}
 	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
@@ -84,7 +84,7 @@ func access(cfg config.STS) (grpcauth.Config, error) {
 }
 
 // register adds the services.
-func register(g grpcerr.Server, p *parts, x exchangegrpc.Exchanger, log *slog.Logger) error {
+func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logger) error {
 	feed, err := feedgrpc.New(feedgrpc.Config{Hub: p.hub, Set: p.set, Policies: policies{p}, Now: time.Now, Log: log})
 	if err != nil {
 		return err
@@ -97,7 +97,9 @@ func register(g grpcerr.Server, p *parts, x exchangegrpc.Exchanger, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	exchangegrpc.Register(g, x)
+	if err := exchangegrpc.Register(g, x); err != nil {
+		return err
+	}
 	admingrpc.Register(g, p.admin)
 	feed.Register(g)
 	trail.Register(g)

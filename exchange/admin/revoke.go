@@ -2,16 +2,19 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/telemetry"
 )
 
 // RevokeRequest is one entry.
@@ -59,6 +62,29 @@ func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocati
 	s.seen(ctx)
 	return entry, nil
 }
+
+// RevokeToken implements exchange.Revoker: a client's own wish, on the trail before it takes effect, in force on this replica
+// when the call returns.
+func (s *Service) RevokeToken(ctx context.Context, v delegation.Verified, clientID string) error {
+	org := v.OrgID()
+	err := s.cfg.Audit.Record(ctx, audit.Record{
+		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
+		Transaction: v.Transaction(), TokenID: v.ID(), Subject: v.Subject(), Chain: v.Chain(), Lineage: v.Claims().Lineage,
+		ClientID: clientID, Resource: "revocations", Detail: "revoke token " + v.ID() + ": asked for by its client",
+		TraceID: telemetry.TraceID(ctx),
+	})
+	if err != nil {
+		return fmt.Errorf("admin: the revocation cannot be recorded, so it is not made: %w", err)
+	}
+	entry := revocation.New(org, revocation.Token, v.ID(), "asked for by its client", s.cfg.Now(), s.remember(revocation.Token))
+	if _, err := s.cfg.Revocations(org).Revoke(ctx, entry); err != nil {
+		return fmt.Errorf("admin: revoke: %w", err)
+	}
+	s.seen(ctx)
+	return nil
+}
+
+var _ exchange.Revoker = (*Service)(nil)
 
 // remember is how long an entry must be kept: as long as any token that it refuses, or any login that could bring back what
 // it refuses.

@@ -5,6 +5,8 @@ package exchangegrpc
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -17,19 +19,41 @@ import (
 // maxMessage bounds a request. The server's own limit is that of the largest message of any of its services.
 const maxMessage = 64 << 10
 
-// Exchanger exchanges tokens. Every refusal MUST be an *exchange.Error; anything else is shown as INTERNAL_ERROR.
+// Exchanger is the authorization server: *exchange.Service. Every refusal MUST be an *exchange.Error; anything else is shown as
+// INTERNAL_ERROR.
 type Exchanger interface {
 	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
+	Introspect(ctx context.Context, cred exchange.Credential, token string, signed bool) (exchange.Introspection, error)
+	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
+}
+
+// Config is what the door needs. All but Hosts is required.
+type Config struct {
+	// Exchange does the work.
+	Exchange Exchanger
+	// Issuer is the issuer identifier. Its host is one that a proof of possession may name (DP10).
+	Issuer string
+	// Hosts are further hosts under which clients call this door, without ports.
+	Hosts []string
 }
 
 // Register puts the service on a server.
-func Register(s grpc.ServiceRegistrar, x Exchanger) {
-	obov1.RegisterExchangeServiceServer(s, server{exchange: x})
+func Register(s grpc.ServiceRegistrar, cfg Config) error {
+	issuer, err := url.Parse(cfg.Issuer)
+	switch {
+	case cfg.Exchange == nil:
+		return errors.New("exchangegrpc: Exchange is required")
+	case err != nil, issuer.Hostname() == "":
+		return fmt.Errorf("exchangegrpc: issuer %q is no URL", cfg.Issuer)
+	}
+	obov1.RegisterExchangeServiceServer(s, server{exchange: cfg.Exchange, hosts: append([]string{issuer.Hostname()}, cfg.Hosts...)})
+	return nil
 }
 
 type server struct {
 	obov1.UnimplementedExchangeServiceServer
 	exchange Exchanger
+	hosts    []string
 }
 
 // Exchange implements RFC 8693 section 2.

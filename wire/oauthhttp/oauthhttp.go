@@ -17,9 +17,12 @@ import (
 	"github.com/onbehalf/obo/exchange"
 )
 
-// Exchanger exchanges tokens. Every refusal MUST be an *exchange.Error; anything else is shown as server_error.
+// Exchanger is the authorization server: *exchange.Service. Every refusal MUST be an *exchange.Error; anything else is shown as
+// server_error.
 type Exchanger interface {
 	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
+	Introspect(ctx context.Context, cred exchange.Credential, token string, signed bool) (exchange.Introspection, error)
+	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
 }
 
 // Config is what the door needs. All but ClientAlgorithms is required.
@@ -34,6 +37,13 @@ type Config struct {
 	JWKSMaxAge time.Duration
 	// ClientAlgorithms are the JWS algorithms that private_key_jwt may use.
 	ClientAlgorithms []string
+	// ProofAlgorithms are the JWS algorithms that a DPoP proof may use (DP9); empty: DPoP is not told of.
+	ProofAlgorithms []string
+	// SigningAlgorithms are those of the keys in JWKS, for signed introspection answers.
+	SigningAlgorithms []string
+	// MTLS is the URL below which the same endpoints ask for a TLS client certificate (RFC 8705): the issuer itself when its
+	// own door does. Empty: no door asks, and nothing of certificates is told.
+	MTLS string
 	// Ready says whether the server can serve: nil, or why not.
 	Ready func() error
 	// Log gets internal errors and panics.
