@@ -97,9 +97,9 @@ func (c *Claims) checkTimes() *claimError {
 // checkOrg holds org_id against the org in every identifier, so that a consumer who forgets org_id still cannot take one
 // tenant's user for another's.
 func (c *Claims) checkOrg() *claimError {
-	org, _, _, err := ParseUserID(c.Subject)
+	org, err := subjectOrg(c.Subject)
 	if err != nil {
-		return badClaim(RuleSubject, "not a user id")
+		return badClaim(RuleSubject, "not a user id or a service id")
 	}
 	if org != c.OrgID {
 		return badClaim(RuleOrg, "the subject is of another org")

@@ -10,8 +10,9 @@ type OrgID string
 
 // Prefixes of subject identifiers. Kinds never collide, so a user cannot be taken for an agent (RFC 9700 §4.15).
 const (
-	userPrefix  = "user:"
-	agentPrefix = "agent:"
+	userPrefix    = "user:"
+	agentPrefix   = "agent:"
+	servicePrefix = "service:"
 )
 
 // The longest parts of an identifier, in bytes.
@@ -33,12 +34,41 @@ func AgentID(org OrgID, name string) string { return agentPrefix + string(org) +
 
 // ParseAgentID splits what AgentID made. The error wraps ErrMalformed.
 func ParseAgentID(id string) (OrgID, string, error) {
-	rest, ok := strings.CutPrefix(id, agentPrefix)
-	org, name, found := strings.Cut(rest, "/")
-	if !ok || !found || !isLabel(org) || !isLabel(name) {
+	org, name, ok := cutID(id, agentPrefix)
+	if !ok {
 		return "", "", fmt.Errorf("%w: agent id %q: want agent:ORG/NAME", ErrMalformed, clip(id))
 	}
-	return OrgID(org), name, nil
+	return org, name, nil
+}
+
+// ServiceID names a service account, a subject that is no person: "service:acme/reporting". It does not check its
+// arguments; ParseServiceID does.
+func ServiceID(org OrgID, name string) string { return servicePrefix + string(org) + "/" + name }
+
+// ParseServiceID splits what ServiceID made. The error wraps ErrMalformed.
+func ParseServiceID(id string) (OrgID, string, error) {
+	org, name, ok := cutID(id, servicePrefix)
+	if !ok {
+		return "", "", fmt.Errorf("%w: service id %q: want service:ORG/NAME", ErrMalformed, clip(id))
+	}
+	return org, name, nil
+}
+
+// cutID splits an id of a prefix, an org and a name, both of them labels.
+func cutID(id, prefix string) (OrgID, string, bool) {
+	rest, ok := strings.CutPrefix(id, prefix)
+	org, name, found := strings.Cut(rest, "/")
+	return OrgID(org), name, ok && found && isLabel(org) && isLabel(name)
+}
+
+// subjectOrg is the org of a subject, which is a UserID or a ServiceID.
+func subjectOrg(id string) (OrgID, error) {
+	if strings.HasPrefix(id, servicePrefix) {
+		org, _, err := ParseServiceID(id)
+		return org, err
+	}
+	org, _, _, err := ParseUserID(id)
+	return org, err
 }
 
 // ClientID is the OAuth client of an agent: "acme.researcher". It does not check its arguments; ParseClientID does.

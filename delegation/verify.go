@@ -70,10 +70,14 @@ func (v Verified) Chain() []string { return v.read().Chain() }
 // Depth is the number of actors.
 func (v Verified) Depth() int { return v.read().Depth() }
 
-// Possession is what the caller of a request has proven beside its token. The zero Possession is a bearer's.
-type Possession struct {
-	JKT string // thumbprint of the key of a DPoP proof that was made for this request and this token (RFC 9449 §7.1)
-	X5T string // thumbprint of the TLS connection's client certificate (RFC 8705 §3)
+// Confirmation is a copy of the key that the token is bound to, or nil when it is a bearer's.
+func (v Verified) Confirmation() *Confirmation {
+	k := v.read().Confirmation
+	if k == nil {
+		return nil
+	}
+	own := *k
+	return &own
 }
 
 // Revocations knows what was revoked. Check is called at every use of a token, so it must be fast and must not block. It
@@ -166,8 +170,19 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 }
 
 // Verify accepts a token that the issuer signed for this audience, that lives now, and that is not revoked (RFC 9068 §4).
-// Errors wrap one of the sentinels. A token that was verified before is remembered by the SHA-256 of its bytes.
+// A token that is bound to a key is refused: its caller has proven nothing. Errors wrap one of the sentinels. A token that
+// was verified before is remembered by the SHA-256 of its bytes.
 func (v *Verifier) Verify(ctx context.Context, token string) (Verified, error) {
+	return v.verify(ctx, token, Possession{}, v.config.AcceptBound)
+}
+
+// VerifyPossessed is Verify for a caller who has proven something beside the token. What the token is bound to must be
+// among it, and a DPoP proof must be of the key that the token is bound to; else ErrBound.
+func (v *Verifier) VerifyPossessed(ctx context.Context, token string, p Possession) (Verified, error) {
+	return v.verify(ctx, token, p, false)
+}
+
+func (v *Verifier) verify(ctx context.Context, token string, p Possession, anyBinding bool) (Verified, error) {
 	if len(token) > MaxTokenSize {
 		return Verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
 	}
@@ -178,6 +193,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Verified, error) {
 		if known, err = v.open(ctx, token); err != nil {
 			return Verified{}, err
 		}
+	}
+	if !anyBinding && !known.claims.Confirmation.provenBy(p) {
+		return Verified{}, ErrBound
 	}
 	now := v.config.Now()
 	if err := v.checkTime(known.claims, now); err != nil {
@@ -241,8 +259,6 @@ func (v *Verifier) open(ctx context.Context, token string) (*remembered, error) 
 		return nil, ErrIssuer
 	case !v.config.AnyAudience && c.Audience != v.config.Audience:
 		return nil, ErrAudience
-	case c.Confirmation != nil && !v.config.AcceptBound:
-		return nil, ErrBound
 	}
 	return &remembered{claims: c, key: key}, nil
 }

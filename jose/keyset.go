@@ -50,7 +50,7 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	}
 	var keys []Key
 	for _, raw := range set.Keys {
-		if k, err := parsePublicJWK(raw); err == nil {
+		if k, err := parsePublicJWK(raw, ""); err == nil {
 			keys = append(keys, k)
 		}
 	}
@@ -119,7 +119,8 @@ func (m *publicMembers) private() bool {
 		func(v jsontext.Value) bool { return v != nil })
 }
 
-func parsePublicJWK(data []byte) (Key, error) {
+// parsePublicJWK reads a public key. It is for the algorithm alg when that is not empty, and else for its own.
+func parsePublicJWK(data []byte, alg Algorithm) (Key, error) {
 	var m publicMembers
 	if err := DecodeClaims(data, &m); err != nil {
 		return Key{}, err
@@ -127,9 +128,15 @@ func parsePublicJWK(data []byte) (Key, error) {
 	if m.private() || (m.Use != "" && m.Use != "sig") {
 		return Key{}, fmt.Errorf("%w: not a public signature key", ErrKey)
 	}
-	alg, err := keyAlgorithm(m)
+	if m.Alg == "" {
+		m.Alg = alg
+	}
+	own, err := keyAlgorithm(m)
 	if err != nil {
 		return Key{}, err
+	}
+	if alg != "" && own.family() != alg.family() {
+		return Key{}, fmt.Errorf("%w: the key is for %s", ErrAlgorithm, own)
 	}
 	j, err := jwk.ParseKey(data)
 	if err != nil {
@@ -141,19 +148,19 @@ func parsePublicJWK(data []byte) (Key, error) {
 		if err := j.Raw(&pub); err != nil {
 			return Key{}, fmt.Errorf("%w: not a P-256 key", ErrKey)
 		}
-		return NewKey(m.Kid, alg, &pub)
+		return NewKey(m.Kid, own, &pub)
 	case "OKP":
 		var pub ed25519.PublicKey
 		if err := j.Raw(&pub); err != nil {
 			return Key{}, fmt.Errorf("%w: not an Ed25519 key", ErrKey)
 		}
-		return NewKey(m.Kid, alg, pub)
+		return NewKey(m.Kid, own, pub)
 	default:
 		var pub rsa.PublicKey
 		if err := j.Raw(&pub); err != nil {
 			return Key{}, fmt.Errorf("%w: not an RSA key", ErrKey)
 		}
-		return NewKey(m.Kid, alg, &pub)
+		return NewKey(m.Kid, own, &pub)
 	}
 }
 

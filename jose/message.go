@@ -26,28 +26,37 @@ type Message struct {
 // MaxTokenSize, JSON serializations, padding, stray bits, parts other than three, unnamed algorithms, and every header
 // member that asks the reader to fetch, trust or skip something.
 func Parse(token string) (Message, error) {
-	if len(token) > MaxTokenSize {
-		return Message{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
-	}
-	if strings.Count(token, ".") != 2 {
-		return Message{}, fmt.Errorf("%w: not three parts", ErrMalformed)
-	}
-	dot, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
-	header, err := decodePart("header", token[:dot])
+	m, header, err := split(token)
 	if err != nil {
-		return Message{}, err
-	}
-	m := Message{signed: token[:last]}
-	if m.payload, err = decodePart("payload", token[dot+1:last]); err != nil {
-		return Message{}, err
-	}
-	if m.signature, err = decodePart("signature", token[last+1:]); err != nil {
 		return Message{}, err
 	}
 	if err := m.readHeader(header); err != nil {
 		return Message{}, err
 	}
 	return m, nil
+}
+
+// split takes a compact JWS apart and returns its header undecoded.
+func split(token string) (Message, []byte, error) {
+	if len(token) > MaxTokenSize {
+		return Message{}, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
+	}
+	if strings.Count(token, ".") != 2 {
+		return Message{}, nil, fmt.Errorf("%w: not three parts", ErrMalformed)
+	}
+	dot, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
+	header, err := decodePart("header", token[:dot])
+	if err != nil {
+		return Message{}, nil, err
+	}
+	m := Message{signed: token[:last]}
+	if m.payload, err = decodePart("payload", token[dot+1:last]); err != nil {
+		return Message{}, nil, err
+	}
+	if m.signature, err = decodePart("signature", token[last+1:]); err != nil {
+		return Message{}, nil, err
+	}
+	return m, header, nil
 }
 
 // Type is the header's "typ" as it is to be compared: lower case, without "application/" (RFC 7515 §4.1.9, AT6). It is
@@ -140,6 +149,11 @@ func (m *Message) readHeader(data []byte) error {
 	if err := DecodeClaims(data, &h); err != nil {
 		return fmt.Errorf("%w: %w", ErrHeader, err)
 	}
+	return m.takeHeader(&h)
+}
+
+// takeHeader judges a header that was decoded.
+func (m *Message) takeHeader(h *header) error {
 	if name := h.refused(); name != "" {
 		return fmt.Errorf("%w: %s", ErrHeader, name)
 	}
