@@ -47,6 +47,7 @@ type world struct {
 	stsAddr  string
 	execAddr string
 	feedAddr string // where the executor finds the feed; a proxy in some tests
+	replica  string // http URL of the second obo-sts, if there is one
 	admin    string
 	secrets  map[string]string // client_id -> client_secret
 	keys     map[string]jose.Signer
@@ -56,6 +57,8 @@ type options struct {
 	stsStore, execStore string              // URLs; default SQLite in the world's folder
 	feedThrough         func(string) string // puts something between the executor and the feed
 	noExecutor          bool
+	replica             bool   // a second obo-sts on the same store, under the same issuer
+	sts, exec           string // more YAML for the servers' configurations
 }
 
 func newWorld(t *testing.T, o options) *world {
@@ -78,18 +81,12 @@ func newWorld(t *testing.T, o options) *world {
 	w.stsAddr, w.execAddr = freeAddr(t), freeAddr(t)
 	stsHTTP := freeAddr(t)
 	w.issuer = "http://" + stsHTTP
-	w.write(t, "sts.yaml", fmt.Sprintf(`
-issuer: %s
-listen: {grpc: %q, http: %q}
-store: {url: %q}
-key_file: %s/sts.key
-admin: {token_file: %s/admin}
-feed: {token_file: %s/feed}
-egress: {allow_loopback: true}
-log: {level: debug, format: json}
-`, w.issuer, w.stsAddr, stsHTTP, o.stsStore, w.dir, w.dir, w.dir))
-	w.sts = start(t, "obo-sts", filepath.Join(w.dir, "sts.yaml"), filepath.Join(w.dir, "sts.log"))
-	w.sts.await(t, w.stsAddr)
+	w.sts = w.startSTS(t, o, "sts", w.stsAddr, stsHTTP)
+	if o.replica {
+		http := freeAddr(t)
+		w.startSTS(t, o, "sts2", freeAddr(t), http)
+		w.replica = "http://" + http
+	}
 	w.feedAddr = w.stsAddr
 	if o.feedThrough != nil {
 		w.feedAddr = o.feedThrough(w.stsAddr)
@@ -105,11 +102,28 @@ key_file: %s/executor.key
 admin: {token_file: %s/admin}
 egress: {allow_loopback: true}
 log: {level: debug, format: json}
-`, audience, w.issuer, w.feedAddr, w.dir, w.execAddr, freeAddr(t), o.execStore, w.dir, w.dir))
+%s`, audience, w.issuer, w.feedAddr, w.dir, w.execAddr, freeAddr(t), o.execStore, w.dir, w.dir, o.exec))
 		w.executor = start(t, "obo-executor", filepath.Join(w.dir, "executor.yaml"), filepath.Join(w.dir, "executor.log"))
 		w.executor.await(t, w.execAddr)
 	}
 	return w
+}
+
+func (w *world) startSTS(t *testing.T, o options, name, grpc, http string) *process {
+	t.Helper()
+	w.write(t, name+".yaml", fmt.Sprintf(`
+issuer: %s
+listen: {grpc: %q, http: %q}
+store: {url: %q}
+key_file: %s/sts.key
+admin: {token_file: %s/admin}
+feed: {token_file: %s/feed}
+egress: {allow_loopback: true}
+log: {level: debug, format: json}
+%s`, w.issuer, grpc, http, o.stsStore, w.dir, w.dir, w.dir, o.sts))
+	p := start(t, "obo-sts", filepath.Join(w.dir, name+".yaml"), filepath.Join(w.dir, name+".log"))
+	p.await(t, grpc)
+	return p
 }
 
 func (w *world) write(t *testing.T, name, text string) {
