@@ -90,8 +90,8 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 	return r, nil
 }
 
-// Sign signs an approved token, as at+jwt (RFC 9068 §2.1), and takes nothing else. A context that has ended signs nothing:
-// nobody would get the token.
+// Sign signs what was approved, under the typ of its kind (JW4): at+jwt (RFC 9068 §2.1), or what the delegation package made of
+// that. It takes nothing else. A context that has ended signs nothing: nobody would get the token.
 func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -104,10 +104,14 @@ func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) 
 	if now.Sub(s.read) > r.cfg.Policy.PublishAhead {
 		return "", ErrStale
 	}
-	if u.Claims().Expiry.After(now.Add(r.cfg.Policy.MaxTokenLife + time.Second)) { // the key would be gone before it
+	expiry := u.Claims().Expiry
+	if expiry.After(now.Add(r.cfg.Policy.MaxTokenLife + time.Second)) { // the key would be gone before it
 		return "", ErrLife
 	}
-	return s.held[signing(now, s.records)].signer.Sign(delegation.TokenType, payload)
+	if expiry.IsZero() && u.Type() != delegation.TypeIntrospection { // an answer of this moment is the only thing without an end
+		return "", ErrLife
+	}
+	return s.held[signing(now, s.records)].signer.Sign(u.Type(), payload)
 }
 
 // JWKS is the published set (RFC 7517 §5): public members only.
