@@ -226,7 +226,7 @@ func basic(ctx context.Context, id, secret string) context.Context {
 }
 
 // apply makes an org with an orchestrator and a researcher whose alice has an account at the tracker.
-func (w *world) apply(t *testing.T, org string) {
+func (w *world) apply(t *testing.T, org string, changes ...func(doc map[string]any)) {
 	t.Helper()
 	admin := obov1.NewAdminServiceClient(dial(t, w.stsAddr))
 	var agents []map[string]any
@@ -239,14 +239,18 @@ func (w *world) apply(t *testing.T, org string) {
 			"jwks":   json.RawMessage(jose.NewKeySet(key.Key()).JSON()),
 		})
 	}
-	document, err := json.Marshal(map[string]any{
+	doc := map[string]any{
 		"org":       org,
 		"issuers":   []any{map[string]any{"name": "idp", "url": w.idp.url, "audiences": []string{"obo"}, "org_claim": "org", "org_value": org, "groups_claim": "groups"}},
 		"agents":    agents,
 		"resources": []any{map[string]any{"uri": audience, "name": "executor"}},
 		"providers": []any{trackerPolicy},
 		"policies":  []any{map[string]any{"name": "org.cedar", "text": strings.ReplaceAll(policies, "ORG", org)}},
-	})
+	}
+	for _, change := range changes {
+		change(doc)
+	}
+	document, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,8 +317,18 @@ func (w *world) delegate(ctx context.Context, t *testing.T, c obov1.ExchangeServ
 // assertion is an agent's own statement that it acts (RFC 7523 shape).
 func (w *world) assertion(t *testing.T, client string) string {
 	t.Helper()
+	return w.assertionBound(t, client, "")
+}
+
+// assertionBound also names the key that the agent will prove, by its thumbprint.
+func (w *world) assertionBound(t *testing.T, client, jkt string) string {
+	t.Helper()
 	now := time.Now().Unix()
-	payload, err := json.Marshal(map[string]any{"iss": client, "sub": client, "aud": w.issuer, "iat": now, "exp": now + 60, "jti": random(t)})
+	claims := map[string]any{"iss": client, "sub": client, "aud": w.issuer, "iat": now, "exp": now + 60, "jti": random(t)}
+	if jkt != "" {
+		claims["cnf"] = map[string]any{"jkt": jkt}
+	}
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
