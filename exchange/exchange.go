@@ -94,6 +94,7 @@ type Service struct {
 	issuers   *issuers
 	refusals  *valve // of the trail, by client
 	strangers *valve // of the log
+	throttle  *throttle
 }
 
 // New refuses a Config that lacks what security needs.
@@ -113,6 +114,9 @@ func New(cfg Config) (*Service, error) {
 		cfg.Now = time.Now
 	}
 	s := &Service{cfg: cfg, refusals: newValve(refusalsPerSecond, refusalsBurst), strangers: newValve(10, 100)}
+	if s.throttle, err = newThrottle(); err != nil {
+		return nil, err
+	}
 	s.issuers, err = newIssuers(cfg)
 	return s, err
 }
