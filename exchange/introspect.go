@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -63,8 +64,8 @@ func (s *Service) Introspect(ctx context.Context, cred Credential, token string,
 			return Introspection{}, refuse(Internal, "", err, "")
 		}
 		out.Active = true
-	case err != nil: // what cannot be known now is not "inactive": a caller would drop a token that is good
-		if _, ok := s.verdict(ctx, err).(flaw); !ok {
+	case err != nil:
+		if _, dead := errors.AsType[flaw](s.verdict(ctx, err)); !dead { // "inactive" would have a good token dropped
 			return Introspection{}, s.verdict(ctx, err)
 		}
 	}
@@ -111,6 +112,18 @@ func describeToken(v delegation.Verified) ([]byte, error) {
 }
 
 // signIntrospection is RFC 9701 §5, for the caller alone.
-func (s *Service) signIntrospection(context.Context, caller, Introspection) (Introspection, error) {
-	return Introspection{}, invalid("signed", "signed introspection is not there yet")
+func (s *Service) signIntrospection(ctx context.Context, c caller, out Introspection) (Introspection, error) {
+	u, err := delegation.Introspection{
+		Issuer: s.cfg.Issuer, Audience: c.client.ClientID, IssuedAt: s.cfg.Now(), Members: out.Claims,
+	}.Unsigned()
+	if err != nil {
+		return Introspection{}, refuse(Internal, "", err, "")
+	}
+	if out.JWT, err = s.cfg.Signer.Sign(ctx, u); err != nil {
+		if ctx.Err() != nil {
+			return Introspection{}, ctx.Err()
+		}
+		return Introspection{}, unavailable(err, "answers cannot be signed now")
+	}
+	return out, nil
 }

@@ -2,7 +2,9 @@ package exchange
 
 import (
 	"context"
+	"errors"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
 )
 
@@ -22,10 +24,8 @@ func (s *Service) RevokeToken(ctx context.Context, cred Credential, token, _ str
 	}
 	v, err := s.cfg.Tokens.Verify(ctx, token)
 	if err != nil {
-		if verdict := s.verdict(ctx, err); verdict != nil {
-			if _, dead := verdict.(flaw); !dead {
-				return verdict // RV5: nobody may believe that it is dead
-			}
+		if _, dead := errors.AsType[flaw](s.verdict(ctx, err)); !dead {
+			return s.verdict(ctx, err) // RV5: nobody may believe that it is dead
 		}
 		return nil
 	}
@@ -45,5 +45,5 @@ func (s *Service) RevokeToken(ctx context.Context, cred Credential, token, _ str
 // token or an identity assertion grant. To answer "done" would be a lie (RV4).
 func irrevocable(token string) bool {
 	m, err := jose.Parse(token)
-	return err == nil && (m.Type() == "txntoken+jwt" || m.Type() == "oauth-id-jag+jwt")
+	return err == nil && (m.Type() == delegation.TypeTransactionToken || m.Type() == delegation.TypeIDJAG)
 }

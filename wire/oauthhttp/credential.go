@@ -9,11 +9,18 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-// credential finds what the client authenticates with: HTTP Basic, client_secret_post or private_key_jwt. It finds and
-// does not judge; exchange authenticates, so both doors know the same clients. Two at once is an attempt to make two
-// readers disagree (TE11).
-func credential(r *http.Request, f form) (exchange.Credential, error) {
-	c := exchange.Credential{ClientID: f.get("client_id"), RemoteIP: remoteIP(r)}
+// credential finds what the client authenticates with: HTTP Basic, client_secret_post, a client assertion, or the certificate
+// of its TLS connection; and what it proves beside, which is a DPoP proof or that certificate again. It finds and does not
+// judge; exchange authenticates, so both doors know the same clients. Two at once is an attempt to make two readers disagree
+// (TE11); a certificate may be there beside another credential, since it also binds tokens (RFC 8705 section 3).
+func (d door) credential(r *http.Request, f form, path string) (exchange.Credential, error) {
+	c := exchange.Credential{
+		ClientID: f.get("client_id"), RemoteIP: remoteIP(r),
+		Proofs: r.Header.Values("DPoP"), Method: r.Method, URI: d.base(r) + path, // DP1: all values, so that two are seen
+	}
+	if r.TLS != nil {
+		c.Certificates = r.TLS.PeerCertificates // of the connection, never of a header (CA8)
+	}
 	header, assertion, secret := len(r.Header.Values("Authorization")), f.get("client_assertion"), f.get("client_secret")
 	switch {
 	case (assertion != "" || f.get("client_assertion_type") != "") && (header > 0 || secret != ""):
@@ -23,16 +30,19 @@ func credential(r *http.Request, f form) (exchange.Credential, error) {
 	case header == 1:
 		return basic(r, c)
 	case assertion != "":
-		if f.get("client_assertion_type") != exchange.ClientAssertionType {
-			return exchange.Credential{}, refuse(exchange.InvalidClient, "client_assertion_type must be "+exchange.ClientAssertionType)
+		c.Assertion, c.AssertionType = assertion, f.get("client_assertion_type")
+		if c.AssertionType != exchange.ClientAssertionType && c.AssertionType != exchange.ClientAssertionSPIFFE { // CA3, CA10
+			return exchange.Credential{}, refuse(exchange.InvalidClient,
+				"client_assertion_type must be "+exchange.ClientAssertionType+" or "+exchange.ClientAssertionSPIFFE)
 		}
-		c.Assertion = assertion
+	case f.get("client_assertion_type") != "":
+		return exchange.Credential{}, refuse(exchange.InvalidClient, "client_assertion_type comes with a client_assertion")
 	case secret != "":
 		c.Secret = telemetry.Secret(secret)
 	}
-	if c.Assertion == "" && (c.Secret == "" || c.ClientID == "") {
+	if c.Assertion == "" && (c.ClientID == "" || c.Secret == "" && len(c.Certificates) == 0) { // TX16, CA7
 		return exchange.Credential{}, refuse(exchange.InvalidClient,
-			"the client must authenticate: HTTP Basic, client_secret or client_assertion") // TX16
+			"the client must authenticate: HTTP Basic, client_secret, client_assertion, or a TLS certificate with client_id")
 	}
 	return c, nil
 }

@@ -29,6 +29,7 @@ type form struct {
 var known = []string{
 	"grant_type", "subject_token", "subject_token_type", "actor_token", "actor_token_type", "scope",
 	"requested_token_type", "authorization_details", "requested_expires_in", "may_act",
+	"assertion", "request_context", "request_details", "token", "token_type_hint",
 	"client_id", "client_secret", "client_assertion", "client_assertion_type",
 }
 

@@ -1,5 +1,6 @@
 // Package oauthhttp is the standard's own door to the authorization server: the token endpoint (RFC 6749 section 3.2 with
-// RFC 8693), the JWKS (RFC 7517), the metadata (RFC 8414) and a health page. It translates and decides nothing: the same
+// RFC 8693), introspection (RFC 7662, RFC 9701), revocation (RFC 7009), the JWKS (RFC 7517), the metadata (RFC 8414) and a
+// health page. It translates and decides nothing: the same
 // exchange service stands behind the gRPC door.
 package oauthhttp
 
@@ -25,7 +26,7 @@ type Exchanger interface {
 	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
 }
 
-// Config is what the door needs. All but ClientAlgorithms is required.
+// Config is what the door needs. The algorithms and MTLS may be left out.
 type Config struct {
 	// Issuer is the issuer identifier: the endpoints live below its path.
 	Issuer string
@@ -59,26 +60,49 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	case cfg.Exchange == nil, cfg.JWKS == nil, cfg.Ready == nil, cfg.Log == nil, cfg.JWKSMaxAge <= 0:
 		return nil, errors.New("oauthhttp: Exchange, JWKS, JWKSMaxAge, Ready and Log are required")
 	}
+	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
+	mtls, err := url.Parse(cfg.MTLS)
+	if err != nil || cfg.MTLS != "" && (mtls.Scheme != "https" || mtls.Host == "" || strings.TrimSuffix(mtls.EscapedPath(), "/") != path) {
+		return nil, fmt.Errorf("oauthhttp: MTLS %q is no https URL with the issuer's path", cfg.MTLS)
+	}
 	document, err := metadata(cfg)
 	if err != nil {
 		return nil, err
 	}
-	d := door{cfg: cfg, metadata: document}
-	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
+	d := door{cfg: cfg, metadata: document, mtlsHost: mtls.Host}
 	mux := http.NewServeMux()
-	mux.HandleFunc(path+"/token", d.token)
-	mux.HandleFunc(path+"/jwks", d.read(d.jwks))
-	mux.HandleFunc(wellKnown+path, d.read(d.discovery)) // MD1: between host and path
+	mux.HandleFunc(path+tokenPath, shared(d.form(d.token)))
+	mux.HandleFunc(path+introspectPath, shared(d.form(d.introspect)))
+	mux.HandleFunc(path+revokePath, shared(d.form(d.revoke)))
+	mux.HandleFunc(path+jwksPath, shared(d.read(d.jwks)))
+	mux.HandleFunc(wellKnown+path, shared(d.read(d.discovery))) // MD1: between host and path
 	mux.HandleFunc("/healthz", d.read(d.health))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not found", http.StatusNotFound) })
 	return d.protect(mux), nil
 }
 
-const wellKnown = "/.well-known/oauth-authorization-server"
+// Where things are, below the issuer.
+const (
+	tokenPath      = "/token"
+	introspectPath = "/introspect"
+	revokePath     = "/revoke"
+	jwksPath       = "/jwks"
+	wellKnown      = "/.well-known/oauth-authorization-server"
+)
 
 type door struct {
 	cfg      Config
 	metadata []byte
+	mtlsHost string
+}
+
+// base is the URL that the request was made below: one of our own two, whatever the Host header says, so that the htu of a
+// proof cannot be chosen by who relays it (DP2).
+func (d door) base(r *http.Request) string {
+	if d.mtlsHost != "" && strings.EqualFold(r.Host, d.mtlsHost) {
+		return strings.TrimSuffix(d.cfg.MTLS, "/")
+	}
+	return strings.TrimSuffix(d.cfg.Issuer, "/")
 }
 
 // protect sets the headers that no answer may lack, and turns a panic into server_error with nothing else in it.
@@ -103,11 +127,29 @@ func (d door) protect(next http.Handler) http.Handler {
 	})
 }
 
-// read lets only GET and HEAD through to a public document, and any web page read it (TE17).
+// shared lets the scripts of any web page call an endpoint (TE17). There is nothing of the browser's own that they could
+// misuse: no cookie is read, and who calls must bring the client's credential.
+func shared(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "DPoP-Nonce, Retry-After, WWW-Authenticate")
+		if r.Method != http.MethodOptions {
+			next(w, r)
+			return
+		}
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP, Traceparent")
+		h.Set("Access-Control-Max-Age", "3600")
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// read lets only GET and HEAD through to a public document.
 func (d door) read(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
@@ -132,7 +174,6 @@ func (d door) public(w http.ResponseWriter, contentType string, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(d.cfg.JWKSMaxAge.Seconds())))
-	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body) // it may have gone away
 }

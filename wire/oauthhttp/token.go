@@ -13,51 +13,59 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-// token is the token endpoint: read the form, find the credential, exchange, answer.
-func (d door) token(w http.ResponseWriter, r *http.Request) {
-	r = r.WithContext(telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent")))
-	if r.Method != http.MethodPost { // TE1
-		w.Header().Set("Allow", http.MethodPost)
-		d.answer(w, http.StatusMethodNotAllowed, failure{Error: "invalid_request", Description: "the token endpoint takes POST only"})
-		return
+// form makes an endpoint of what does its work: POST only (TE1), a form as the body, errors as RFC 6749 section 5.2 has them.
+func (d door) form(serve func(http.ResponseWriter, *http.Request, form) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(telemetry.WithTraceparent(r.Context(), r.Header.Get("Traceparent")))
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST, OPTIONS")
+			d.answer(w, http.StatusMethodNotAllowed, failure{Error: "invalid_request", Description: "the endpoint takes POST only"})
+			return
+		}
+		f, err := readForm(w, r)
+		if err != nil {
+			err = refuse(exchange.InvalidRequest, err.Error())
+		} else {
+			err = serve(w, r, f)
+		}
+		if err != nil {
+			d.writeError(w, r, err)
+		}
 	}
-	f, err := readForm(w, r)
+}
+
+// token is the token endpoint: find the credential, exchange, answer. Which grants there are, and whose, exchange decides
+// (TE10, TE16).
+func (d door) token(w http.ResponseWriter, r *http.Request, f form) error {
+	if f.get("grant_type") == "" {
+		return refuse(exchange.InvalidRequest, "grant_type is missing")
+	}
+	cred, err := d.credential(r, f, tokenPath)
 	if err != nil {
-		d.writeError(w, r, refuse(exchange.InvalidRequest, err.Error()))
-		return
-	}
-	switch f.get("grant_type") { // TE10, TE16
-	case exchange.GrantType:
-	case "":
-		d.writeError(w, r, refuse(exchange.InvalidRequest, "grant_type is missing"))
-		return
-	default:
-		d.answer(w, http.StatusBadRequest, failure{Error: "unsupported_grant_type", Description: "grant_type must be " + exchange.GrantType})
-		return
-	}
-	cred, err := credential(r, f)
-	if err != nil {
-		d.writeError(w, r, err)
-		return
+		return err
 	}
 	req, err := request(f)
 	if err != nil {
-		d.writeError(w, r, err)
-		return
+		return err
 	}
 	resp, err := d.cfg.Exchange.Exchange(r.Context(), cred, req)
 	if err != nil {
-		d.writeError(w, r, err)
-		return
+		return err
+	}
+	if resp.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", resp.Nonce) // DP4: for the next proof
 	}
 	d.answer(w, http.StatusOK, success{
 		AccessToken: resp.AccessToken, IssuedTokenType: resp.IssuedTokenType, TokenType: resp.TokenType,
-		ExpiresIn: resp.ExpiresIn, Scope: resp.Scope, ActionID: resp.ActionID,
+		ExpiresIn: resp.ExpiresIn, Scope: resp.Scope, Details: json.RawMessage(resp.AuthorizationDetails), ActionID: resp.ActionID,
 	})
+	return nil
 }
 
 func request(f form) (exchange.Request, error) {
 	req := exchange.Request{
+		Grant: f.get("grant_type"), Assertion: f.get("assertion"),
+		RequestContext: f.get("request_context"), RequestDetails: f.get("request_details"),
 		SubjectToken: f.get("subject_token"), SubjectTokenType: f.get("subject_token_type"),
 		ActorToken: f.get("actor_token"), ActorTokenType: f.get("actor_token_type"),
 		Resource: f.resource, Audience: f.audience, Scope: f.get("scope"),
@@ -78,12 +86,13 @@ func request(f form) (exchange.Request, error) {
 
 // success is RFC 8693 section 2.2.1, with our action id.
 type success struct {
-	AccessToken     string `json:"access_token"`
-	IssuedTokenType string `json:"issued_token_type"`
-	TokenType       string `json:"token_type"`
-	ExpiresIn       int    `json:"expires_in"` // always positive (TE14)
-	Scope           string `json:"scope"`      // always there (TE13)
-	ActionID        string `json:"action_id"`
+	AccessToken     string          `json:"access_token"`
+	IssuedTokenType string          `json:"issued_token_type"`
+	TokenType       string          `json:"token_type"`
+	ExpiresIn       int             `json:"expires_in"`                      // always positive (TE14)
+	Scope           string          `json:"scope"`                           // always there (TE13)
+	Details         json.RawMessage `json:"authorization_details,omitempty"` // RA5
+	ActionID        string          `json:"action_id"`
 }
 
 // failure is RFC 6749 section 5.2, and our action_id beside it.
@@ -96,6 +105,11 @@ type failure struct {
 // writeError renders an error. What is no *exchange.Error is a bug or the end of the caller's patience. A fault of ours is
 // logged here with its cause, which is nobody else's business.
 func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	d.writeErrorAs(w, r, err, 0)
+}
+
+// writeErrorAs is writeError with a status in place of the reason's own; 0 for none.
+func (d door) writeErrorAs(w http.ResponseWriter, r *http.Request, err error, status int) {
 	e, ok := errors.AsType[*exchange.Error](err)
 	switch {
 	case ok && e.Reason == exchange.Internal:
@@ -110,9 +124,14 @@ func (d door) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		d.cfg.Log.ErrorContext(r.Context(), "call failed", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err),
 			"trace_id", telemetry.TraceID(r.Context()))
 	}
-	status := statusOf(e.Reason)
+	if status == 0 {
+		status = statusOf(e.Reason)
+	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="obo", charset="UTF-8"`) // TE9
+	}
+	if e.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", e.Nonce) // DP4: one header
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests { // TE15
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(max(e.RetryAfter, time.Second).Seconds()))))
@@ -142,8 +161,13 @@ func (d door) answer(w http.ResponseWriter, status int, v any) {
 		d.cfg.Log.Error("internal error", "error", err)
 		status, body = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
 	}
+	d.write(w, status, "application/json", body)
+}
+
+// write sends an answer that no cache may keep (TE7, IN8).
+func (d door) write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
