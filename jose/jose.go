@@ -5,6 +5,7 @@
 //   - A token is looked at in the order length, alphabet, header, signature, payload. Nothing is believed before that.
 //   - The algorithm belongs to the key. The header may only repeat it (RFC 8725 §3.1).
 //   - No header member makes this package fetch, trust or skip anything: crit, b64, jku, jwk, x5u, x5c and zip are refused.
+//     Only ParseProof reads a jwk, because a DPoP proof is about the key that it brings (RFC 9449 §4.2).
 //   - JSON is read with exact names, no duplicates, valid UTF-8 and bounded depth. The names that are written are those
 //     of our own structs, so a caller's text can never become a claim (GHSA-4cf7-xm37-g63h).
 //

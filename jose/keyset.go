@@ -33,7 +33,7 @@ func NewKeySet(keys ...Key) KeySet {
 }
 
 // ParseKeySet reads a JWK set (RFC 7517 §5). Keys that this package has no use for are passed over: unknown kty or alg,
-// use other than sig, symmetric, weak, and any that carries private members (JW12). A key without alg is for ES256 when
+// use other than sig, key_ops without verify, symmetric, weak, and any that carries private members (JW12). A key without alg is for ES256 when
 // it is on P-256, for EdDSA when it is Ed25519, and for RS256 when it is RSA.
 func ParseKeySet(data []byte) (KeySet, error) {
 	if len(data) > MaxKeySetSize {
@@ -104,6 +104,7 @@ type publicMembers struct {
 	Kid string         `json:"kid"`
 	Alg Algorithm      `json:"alg"`
 	Use string         `json:"use"`
+	Ops []string       `json:"key_ops"`
 	D   jsontext.Value `json:"d"`
 	K   jsontext.Value `json:"k"`
 	P   jsontext.Value `json:"p"`
@@ -112,6 +113,11 @@ type publicMembers struct {
 	DQ  jsontext.Value `json:"dq"`
 	QI  jsontext.Value `json:"qi"`
 	Oth jsontext.Value `json:"oth"`
+}
+
+// isFor reports whether the key may be used for a signature operation, as far as it says what it is for (RFC 7517 §4.3).
+func (m *publicMembers) isFor(operation string) bool {
+	return (m.Use == "" || m.Use == "sig") && (m.Ops == nil || slices.Contains(m.Ops, operation))
 }
 
 func (m *publicMembers) private() bool {
@@ -125,7 +131,7 @@ func parsePublicJWK(data []byte, alg Algorithm) (Key, error) {
 	if err := DecodeClaims(data, &m); err != nil {
 		return Key{}, err
 	}
-	if m.private() || (m.Use != "" && m.Use != "sig") {
+	if m.private() || !m.isFor("verify") {
 		return Key{}, fmt.Errorf("%w: not a public signature key", ErrKey)
 	}
 	if m.Alg == "" {

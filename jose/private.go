@@ -42,7 +42,7 @@ func ParsePrivateJWK(data []byte) (Signer, error) {
 	if err := DecodeClaims(data, &m); err != nil {
 		return Signer{}, fmt.Errorf("%w: not a JWK", ErrMalformed)
 	}
-	if m.D == nil || (m.Use != "" && m.Use != "sig") {
+	if m.D == nil || !m.isFor("sign") {
 		return Signer{}, fmt.Errorf("%w: not a private signature key", ErrKey)
 	}
 	alg, err := keyAlgorithm(m)

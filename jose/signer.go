@@ -3,7 +3,6 @@ package jose
 import (
 	"crypto"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -53,11 +52,16 @@ func (s Signer) Sign(typ string, payload []byte) (string, error) {
 	if s.signer == nil {
 		return "", fmt.Errorf("%w: no key", ErrKey)
 	}
-	header, err := Encode(struct {
+	return s.signWith(struct {
 		Alg Algorithm `json:"alg"`
 		Kid string    `json:"kid"`
 		Typ string    `json:"typ,omitempty"`
-	}{s.key.alg, s.key.kid, typ})
+	}{s.key.alg, s.key.kid, typ}, payload)
+}
+
+// signWith signs payload under a header of ours.
+func (s Signer) signWith(members any, payload []byte) (string, error) {
+	header, err := Encode(members)
 	if err != nil {
 		return "", err
 	}
@@ -89,8 +93,7 @@ func (s Signer) sign(signed []byte) ([]byte, error) {
 		}
 		return es256FromDER(der)
 	case PS256:
-		options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256} // RFC 7518 §3.5
-		return s.checked(s.signer.Sign(rand.Reader, sum[:], options))
+		return s.checked(s.signer.Sign(rand.Reader, sum[:], pssOptions))
 	default:
 		return s.checked(s.signer.Sign(rand.Reader, sum[:], crypto.SHA256))
 	}
