@@ -2,77 +2,118 @@ package exchange
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 )
 
-// actor is the agent that will act: who the actor_token proves, else the client itself (TX19).
-func (s *Service) actor(ctx context.Context, c caller, req Request, now time.Time) (*registry.Client, error) {
-	var actor *registry.Client
+// acting is the agent that will act, with the keys that it has proven to be its own (ACT9).
+type acting struct {
+	agent  *registry.Client
+	key    *delegation.Confirmation // that its own assertion, or its own access token, names as cnf; or nil
+	signer *delegation.Confirmation // with which it signed its own assertion; nil when a controller did, or nobody
+}
+
+// actor finds the agent that will act: who the actor_token proves, else the client itself (TX19).
+func (s *Service) actor(ctx context.Context, c caller, req Request, now time.Time) (acting, error) {
+	var a acting
 	var err error
 	switch req.ActorTokenType {
 	case "":
-		return c.client, nil
+		return acting{agent: c.client}, nil
 	case TypeAccessToken:
-		actor, err = s.actorByToken(ctx, c, req.ActorToken)
+		a, err = s.actorByToken(ctx, c, req.ActorToken)
 	default:
-		actor, err = s.actorByAssertion(ctx, c, req.ActorToken, now)
+		a, err = s.actorByJWT(ctx, c, req.ActorToken, now)
 	}
 	if f, ok := errors.AsType[flaw](err); ok {
-		return nil, refuse(ActorTokenInvalid, "actor_token", err, "actor_token: %v", f)
+		return acting{}, refuse(ActorTokenInvalid, "actor_token", err, "actor_token: %v", f)
 	}
-	return actor, err
+	return a, err
+}
+
+// actorByJWT takes a token of the agent's platform, which says who the agent is, or an assertion of its own.
+func (s *Service) actorByJWT(ctx context.Context, c caller, token string, now time.Time) (acting, error) {
+	agent, ok, err := s.workloadActor(ctx, c, token, now) // WI6
+	if ok || err != nil {
+		return acting{agent: agent}, err
+	}
+	return s.actorByAssertion(ctx, c, token, now)
 }
 
 // actorByAssertion takes an assertion of the shape of RFC 7523: iss is the signer, sub the actor, and the signer is the actor
 // or one of its registered controllers.
-func (s *Service) actorByAssertion(ctx context.Context, c caller, token string, now time.Time) (*registry.Client, error) {
+func (s *Service) actorByAssertion(ctx context.Context, c caller, token string, now time.Time) (acting, error) {
 	a, err := openAssertion(token, "", "jwt") // JW4: one that is typed for client authentication is for that alone
 	if err != nil {
-		return nil, err
+		return acting{}, err
 	}
 	signer, err := inOrg(c.org, a.claims.Issuer)
 	if err != nil {
-		return nil, err
+		return acting{}, err
 	}
 	actor, err := inOrg(c.org, a.claims.Subject)
 	switch {
 	case err != nil:
-		return nil, err
+		return acting{}, err
 	case signer.Disabled:
-		return nil, flaw("its signer is disabled")
+		return acting{}, flaw("its signer is disabled")
 	case signer != actor && !slices.Contains(actor.Controllers, signer.Name):
-		return nil, flaw("its signer is neither the agent nor a registered controller of it")
+		return acting{}, flaw("its signer is neither the agent nor a registered controller of it")
+	}
+	named, err := a.confirmation()
+	if err != nil {
+		return acting{}, err
+	}
+	if signer != actor && named != nil {
+		return acting{}, flaw("its signer is a controller, which cannot say what key the agent has: leave cnf out, or let the agent sign")
 	}
 	if err := s.prove(ctx, a, signer, now); err != nil {
-		return nil, err
+		return acting{}, err
 	}
-	return actor, nil
+	if signer != actor {
+		return acting{agent: actor}, nil
+	}
+	key, _ := signer.Keys.Find(a.message.KeyID(), a.message.Algorithm()) // prove verified with it
+	return acting{agent: actor, key: named, signer: &delegation.Confirmation{JKT: key.Thumbprint()}}, nil
+}
+
+// confirmation is the key that the assertion names for the agent it is about, or nil.
+func (a assertion) confirmation() (*delegation.Confirmation, error) {
+	var c struct {
+		Confirmation json.RawMessage `json:"cnf"`
+	}
+	if err := jose.Decode(a.message.UnverifiedPayload(), &c); err != nil {
+		return nil, flaw("its claims are malformed")
+	}
+	return readConfirmation(c.Confirmation)
 }
 
 // actorByToken takes an access token of ours: the actor is its current actor, whatever else the token is for. The agents
-// behind the current one prove nothing: they handed over.
-func (s *Service) actorByToken(ctx context.Context, c caller, token string) (*registry.Client, error) {
+// behind the current one prove nothing: they handed over. A key that the token is bound to was proven when it was issued, and
+// the new token is for that key alone.
+func (s *Service) actorByToken(ctx context.Context, c caller, token string) (acting, error) {
 	v, err := s.cfg.Tokens.Verify(ctx, token)
 	if err != nil {
-		return nil, s.verdict(ctx, err)
+		return acting{}, s.verdict(ctx, err)
 	}
 	if v.OrgID() != c.org.ID() {
-		return nil, denied("the actor_token is of another org") // TX24
+		return acting{}, denied("the actor_token is of another org") // TX24
 	}
 	_, name, err := delegation.ParseAgentID(v.Actor())
 	if err != nil {
-		return nil, flaw("its actor is no agent")
+		return acting{}, flaw("its actor is no agent")
 	}
 	actor, ok := c.org.Client(name)
 	if !ok {
-		return nil, flaw("its actor is no longer registered")
+		return acting{}, flaw("its actor is no longer registered")
 	}
-	return actor, nil
+	return acting{agent: actor, key: v.Confirmation()}, nil
 }
 
 // verdict says why a token of ours was refused: a flaw, or an *Error when it cannot be known.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/policy"
 )
@@ -15,12 +16,16 @@ import (
 // Facts are all that a decision may rest on: one reading of the world, for one request. What was proven is proven: tokens are
 // verified and unrevoked, the client is authenticated.
 type Facts struct {
+	Grant       string // how the token was asked for; empty: GrantType
 	Issuer      string // ours
 	Limits      Limits
 	Now         time.Time
 	Org         *registry.Org // one version of the org's configuration, policies included
 	Client      *registry.Client
-	Actor       *registry.Client // the agent that will act; the client itself when no actor_token named another
+	Actor       *registry.Client         // the agent that will act; the client itself when no actor_token named another
+	ActorKey    *delegation.Confirmation // that the actor itself named as its own in the actor_token, or nil
+	ActorSigner *delegation.Confirmation // with which the actor itself signed the actor_token, or nil
+	Possession  delegation.Possession    // what the client proved
 	Subject     Subject
 	Want        Want
 	RemoteIP    netip.Addr
@@ -53,11 +58,18 @@ const (
 // A chain may meet an agent again (A to B to A): each hop is another delegation, which policy sees and may forbid, it grows
 // the chain by one, and the depth ends it (ACT6).
 func Decide(f Facts) (Approval, error) {
+	if f.Subject.txn != nil {
+		return f.replaceTxn() // TT5: of another kind altogether
+	}
 	h, err := f.hop()
 	if err != nil {
 		return Approval{}, err
 	}
-	audience, err := f.target()
+	key, err := f.binding(h)
+	if err != nil {
+		return Approval{}, err
+	}
+	audience, err := f.audience()
 	if err != nil {
 		return Approval{}, err
 	}
@@ -65,30 +77,32 @@ func Decide(f Facts) (Approval, error) {
 	if err != nil {
 		return Approval{}, err
 	}
-	asked, err := f.scope(h)
-	if err != nil {
-		return Approval{}, err
-	}
-	life := f.life()
-	granted, seen, err := f.judge(h, audience, asked, life)
+	rights, seen, err := f.judge(h, audience)
 	if err != nil {
 		return Approval{}, err
 	}
 	grant := delegation.Grant{
-		Issuer: f.Issuer, ClientID: f.Client.ClientID, Org: f.Org.ID(), Actor: f.Actor.ID, Audience: audience, Scope: granted,
-		MayAct: mayAct, ID: f.TokenID, Now: f.Now, Life: life, MaxDepth: f.depth(),
+		Issuer: f.Issuer, ClientID: f.Client.ClientID, Org: f.Org.ID(), Actor: f.Actor.ID, Audience: audience, Scope: rights.scope,
+		MayAct: mayAct, ID: f.TokenID, Now: f.Now, Life: f.life(), MaxDepth: f.depth(), Confirmation: key, Details: rights.details,
 	}
-	var u delegation.Unsigned
-	if h == firstHop {
-		grant.Transaction = f.Transaction
-		u, err = delegation.Root(f.Subject.login.subject, grant)
-	} else {
-		u, err = f.Subject.parent.Delegate(grant)
-	}
+	u, err := f.seal(h, grant)
 	if err != nil {
 		return Approval{}, unlawful(err, seen)
 	}
-	return Approval{unsigned: u, claims: u.Claims(), hop: h, evidence: seen}, nil
+	claims := u.Claims()
+	if u, err = f.format(u); err != nil {
+		return Approval{}, err
+	}
+	return Approval{unsigned: u, claims: claims, hop: h, evidence: seen}, nil
+}
+
+// seal holds the grant to the narrowing law.
+func (f *Facts) seal(h hop, grant delegation.Grant) (delegation.Unsigned, error) {
+	if h == firstHop {
+		grant.Transaction = f.Transaction
+		return delegation.Root(f.Subject.login.subject, grant)
+	}
+	return f.Subject.parent.Delegate(grant)
 }
 
 // hop finds out which of the four cases a request is.
@@ -137,8 +151,19 @@ func (f *Facts) isFirstHop() (hop, error) {
 		return "", denied("the subject is the actor: nobody acts on its own behalf") // ACT8
 	case l.mayAct != nil && !l.mayAct.names(f.Actor, f.Issuer):
 		return "", denied("may_act of the subject_token names another party") // TX17
+	case !f.mayPresent(l):
+		return "", denied("agent %s is not registered to present logins that were issued to that audience", f.Actor.Name)
 	}
 	return firstHop, nil
+}
+
+// mayPresent holds a login's audience against those of the agent's registration: another application's users are not its own.
+func (f *Facts) mayPresent(l *login) bool {
+	only := f.Client.Registration.Audiences
+	if len(only) == 0 || l.service != nil || f.Grant == GrantJWTBearer { // which are made for us, not for an application
+		return true
+	}
+	return slices.ContainsFunc(l.audience, func(a string) bool { return slices.Contains(only, a) })
 }
 
 // chainStands refuses to build on an agent that is disabled or gone. It is a state of the registration, like a revocation,
@@ -152,6 +177,15 @@ func (f *Facts) chainStands() error {
 		}
 	}
 	return nil
+}
+
+// audience is whom the token will be for.
+func (f *Facts) audience() (string, error) {
+	audience, ours, err := f.formatTarget()
+	if err != nil || !ours {
+		return audience, err
+	}
+	return f.target()
 }
 
 // target is the one resource that the token will be for (TX10).
@@ -201,7 +235,10 @@ func (f *Facts) mayPickUp() (string, error) {
 func (f *Facts) scope(h hop) (delegation.Scopes, error) {
 	widest := f.Subject.claims.Scope
 	if h == firstHop {
-		widest = f.Actor.Scopes
+		var err error
+		if widest, err = f.registered(); err != nil {
+			return widest, err
+		}
 	}
 	if f.Want.AnyScope {
 		if widest.Empty() {
@@ -218,36 +255,74 @@ func (f *Facts) scope(h hop) (delegation.Scopes, error) {
 	return f.Want.Scope, nil
 }
 
-// judge asks policy for each scope alone. A scope that was named and is refused refuses the whole; when none was named, what
-// policy allows is granted.
-func (f *Facts) judge(h hop, audience string, asked delegation.Scopes, life time.Duration) (delegation.Scopes, evidence, error) {
+// registered is the widest that a first hop can be.
+func (f *Facts) registered() (delegation.Scopes, error) {
+	service := f.Subject.login.service
+	if service == nil {
+		return f.Actor.Scopes, nil
+	}
+	own, err := delegation.NewScopes(service.Scopes...)
+	if err != nil {
+		return own, refuse(Internal, "", err, "")
+	}
+	return f.Actor.Scopes.Intersect(own), nil
+}
+
+// rights are what policy granted.
+type rights struct {
+	scope   delegation.Scopes
+	details rar.Details
+}
+
+// judge finds what is asked for and asks policy for it.
+func (f *Facts) judge(h hop, audience string) (rights, evidence, error) {
+	scope, err := f.scope(h)
+	if err != nil {
+		return rights{}, evidence{}, err
+	}
+	details, err := f.details(h)
+	if err != nil {
+		return rights{}, evidence{}, err
+	}
 	chain := f.chain(h)
-	names := asked.List()
-	decisions := f.Org.Policy().Exchange(policy.ExchangeRequest{
-		Actor: f.Actor.ID, Subject: f.user(), Chain: chain, Depth: len(chain), Audience: audience, Life: life, Now: f.Now,
-		ClientIP: f.RemoteIP, Scopes: names,
-	})
+	question := policy.ExchangeRequest{
+		Actor: f.Actor.ID, Subject: f.user(), Chain: chain, Depth: len(chain), Audience: audience, Life: f.life(), Now: f.Now,
+		ClientIP: f.RemoteIP, Scopes: scope.List(),
+	}
+	var granted rights
 	seen := evidence{version: f.Org.Policy().Version()}
+	if granted.scope, err = f.judgeScopes(question, &seen); err != nil {
+		return rights{}, seen, err
+	}
+	if granted.details, err = f.judgeDetails(question, details, &seen); err != nil {
+		return rights{}, seen, err
+	}
+	slices.Sort(seen.policies)
+	seen.policies = slices.Compact(seen.policies)
+	return granted, seen, nil
+}
+
+// judgeScopes asks policy for each scope alone. A scope that was named and is refused refuses the whole; when none was named,
+// what policy allows is granted.
+func (f *Facts) judgeScopes(question policy.ExchangeRequest, seen *evidence) (delegation.Scopes, error) {
+	names := question.Scopes
 	var granted []string
 	var refused []policy.Decision
-	for i, d := range decisions {
+	for i, d := range f.Org.Policy().Exchange(question) {
 		switch {
 		case d.Allowed:
 			granted = append(granted, names[i])
 			seen.policies = append(seen.policies, d.Policies...)
 		case !f.Want.AnyScope:
-			return delegation.Scopes{}, seen, forbidden(names[i], d)
+			return delegation.Scopes{}, forbidden(names[i], d)
 		default:
 			refused = append(refused, d)
 		}
 	}
 	if len(granted) == 0 {
-		return delegation.Scopes{}, seen, forbidden(strings.Join(names, " "), refused...)
+		return delegation.Scopes{}, forbidden(strings.Join(names, " "), refused...)
 	}
-	slices.Sort(seen.policies)
-	seen.policies = slices.Compact(seen.policies)
-	scopes, err := delegation.NewScopes(granted...)
-	return scopes, seen, err
+	return delegation.NewScopes(granted...) //nolint:wrapcheck // they were scopes before
 }
 
 // forbidden is policy's refusal, with the policies that refused: none of them when no policy permitted.
@@ -322,8 +397,9 @@ func unlawful(err error, seen evidence) *Error {
 	case delegation.RuleDepth:
 		e = refuse(DelegationDenied, "", err, "the delegation chain would be longer than the org allows") // ACT6
 	case delegation.RuleBinding:
-		e = refuse(SubjectTokenInvalid, "subject_token", err, // ACT9
-			"subject_token: it is bound to a key, and possession cannot be proven here")
+		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: it is bound to another key") // ACT9
+	case "authorization_details":
+		e = refuse(InvalidAuthorizationDetails, "", err, "authorization_details: wider than the subject_token") // RA3
 	case delegation.RuleSize:
 		e = refuse(DelegationDenied, "", err, "the token would be larger than %d bytes", delegation.MaxTokenSize)
 	case delegation.RuleSubject, "acr", "amr", "sid", "groups", "auth_time":

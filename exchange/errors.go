@@ -119,6 +119,27 @@ func unavailable(cause error, what string) *Error {
 	return e
 }
 
+// under is the refusal in the words of the grant. The same token that is bad as a subject_token (invalid_request, RFC 8693
+// §2.2.2) is invalid_grant as an assertion (RFC 7523 §3.1), and client_credentials has no token at all (D2).
+func (e *Error) under(grant string) *Error {
+	bad := e.Reason == SubjectTokenInvalid || e.Reason == DelegationDenied
+	out := *e
+	switch {
+	case grant == GrantJWTBearer && bad:
+		out.Reason = InvalidGrant
+		if e.Field == "subject_token" {
+			out.Field = "assertion"
+		}
+		out.Description = strings.Replace(e.Description, "subject_token", "assertion", 1)
+	case grant == GrantClientCredentials && e.Reason == SubjectTokenInvalid:
+		out.Reason, out.Field = DelegationDenied, ""
+		out.Description = strings.Replace(e.Description, "subject_token", "service account", 1)
+	default:
+		return e
+	}
+	return &out
+}
+
 // retryAfter is what a caller is told when something is away.
 const retryAfter = time.Second
 

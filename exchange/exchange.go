@@ -1,9 +1,10 @@
-// Package exchange is the token exchange: RFC 8693 for agents that act on behalf of users.
+// Package exchange is the token endpoint: RFC 8693 for agents that act on behalf of users, and the grants that start a chain
+// without an exchange.
 //
 // The data goes one way: raw tokens are verified, one reading of the world becomes Facts, Decide turns them into an Approval
 // or a refusal, the trail has the decision, and only then is a token signed. Decide is pure; Service is the shell around it.
 //
-// What a request is follows from the claims of its subject_token: a user's login starts a chain (first hop), a token of ours
+// What a request is follows from the claims of its subject_token: a login starts a chain (first hop), a token of ours
 // is narrowed by its holder (continuation), handed over by its holder to an agent that an actor_token proves (delegation), or
 // picked up by the agent that its may_act names (pick-up). Everything else is refused.
 package exchange
@@ -12,6 +13,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -92,6 +94,7 @@ type Config struct {
 type Service struct {
 	cfg       Config
 	issuers   *issuers
+	proofs    *dpop.Checker
 	refusals  *valve // of the trail, by client
 	strangers *valve // of the log
 	throttle  *throttle
@@ -117,6 +120,9 @@ func New(cfg Config) (*Service, error) {
 	if s.throttle, err = newThrottle(); err != nil {
 		return nil, err
 	}
+	if s.proofs, err = dpop.NewChecker(dpop.Config{Now: cfg.Now, Nonces: cfg.Nonces}); err != nil {
+		return nil, fmt.Errorf("exchange: %w", err)
+	}
 	s.issuers, err = newIssuers(cfg)
 	return s, err
 }
@@ -138,8 +144,9 @@ func (l Limits) complete() (Limits, error) {
 	return l, nil
 }
 
-// Exchange is one RFC 8693 request. Every error is an *Error or the context's. Repeating a request whose answer was lost is
-// harmless: it issues another token, and consumes no token (TX15, GR7); an assertion is accepted once.
+// Exchange is one token request, of whatever grant. Every error is an *Error or the context's. Repeating a request whose
+// answer was lost is harmless: it issues another token, and consumes no token (TX15, GR7); an assertion and a DPoP proof are
+// accepted once.
 func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (Response, error) {
 	// 1. Authenticate the client. Its org is the org of all that follows.
 	c, err := s.authenticate(ctx, cred)
@@ -148,34 +155,44 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 	}
 	f := &Facts{
 		Issuer: s.cfg.Issuer, Limits: s.cfg.Limits, Now: s.cfg.Now(), Org: c.org, Client: c.client, RemoteIP: cred.RemoteIP,
-		TokenID: rand.Text(), Transaction: newTransaction(),
+		TokenID: rand.Text(), Transaction: newTransaction(), Grant: req.grant(),
 	}
-	// 2. Read the request and check its shape.
-	if f.Want, err = parse(req); err != nil {
+	// 2. Read the request: may the client use the grant, and is the shape in order.
+	if err := f.grantAllowed(); err != nil {
 		return s.refused(ctx, f, err)
 	}
-	// 3. Verify the subject_token by the rules of its type.
+	if f.Want, err = parse(req, c.org.DetailTypes()); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 3. Verify what key the client proves that it has, if any.
+	var nonce string
+	if f.Possession, nonce, err = s.possession(ctx, c, cred, f.Now); err != nil {
+		return s.refused(ctx, f, err)
+	}
+	// 4. Verify on whose behalf is acted: the subject_token by the rules of its type, or what the grant has in its place.
 	if f.Subject, err = s.subject(ctx, c, req, f.Now); err != nil {
 		return s.refused(ctx, f, err)
 	}
-	// 4. Verify the actor_token; without one the client's own agent acts.
-	if f.Actor, err = s.actor(ctx, c, req, f.Now); err != nil {
+	// 5. Verify the actor_token; without one the client's own agent acts.
+	actor, err := s.actor(ctx, c, req, f.Now)
+	if err != nil {
 		return s.refused(ctx, f, err)
 	}
-	// 5. The facts are complete: hold them against what was revoked.
+	f.Actor, f.ActorKey, f.ActorSigner = actor.agent, actor.key, actor.signer
+	// 6. The facts are complete: hold them against what was revoked.
 	if err := s.unrevoked(ctx, c, f); err != nil {
 		return s.refused(ctx, f, err)
 	}
-	// 6. Decide.
+	// 7. Decide.
 	approval, err := Decide(*f)
 	if err != nil {
 		return s.refused(ctx, f, err)
 	}
-	// 7. Put the decision on the durable trail. If that fails, nothing happens.
+	// 8. Put the decision on the durable trail. If that fails, nothing happens.
 	if err := s.cfg.Audit.Record(ctx, approval.record(ctx, f)); err != nil {
 		return s.stopped(ctx, err, "the decision cannot be recorded now")
 	}
-	// 8. Sign, unless nobody waits any more (GR7).
+	// 9. Sign, unless nobody waits any more (GR7), and answer.
 	if ctx.Err() != nil {
 		return Response{}, ctx.Err()
 	}
@@ -183,8 +200,7 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 	if err != nil {
 		return s.stopped(ctx, err, "tokens cannot be signed now")
 	}
-	// 9. Answer.
-	return approval.response(token, f), nil
+	return approval.response(token, nonce, f), nil
 }
 
 // newTransaction is ordered by time, so that the trail's index by transaction grows at one end: with random ids each record
@@ -199,9 +215,22 @@ func (s *Service) stopped(ctx context.Context, err error, what string) (Response
 	return Response{}, unavailable(err, what)
 }
 
-func (a Approval) response(token string, f *Facts) Response {
+func (a Approval) response(token, nonce string, f *Facts) Response {
 	return Response{
-		AccessToken: token, IssuedTokenType: f.Want.IssuedType, TokenType: "Bearer",
+		AccessToken: token, IssuedTokenType: f.Want.IssuedType, TokenType: a.tokenType(f),
 		ExpiresIn: int(a.claims.Expiry.Sub(a.claims.IssuedAt) / time.Second), Scope: a.claims.Scope.String(), ActionID: f.action(),
+		AuthorizationDetails: string(a.claims.AuthorizationDetails), Nonce: nonce,
 	}
+}
+
+// tokenType is how the token is to be presented (TX13). A jwt that was asked for by that name is our access token all the
+// same, so it has the token_type of one, while issued_token_type says what it was asked for as (TX12).
+func (a Approval) tokenType(f *Facts) string {
+	switch {
+	case !f.accessToken():
+		return "N_A"
+	case a.claims.Confirmation != nil && a.claims.Confirmation.JKT != "":
+		return "DPoP" // RFC 9449 §5
+	}
+	return "Bearer"
 }

@@ -33,6 +33,7 @@ type loginClaims struct {
 	AMR       []string        `json:"amr"`
 	SessionID string          `json:"sid"`
 	MayAct    *mayAct         `json:"may_act"`
+	Bound     json.RawMessage `json:"cnf"`
 }
 
 // readLogin judges the claims of a token whose signature was verified.
@@ -57,11 +58,16 @@ func readLogin(payload []byte, trust *registry.Trust, org delegation.OrgID, labe
 	if err != nil {
 		return nil, err
 	}
+	bound, err := readConfirmation(c.Bound)
+	if err != nil {
+		return nil, err
+	}
 	return &login{
 		subject: delegation.Subject{
 			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups, Expiry: c.Expiry.time(),
 		},
-		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct,
+		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, bound: bound,
+		audience: c.issuedTo(), profile: label,
 	}, nil
 }
 
@@ -76,8 +82,6 @@ func checkKind(all map[string]json.RawMessage, label string) error {
 		return flaw("it has an act claim: a delegated token of another issuer starts no chain here")
 	case has("events", "toe"):
 		return flaw("it is a security event token")
-	case has("cnf"):
-		return flaw("it is bound to a key, and possession cannot be proven here")
 	case label == registry.TokenTypeID && has("scope", "scp", "client_id"):
 		return flaw("it is an access token, not an id_token")
 	case label == registry.TokenTypeID && has("typ") && string(all["typ"]) != `"ID"`:
@@ -107,13 +111,9 @@ func (c *loginClaims) checkTimes(now time.Time) error {
 // checkAudience wants one of the org's own client ids. With several audiences, azp says whom the token was issued to, and
 // that must be one of the org's too (OpenID Connect Core §3.1.3.7).
 func (c *loginClaims) checkAudience(trust *registry.Trust) error {
-	var several []string
-	var one string
-	switch {
-	case jose.Decode(c.Audience, &one) == nil:
-		several = []string{one}
-	case jose.Decode(c.Audience, &several) != nil:
-		return flaw("its aud is neither a string nor an array of strings")
+	several, err := c.audiences()
+	if err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(several, func(a string) bool { return slices.Contains(trust.Audiences, a) }) {
 		return flaw("its aud is not one that the org registered for this issuer")
@@ -122,6 +122,27 @@ func (c *loginClaims) checkAudience(trust *registry.Trust) error {
 		return flaw("it has several audiences, and its azp is not one that the org registered for this issuer")
 	}
 	return nil
+}
+
+func (c *loginClaims) audiences() ([]string, error) {
+	var several []string
+	var one string
+	switch {
+	case jose.Decode(c.Audience, &one) == nil:
+		several = []string{one}
+	case jose.Decode(c.Audience, &several) != nil:
+		return nil, flaw("its aud is neither a string nor an array of strings")
+	}
+	return several, nil
+}
+
+// issuedTo is whom the token was issued to: of several audiences, the azp alone.
+func (c *loginClaims) issuedTo() []string {
+	several, err := c.audiences()
+	if err == nil && len(several) > 1 {
+		return []string{c.Party}
+	}
+	return several
 }
 
 // checkTenant tells the org's own users from everybody else's at a provider that serves many (CVE-2026-18215).

@@ -41,14 +41,33 @@ func (a Approval) record(ctx context.Context, f *Facts) audit.Record {
 		Transaction: c.Transaction, TokenID: c.ID, Subject: c.Subject, Chain: c.Chain(), Lineage: c.Lineage, ClientID: c.ClientID,
 		Resource: c.Audience, ScopeAsked: f.Want.Scope.List(), ScopeGranted: c.Scope.List(), PolicyVersion: a.evidence.version,
 		PolicyIDs: a.evidence.policies, TraceID: telemetry.TraceID(ctx),
-		Detail: fmt.Sprintf("%s, expires %s", a.hop, c.Expiry.Format(time.RFC3339)),
+		Detail: a.detail(),
 	}
+}
+
+// detail is what the columns of a record do not say.
+func (a Approval) detail() string {
+	text := fmt.Sprintf("%s, expires %s", a.hop, a.claims.Expiry.Format(time.RFC3339))
+	switch k := a.claims.Confirmation; {
+	case k == nil:
+	case k.JKT != "":
+		text += ", bound to key " + k.JKT
+	default:
+		text += ", bound to certificate " + k.X5T
+	}
+	if d := a.claims.AuthorizationDetails; len(d) > 0 {
+		text += ", authorization_details " + string(d)
+	}
+	return text
 }
 
 // refused records a refusal of an authenticated client and gives the error back to the caller. When the trail cannot take the
 // record the refusal stands: it grants nothing. What is no decision (something is away, the caller is gone) is not recorded.
 func (s *Service) refused(ctx context.Context, f *Facts, err error) (Response, error) {
 	e, ok := errors.AsType[*Error](err)
+	if ok {
+		e = e.under(f.Grant)
+	}
 	switch {
 	case !ok && ctx.Err() != nil:
 		return Response{}, ctx.Err()

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/telemetry"
@@ -78,7 +81,7 @@ func (r Request) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) 
 type Response struct {
 	AccessToken     string
 	IssuedTokenType string // what was issued
-	TokenType       string // "Bearer"
+	TokenType       string // "DPoP" when the token is bound to a DPoP key, "Bearer", or "N_A" when it is no access token (TX13)
 	ExpiresIn       int    // seconds, always positive (TE14)
 	Scope           string // always present, sorted (TE13)
 	ActionID        string // under which the trail has the decision
@@ -101,29 +104,50 @@ const maxTargets = 8
 // Want is a request that was read and found in order: what is asked for, and of what type the tokens are said to be. Whether
 // it may be had is for Decide.
 type Want struct {
-	SubjectType string            // TypeAccessToken, TypeIDToken or TypeJWT
-	ActorType   string            // TypeAccessToken, TypeJWT, or empty: the client's own agent acts
-	Resources   []string          // as registry.NormalURI gives them
-	Names       []string          // logical names
-	Scope       delegation.Scopes //
-	AnyScope    bool              // no scope was named: all that policy allows
-	Life        time.Duration     // 0: the default
-	MayAct      string            // the client_id of who may pick the token up, or empty
-	IssuedType  string            // TypeAccessToken or TypeJWT
+	Grant          string            // grant_type
+	SubjectType    string            // TypeAccessToken, TypeIDToken, TypeJWT or TypeTxnToken; of token exchange only
+	ActorType      string            // TypeAccessToken, TypeJWT, or empty: the client's own agent acts
+	Resources      []string          // as registry.NormalURI gives them
+	Names          []string          // logical names
+	Scope          delegation.Scopes //
+	AnyScope       bool              // no scope was named: all that policy allows
+	Details        rar.Details       // none: those of the parent
+	Life           time.Duration     // 0: the default
+	MayAct         string            // the client_id of who may pick the token up, or empty
+	IssuedType     string            // TypeAccessToken, TypeJWT, TypeIDJAG or TypeTxnToken
+	RequestContext []byte            // of a transaction token
+	RequestDetails []byte            //
 }
 
-// parse checks the shape of a request (RFC 8693 §2.1), before anything is verified.
-func parse(r Request) (Want, error) {
-	w := Want{SubjectType: r.SubjectTokenType, ActorType: r.ActorTokenType, IssuedType: r.RequestedTokenType, MayAct: r.MayAct}
-	for _, check := range []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkExtras} {
+// grant is the request's grant type.
+func (r *Request) grant() string {
+	if r.Grant == "" {
+		return GrantType
+	}
+	return r.Grant
+}
+
+// parse checks the shape of a request (RFC 8693 §2.1), before anything is verified. Of an org it knows what can be named.
+func parse(r Request, types rar.Types) (Want, error) {
+	w := Want{Grant: r.grant(), SubjectType: r.SubjectTokenType, ActorType: r.ActorTokenType, MayAct: r.MayAct}
+	for _, check := range []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkFormat, checkExtras} {
 		if err := check(&w, r); err != nil {
 			return Want{}, err
 		}
 	}
+	var err *Error
+	if w.Details, err = readDetails(r.AuthorizationDetails, types); err != nil {
+		return Want{}, err
+	}
 	return w, nil
 }
 
-func checkSubject(_ *Want, r Request) *Error {
+// checkSubject wants what the grant takes its subject from, and nothing else that names one: a parameter that another server
+// would act on is never ignored.
+func checkSubject(w *Want, r Request) *Error {
+	if w.Grant != GrantType {
+		return checkOtherSubject(w, r)
+	}
 	switch {
 	case r.SubjectToken == "":
 		return invalid("subject_token", "subject_token is missing") // TX2
@@ -131,8 +155,25 @@ func checkSubject(_ *Want, r Request) *Error {
 		return invalid("subject_token", "subject_token is longer than %d bytes", jose.MaxTokenSize)
 	case r.SubjectTokenType == "":
 		return invalid("subject_token_type", "subject_token_type is missing") // TX2
-	case r.SubjectTokenType != TypeAccessToken && r.SubjectTokenType != TypeIDToken && r.SubjectTokenType != TypeJWT:
-		return invalid("subject_token_type", "subject_token_type must be one of %s, %s, %s", TypeIDToken, TypeJWT, TypeAccessToken) // TX4
+	case !slices.Contains(subjectTypes, r.SubjectTokenType):
+		return invalid("subject_token_type", "subject_token_type must be one of %s", strings.Join(subjectTypes, ", ")) // TX4
+	}
+	return nil
+}
+
+// subjectTypes are the types of subject_token.
+var subjectTypes = []string{TypeIDToken, TypeJWT, TypeAccessToken, TypeTxnToken}
+
+func checkOtherSubject(w *Want, r Request) *Error {
+	switch {
+	case r.SubjectToken != "" || r.SubjectTokenType != "":
+		return invalid("subject_token", "subject_token is for token exchange: this grant takes its subject from elsewhere")
+	case r.ActorToken != "" || r.ActorTokenType != "": // JG7
+		return invalid("actor_token", "actor_token is for token exchange: under this grant the client itself acts")
+	case w.Grant == GrantJWTBearer && r.Assertion == "":
+		return invalid("assertion", "assertion is missing")
+	case w.Grant == GrantJWTBearer && len(r.Assertion) > jose.MaxTokenSize:
+		return invalid("assertion", "assertion is longer than %d bytes", jose.MaxTokenSize)
 	}
 	return nil
 }
@@ -181,16 +222,6 @@ func checkScope(w *Want, r Request) *Error {
 }
 
 func checkExtras(w *Want, r Request) *Error {
-	switch r.RequestedTokenType {
-	case "":
-		w.IssuedType = TypeAccessToken
-	case TypeAccessToken, TypeJWT:
-	default: // TX11: never another type in silence
-		return invalid("requested_token_type", "requested_token_type must be %s or %s", TypeAccessToken, TypeJWT)
-	}
-	if r.AuthorizationDetails != "" { // RA2: no type is known, so every value names an unknown one
-		return refuse(InvalidAuthorizationDetails, "authorization_details", nil, "no type of authorization_details is supported")
-	}
 	if r.RequestedExpiresIn < 0 || r.RequestedExpiresIn > maxSeconds {
 		return invalid("requested_expires_in", "requested_expires_in must be a number of seconds, at least 1")
 	}

@@ -9,20 +9,25 @@ import (
 	"github.com/onbehalf/obo/exchange/registry"
 )
 
-// Subject is a verified subject_token: a token of ours, or what an identity provider said about a user. It is one or the
-// other by its claims, never by what the request calls it.
+// Subject is on whose behalf is acted, as it was verified: a token of ours, or what starts a chain. It is one or the other by
+// its claims, never by what the request calls it.
 type Subject struct {
-	parent delegation.Verified // ours; zero when login is set
+	parent delegation.Verified // ours; zero when login or txn is set
 	claims delegation.Claims   // of parent
-	login  *login              // theirs; nil when parent is set
+	login  *login              // what starts a chain; nil otherwise
+	txn    *txnSubject         // a transaction token of ours, to be replaced; nil otherwise
 }
 
-// login is a verified token of a trusted issuer.
+// login is what starts a chain: a verified token of a trusted issuer, or a service account of the org's.
 type login struct {
 	subject  delegation.Subject
-	rawSub   string    // the issuer's own sub
-	issuedAt time.Time // what a revocation is compared with
-	mayAct   *mayAct   // who its issuer lets act, or nil
+	rawSub   string                   // the issuer's own sub
+	issuedAt time.Time                // what a revocation is compared with
+	mayAct   *mayAct                  // who its issuer lets act, or nil
+	bound    *delegation.Confirmation // the key that whoever presents it must prove, or nil
+	audience []string                 // whom it was issued to
+	profile  string                   // what it was verified as: registry.TokenTypeID, TokenTypeJWT, ...
+	service  *registry.ServiceAccount // of client_credentials; nil for a user
 }
 
 // mayAct are the identity members of a foreign may_act (RFC 8693 §4.4). Members that we do not know are kept, because each
@@ -43,17 +48,32 @@ func (m mayAct) names(agent *registry.Client, issuer string) bool {
 	return len(m) > 0 && (m["sub"] != nil || m["client_id"] != nil)
 }
 
-// subject verifies the subject_token by the rules of its type (TX6).
+// subject finds out on whose behalf is acted, from what the grant takes that from.
 func (s *Service) subject(ctx context.Context, c caller, req Request, now time.Time) (Subject, error) {
-	if req.SubjectTokenType == TypeAccessToken {
+	switch req.grant() {
+	case GrantClientCredentials:
+		l, err := s.serviceLogin(c, now)
+		return Subject{login: l}, err
+	case GrantJWTBearer:
+		l, err := s.assertedLogin(ctx, c, req.Assertion, now)
+		return Subject{login: l}, err
+	}
+	return s.subjectToken(ctx, c, req, now)
+}
+
+// subjectToken verifies the subject_token by the rules of its type (TX6).
+func (s *Service) subjectToken(ctx context.Context, c caller, req Request, now time.Time) (Subject, error) {
+	label := registry.TokenTypeID
+	switch req.SubjectTokenType {
+	case TypeAccessToken:
 		v, err := s.cfg.Tokens.Verify(ctx, req.SubjectToken)
 		if err == nil {
 			return Subject{parent: v, claims: v.Claims()}, nil
 		}
 		return Subject{}, badSubject(s.verdict(ctx, err))
-	}
-	label := registry.TokenTypeID
-	if req.SubjectTokenType == TypeJWT {
+	case TypeTxnToken:
+		return s.txnSubject(ctx, c, req.SubjectToken, now)
+	case TypeJWT:
 		label = registry.TokenTypeJWT
 	}
 	l, err := s.issuers.verify(ctx, c.org, req.SubjectToken, label, now)
