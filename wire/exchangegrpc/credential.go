@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -15,34 +17,68 @@ import (
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
-// credential finds what the client authenticates with in the `authorization` metadata: Basic with its id and secret
-// (RFC 6749 section 2.3.1), or Bearer with a client assertion (RFC 7523 section 2.2). It finds and does not judge.
-func credential(ctx context.Context) (exchange.Credential, error) {
+// credential finds what the client authenticates with: in the `authorization` metadata Basic with its id and secret
+// (RFC 6749 section 2.3.1), or Bearer with a client assertion, a JWT-SVID (WI4) or a workload token, which exchange tells
+// apart; or the certificate of the connection. `obo-client-id` names the client where the credential does not. It finds and
+// does not judge.
+func (s server) credential(ctx context.Context, method string) (exchange.Credential, error) {
+	c := exchange.Credential{RemoteIP: remoteIP(ctx)}
+	tls := tlsOf(ctx)
+	if tls != nil {
+		c.Certificates = tls.State.PeerCertificates // of the connection, never of metadata (CA8)
+	}
+	ids := metadata.ValueFromIncomingContext(ctx, "obo-client-id")
+	if len(ids) > 1 {
+		return exchange.Credential{}, unauthenticated("one obo-client-id value at a time")
+	}
+	if len(ids) == 1 {
+		c.ClientID = ids[0]
+	}
+	if err := authorization(ctx, &c); err != nil {
+		return exchange.Credential{}, err
+	}
+	c.Proofs = metadata.ValueFromIncomingContext(ctx, "dpop") // DP1: all values, so that two are seen
+	c.Method = "POST"
+	var known bool
+	if c.URI, known = s.uri(ctx, tls != nil, method); !known && len(c.Proofs) > 0 {
+		return exchange.Credential{}, grpcerr.Error{Reason: grpcerr.InvalidProof,
+			Description: "a proof names a URI of this server, and the authority of this call is not one of its hosts"}
+	}
+	return c, nil
+}
+
+// authorization reads the metadata of that name into a credential.
+func authorization(ctx context.Context, c *exchange.Credential) error {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	switch {
+	case len(values) == 0 && len(c.Certificates) > 0 && c.ClientID != "": // CA7
+		return nil
 	case len(values) == 0:
-		return exchange.Credential{}, unauthenticated("the authorization metadata is missing: Basic or Bearer with a client assertion") // TX16
+		return unauthenticated("the client must authenticate: authorization metadata with Basic or Bearer, " +
+			"or a TLS certificate with obo-client-id") // TX16
 	case len(values) > 1: // two readers could take different ones
-		return exchange.Credential{}, unauthenticated("one authorization value at a time")
+		return unauthenticated("one authorization value at a time")
 	}
-	c := exchange.Credential{RemoteIP: remoteIP(ctx)}
 	scheme, value, _ := strings.Cut(values[0], " ")
 	switch strings.ToLower(scheme) {
 	case "basic":
 		id, secret, ok := basic(value)
 		if !ok {
-			return exchange.Credential{}, unauthenticated("the authorization metadata is not well-formed Basic")
+			return unauthenticated("the authorization metadata is not well-formed Basic")
+		}
+		if c.ClientID != "" && c.ClientID != id {
+			return unauthenticated("obo-client-id names another client than the authorization metadata")
 		}
 		c.ClientID, c.Secret = id, telemetry.Secret(secret)
 	case "bearer":
 		if value == "" {
-			return exchange.Credential{}, unauthenticated("the authorization metadata holds no client assertion")
+			return unauthenticated("the authorization metadata holds no client assertion")
 		}
 		c.Assertion = value
 	default:
-		return exchange.Credential{}, unauthenticated("the authorization scheme must be Basic or Bearer")
+		return unauthenticated("the authorization scheme must be Basic or Bearer")
 	}
-	return c, nil
+	return nil
 }
 
 // basic reads base64 of id:secret, each form-encoded (CA1).
@@ -55,6 +91,37 @@ func basic(value string) (id, secret string, ok bool) {
 	id, errID := url.QueryUnescape(rawID)
 	secret, errSecret := url.QueryUnescape(rawSecret)
 	return id, secret, found && errID == nil && errSecret == nil && id != "" && secret != ""
+}
+
+// uri is what a proof for this call names as htu (DP10). The authority is the caller's own word, so its host must be one of
+// ours: otherwise whoever is called by another name could relay the proofs that it gets.
+func (s server) uri(ctx context.Context, tls bool, method string) (string, bool) {
+	values := metadata.ValueFromIncomingContext(ctx, ":authority")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme := "http://"
+	if tls {
+		scheme = "https://"
+	}
+	at, err := url.Parse(scheme + values[0] + method)
+	if err != nil || at.Host != values[0] { // it holds a path, or somebody's name before the host
+		return "", false
+	}
+	return at.String(), slices.ContainsFunc(s.hosts, func(h string) bool { return strings.EqualFold(h, at.Hostname()) })
+}
+
+// tlsOf is the TLS of the connection, or nil.
+func tlsOf(ctx context.Context) *credentials.TLSInfo {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return nil
+	}
+	return &info
 }
 
 // remoteIP is the peer of the connection. A forwarding header is anybody's claim, so none is read (CA8).

@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/onbehalf/obo/exchange"
@@ -56,16 +57,15 @@ type server struct {
 	hosts    []string
 }
 
-// Exchange implements RFC 8693 section 2.
+// Exchange implements RFC 8693 section 2, and the other grants of RFC 6749 section 4.
 func (s server) Exchange(ctx context.Context, in *obov1.ExchangeRequest) (*obov1.ExchangeResponse, error) {
-	if proto.Size(in) > maxMessage {
-		return nil, grpcerr.Error{Reason: grpcerr.InvalidRequest, Field: "message", Description: "the message is larger than 65536 bytes"}
-	}
-	cred, err := credential(ctx)
+	cred, err := s.enter(ctx, in, obov1.ExchangeService_Exchange_FullMethodName)
 	if err != nil {
 		return nil, err
 	}
 	out, err := s.exchange.Exchange(ctx, cred, exchange.Request{
+		Grant: in.GetGrantType(), Assertion: in.GetAssertion(),
+		RequestContext: in.GetRequestContext(), RequestDetails: in.GetRequestDetails(),
 		SubjectToken: in.GetSubjectToken(), SubjectTokenType: in.GetSubjectTokenType(),
 		ActorToken: in.GetActorToken(), ActorTokenType: in.GetActorTokenType(),
 		Resource: present(in.GetResource()), Audience: present(in.GetAudience()), Scope: in.GetScope(),
@@ -75,12 +75,57 @@ func (s server) Exchange(ctx context.Context, in *obov1.ExchangeRequest) (*obov1
 		MayAct:               in.GetMayAct(),
 	})
 	if err != nil {
-		return nil, render(err)
+		return nil, render(ctx, err)
 	}
+	giveNonce(ctx, out.Nonce)
 	return &obov1.ExchangeResponse{
 		AccessToken: out.AccessToken, IssuedTokenType: out.IssuedTokenType, TokenType: out.TokenType,
-		ExpiresIn: int32(out.ExpiresIn), Scope: out.Scope, ActionId: out.ActionID,
+		ExpiresIn: int32(out.ExpiresIn), Scope: out.Scope, ActionId: out.ActionID, AuthorizationDetails: out.AuthorizationDetails,
 	}, nil
+}
+
+// Introspect implements RFC 7662 section 2, and RFC 9701.
+func (s server) Introspect(ctx context.Context, in *obov1.IntrospectRequest) (*obov1.IntrospectResponse, error) {
+	cred, err := s.enter(ctx, in, obov1.ExchangeService_Introspect_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.exchange.Introspect(ctx, cred, in.GetToken(), in.GetSigned())
+	if err != nil {
+		return nil, render(ctx, err)
+	}
+	if in.GetSigned() { // what is signed is said once: nobody may take the word of the connection for it
+		return &obov1.IntrospectResponse{Jwt: out.JWT}, nil
+	}
+	return &obov1.IntrospectResponse{Active: out.Active, Claims: string(out.Claims)}, nil
+}
+
+// RevokeToken implements RFC 7009 section 2.
+func (s server) RevokeToken(ctx context.Context, in *obov1.RevokeTokenRequest) (*obov1.RevokeTokenResponse, error) {
+	cred, err := s.enter(ctx, in, obov1.ExchangeService_RevokeToken_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.exchange.RevokeToken(ctx, cred, in.GetToken(), in.GetTokenTypeHint()); err != nil {
+		return nil, render(ctx, err)
+	}
+	return &obov1.RevokeTokenResponse{}, nil
+}
+
+// enter does what every method begins with.
+func (s server) enter(ctx context.Context, in proto.Message, method string) (exchange.Credential, error) {
+	if proto.Size(in) > maxMessage {
+		return exchange.Credential{}, grpcerr.Error{Reason: grpcerr.InvalidRequest, Field: "message",
+			Description: "the message is larger than 65536 bytes"}
+	}
+	return s.credential(ctx, method)
+}
+
+// giveNonce puts the nonce for the next proof in the trailer (DP10).
+func giveNonce(ctx context.Context, nonce string) {
+	if nonce != "" {
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("dpop-nonce", nonce)) // fails only outside of a call
+	}
 }
 
 // present drops empty values: they count as absent (TE3).
@@ -101,11 +146,12 @@ func present(values []string) []string {
 }
 
 // render gives a refusal its place in the table of grpcerr, whose reasons are the same words.
-func render(err error) error {
+func render(ctx context.Context, err error) error {
 	e, ok := errors.AsType[*exchange.Error](err)
 	if !ok {
 		return err // the context's, or a bug: the interceptor knows
 	}
+	giveNonce(ctx, e.Nonce)
 	out := grpcerr.Error{
 		Reason: grpcerr.Reason(e.Reason), OAuth: e.Reason.OAuth(),
 		Description: e.Description, Field: e.Field, RetryAfter: e.RetryAfter, Cause: e.Unwrap(),
