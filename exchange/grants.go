@@ -9,6 +9,9 @@ import (
 
 // grantAllowed refuses a grant that is not known, or that the agent is not registered for (TE10).
 func (f *Facts) grantAllowed() error {
+	if f.Grant == GrantType {
+		return nil
+	}
 	return refuse(UnsupportedGrantType, "grant_type", nil, "grant_type is not supported")
 }
 
