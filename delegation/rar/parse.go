@@ -1,44 +1,86 @@
 package rar
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
 
-// Parse reads authorization_details.
+	"github.com/onbehalf/obo/jose"
+)
+
+// Limits of authorization_details, which travel in a token.
+const (
+	MaxSize  = 4 << 10 // bytes of the whole array, as it comes and as it is written
+	MaxCount = 16      // objects
+)
+
+// Parse reads authorization_details: an array of objects, each of a registered type (RA1) and as the type's schema wants
+// it (RA2). It reads strictly: exact names, no name twice, no member that the schema does not have. An error wraps ErrDetails
+// and names type and field.
 func (t Types) Parse(raw []byte) (Details, error) {
-	return Details{}, fmt.Errorf("%w: %d bytes", ErrDetails, len(raw))
+	if len(raw) > MaxSize {
+		return Details{}, fmt.Errorf("%w: more than %d bytes", ErrDetails, MaxSize)
+	}
+	var array value
+	if err := jose.Decode(raw, &array); err != nil {
+		return Details{}, fmt.Errorf("%w: no JSON, not UTF-8, or a name twice in one object", ErrDetails)
+	}
+	if array.kind != kindArray || len(array.items) == 0 || len(array.items) > MaxCount {
+		return Details{}, fmt.Errorf("%w: not an array of 1 to %d objects", ErrDetails, MaxCount)
+	}
+	d := Details{types: t, list: make([]object, len(array.items))}
+	size := 1
+	for i, item := range array.items {
+		o, err := t.object(item)
+		if err != nil {
+			return Details{}, fmt.Errorf("%w: object %d%w", ErrDetails, i+1, err)
+		}
+		d.list[i] = o
+		size += len(o.json) + 1
+	}
+	if size > MaxSize {
+		return Details{}, fmt.Errorf("%w: more than %d bytes", ErrDetails, MaxSize)
+	}
+	return d, nil
 }
 
-// Within reports whether every detail is within one of the parent's.
-func (d Details) Within(Details) error { return ErrWider }
+// objectError is what is wrong with one object: `, type "payment", field "amount": must be number, not string`.
+type objectError struct{ typ, field, says string }
 
-// At keeps what is meant for a resource.
-func (d Details) At(string) Details { return d }
+func (e *objectError) Error() string {
+	var where string
+	if e.typ != "" {
+		where += ", type " + name(e.typ)
+	}
+	if e.field != "" {
+		where += ", field " + name(e.field)
+	}
+	return where + ": " + e.says
+}
 
-// Keep keeps the details that a predicate wants.
-func (d Details) Keep(func(Detail) bool) Details { return d }
-
-// JSON is the canonical array; nil when there is none.
-func (d Details) JSON() []byte { return nil }
-
-// Empty reports whether there is no detail.
-func (d Details) Empty() bool { return len(d.list) == 0 }
-
-// List are the details.
-func (d Details) List() []Detail { return d.list }
-
-// Types are the types that the details were read by.
-func (d Details) Types() Types { return d.types }
-
-// Cover finds the details that cover a call.
-func (t Types) Cover(_ []byte, _ string, _ []byte) (map[string]Detail, error) { return nil, ErrNotCovered }
-
-// Compile checks types.
-func Compile([]Type) (Types, error) { return Types{}, nil }
-
-// Names are sorted.
-func (t Types) Names() []string { return nil }
-
-// Has reports whether there is such a type.
-func (t Types) Has(name string) bool { return t.byName[name] != nil }
-
-// Governs reports whether a type covers the tool.
-func (t Types) Governs(string) bool { return false }
+// object reads one object, and gives it the form that it is judged and carried in.
+func (t Types) object(v value) (object, error) {
+	typ, _ := v.member("type")
+	switch {
+	case v.kind != kindObject:
+		return object{}, &objectError{says: "not an object"}
+	case typ.kind != kindString:
+		return object{}, &objectError{says: `it needs a "type", which is a string`}
+	}
+	d := t.byName[typ.text]
+	if d == nil {
+		return object{}, &objectError{typ: typ.text, says: "there is no such type"}
+	}
+	if !v.readable() {
+		return object{}, &objectError{typ: d.name, says: "it has " + errNumber.Error()}
+	}
+	fields := slices.DeleteFunc(v.members, func(m member) bool { return m.name == "type" })
+	for i, m := range fields {
+		fields[i].value = d.rules[m.name].canonical(m.value)
+	}
+	inner := value{kind: kindObject, members: fields}
+	if err := d.schema.Validate(inner.plain()); err != nil {
+		field, says := misfit(err)
+		return object{}, &objectError{typ: d.name, field: field, says: says}
+	}
+	return newObject(d.name, inner), nil
+}

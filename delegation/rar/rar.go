@@ -20,10 +20,11 @@ const (
 	Equal  Rule = "equal"   // the same JSON value
 	Subset Rule = "subset"  // an array, each element of which the wider has; as an argument also one element
 	AtMost Rule = "at_most" // a number, not greater
-	Prefix Rule = "prefix"  // a string that begins with the wider's
+	Prefix Rule = "prefix"  // a string that begins with the wider's: "a/b" has "a/bc" within, so end a folder with "a/b/"
 )
 
-// Type is a registered type of authorization_details.
+// Type is a registered type of authorization_details. It is closed: a field that the schema does not have is refused, whether or
+// not the schema says so (RA2), and each field has a rule.
 type Type struct {
 	Name        string          `json:"type" yaml:"type"`                                   // the value of "type"
 	Description string          `json:"description,omitempty" yaml:"description,omitempty"` // for people
@@ -40,26 +41,11 @@ type Cover struct {
 
 // The sentinels. Compare with errors.Is.
 var (
-	// ErrDetails: not an array of objects of registered types, or an object that its type's schema refuses (RA1, RA2).
+	// ErrDetails: not an array of objects of registered types, or an object that its type's schema refuses (RA1, RA2). The text
+	// behind it is safe to show: it has the names of types and fields, and no value.
 	ErrDetails = errors.New("rar: invalid authorization_details")
 	// ErrWider: a detail is not within any of the parent's (RA3).
 	ErrWider = errors.New("rar: wider than the parent")
 	// ErrNotCovered: no one detail covers the call.
 	ErrNotCovered = errors.New("rar: no detail covers the call")
 )
-
-// Types are an org's registered types, compiled. The zero Types knows none. It is safe for many goroutines.
-type Types struct{ byName map[string]*Type }
-
-// Detail is one object of authorization_details.
-type Detail struct {
-	Type string
-	JSON []byte // the object, as it stands in the token
-}
-
-// Details are authorization_details that were read by an org's types. Only Parse and its methods make one; the zero Details
-// is none.
-type Details struct {
-	types Types
-	list  []Detail
-}

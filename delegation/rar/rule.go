@@ -1,0 +1,60 @@
+package rar
+
+import (
+	"slices"
+	"strings"
+)
+
+// within reports whether a field's value is within the wider's.
+func (r Rule) within(narrow, wide value) bool {
+	switch r {
+	case Equal:
+		return narrow.compare(wide) == 0
+	case Subset:
+		return narrow.kind == kindArray && wide.kind == kindArray && !slices.ContainsFunc(narrow.items, wide.lacks)
+	case AtMost:
+		return narrow.kind == kindNumber && wide.kind == kindNumber && narrow.number.compare(wide.number) <= 0
+	case Prefix:
+		return narrow.kind == kindString && wide.kind == kindString && strings.HasPrefix(narrow.text, wide.text)
+	}
+	return false
+}
+
+// admits reports whether a bound lets an argument of a call through. An array bounds an array, and one element too.
+func (r Rule) admits(bound, argument value) bool {
+	if r == Subset && argument.kind != kindArray {
+		return bound.kind == kindArray && !bound.lacks(argument)
+	}
+	return r.within(argument, bound)
+}
+
+// lacks reports whether an array has no such element.
+func (v value) lacks(element value) bool {
+	return !slices.ContainsFunc(v.items, func(i value) bool { return i.compare(element) == 0 })
+}
+
+// types says which JSON types a rule can compare.
+func (r Rule) types() []string {
+	switch r {
+	case Equal:
+		return []string{"string", "integer", "number", "boolean", "array", "object"}
+	case Subset:
+		return []string{"array"}
+	case AtMost:
+		return []string{"integer", "number"}
+	case Prefix:
+		return []string{"string"}
+	}
+	return nil
+}
+
+// canonical gives a value the one form that it has under the rule: under subset an array is a set, in order and each element
+// once.
+func (r Rule) canonical(v value) value {
+	if r != Subset || v.kind != kindArray {
+		return v
+	}
+	slices.SortFunc(v.items, value.compare)
+	v.items = slices.CompactFunc(v.items, func(a, b value) bool { return a.compare(b) == 0 })
+	return v
+}
