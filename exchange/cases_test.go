@@ -16,6 +16,10 @@ func TestCases(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			cred, req := c.Build(t, w)
+			if c.Prove != nil {
+				cred.Method, cred.URI = exchangetest.TokenMethod, exchangetest.TokenURI
+				cred.Proofs = c.Prove(t, w, cred.Method, cred.URI)
+			}
 			r, err := w.Service.Exchange(t.Context(), cred, req)
 			if got := exchange.ReasonOf(err); got != c.Want {
 				t.Fatalf("reason %q, want %q (%v)", got, c.Want, err)

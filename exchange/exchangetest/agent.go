@@ -19,7 +19,9 @@ type Agent struct {
 	ID       string // agent:acme/researcher
 	ClientID string // acme.researcher
 	Secret   string
-	Key      jose.Signer
+	Key      jose.Signer // of its assertions
+
+	possession possession
 }
 
 // Credential is the agent's client_secret.

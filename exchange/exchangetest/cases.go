@@ -12,6 +12,9 @@ import (
 type Case struct {
 	Name  string // begins with the rule or the threat that it guards
 	Build func(t testing.TB, w *World) (exchange.Credential, exchange.Request)
+	// Prove makes the DPoP proofs that go with the request, for the method and the URI of the door that it is sent through; nil:
+	// none. The door puts them where it has them.
+	Prove func(t testing.TB, w *World, method, uri string) []string
 	Want  exchange.Reason                                   // "" for success
 	Field string                                            // of a refusal: the parameter that is malformed, or empty
 	Check func(t testing.TB, w *World, r exchange.Response) // of a success; may be nil
@@ -19,7 +22,8 @@ type Case struct {
 
 // Cases is the table. All of it can run in one World, in any order and at once.
 func Cases() []Case {
-	return slices.Concat(answers(), clientRefusals(), requestRefusals(), loginRefusals(), tokenRefusals(), actorRefusals(), decisions())
+	return slices.Concat(answers(), clientRefusals(), requestRefusals(), loginRefusals(), tokenRefusals(), actorRefusals(), decisions(),
+		clientCases())
 }
 
 // byOrchestrator is a request that the orchestrator makes with its client_secret.

@@ -40,7 +40,7 @@ func newAgent(t testing.TB, org delegation.OrgID, name string) Agent {
 	must(t, err)
 	return Agent{
 		Org: org, Name: name, ID: delegation.AgentID(org, name), ClientID: delegation.ClientID(org, name),
-		Secret: rand.Text() + rand.Text(), Key: signer,
+		Secret: rand.Text() + rand.Text(), Key: signer, possession: newPossession(t, name),
 	}
 }
 
