@@ -25,7 +25,8 @@ const RuleFormat = "typ"
 
 // IDJAG is what an identity assertion authorization grant says differently from the access token that it is made of.
 type IDJAG struct {
-	ClientID string // client_id of the agent at the authorization server that the grant is for
+	ClientID  string   // client_id of the agent at the authorization server that the grant is for
+	Resources []string // of that server, which the grant is narrowed to; none: no limit but that server's own
 }
 
 // wireIDJAG is the payload of a grant (JG3). What is private to us has the name that others read: org_id is tenant (AT8).
@@ -38,6 +39,7 @@ type wireIDJAG struct {
 	Expiry               *numericDate      `json:"exp"`
 	IssuedAt             *numericDate      `json:"iat"`
 	Scope                Scopes            `json:"scope"`
+	Resource             any               `json:"resource,omitempty"` // a string, or an array of several
 	Tenant               OrgID             `json:"tenant"`
 	Actor                *wireActor        `json:"act"`
 	Confirmation         *wireConfirmation `json:"cnf,omitempty"`
@@ -63,13 +65,25 @@ func (u Unsigned) IDJAG(g IDJAG) (Unsigned, error) {
 		return Unsigned{}, unlawful(RuleAudience, "a grant is for another authorization server")
 	case !isText(g.ClientID, maxText):
 		return Unsigned{}, unlawful(RuleClient, "missing or out of form at the authorization server")
+	case slices.ContainsFunc(g.Resources, func(uri string) bool { return !isURI(uri) }):
+		return Unsigned{}, unlawful(RuleAudience, "a resource out of form")
 	}
 	w := toWire(c)
 	return c.as(TypeIDJAG, wireIDJAG{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ClientID: g.ClientID, ID: c.ID, Expiry: w.Expiry,
-		IssuedAt: w.IssuedAt, Scope: c.Scope, Tenant: c.OrgID, Actor: w.Actor, Confirmation: w.Confirmation,
+		IssuedAt: w.IssuedAt, Scope: c.Scope, Resource: oneOrMany(g.Resources), Tenant: c.OrgID, Actor: w.Actor, Confirmation: w.Confirmation,
 		AuthorizationDetails: w.AuthorizationDetails, AuthTime: w.AuthTime, ACR: c.ACR, AMR: c.AMR,
 	})
+}
+
+func oneOrMany(list []string) any {
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	return list
 }
 
 // reform is a copy of what was approved, to be written as another kind of token. It never lives longer than what was approved.

@@ -152,11 +152,12 @@ func (v *Verifier) authentic(ctx context.Context, token, typ string) ([]byte, er
 
 // Replacement is what a replacement of a transaction token says differently.
 type Replacement struct {
-	Org      OrgID     // the org of the client that asks
-	Workload string    // joins req_wl
-	Scope    Scopes    // within that of the token
-	ID       string    // a fresh jti
-	Now      time.Time // becomes iat
+	Org      OrgID         // the org of the client that asks
+	Workload string        // joins req_wl
+	Scope    Scopes        // within that of the token
+	ID       string        // a fresh jti
+	Now      time.Time     // becomes iat
+	Life     time.Duration // the token's expiry may cut it short
 }
 
 // Replace makes a replacement that says the same of who and why, and is no wider and lives no longer (TT5). The chain of actors
@@ -173,13 +174,14 @@ func (t Transaction) Replace(r Replacement) (Unsigned, error) {
 		return Unsigned{}, unlawful(RuleScope, "empty, or beyond the token: %s", r.Scope.Without(c.Scope))
 	case !isText(r.Workload, maxText) || strings.Contains(r.Workload, workloadSeparator):
 		return Unsigned{}, unlawful("req_wl", "missing or out of form")
-	case r.Now.IsZero() || !r.Now.Before(c.Expiry):
-		return Unsigned{}, unlawful(RuleExpiry, "the token has expired")
+	case r.Now.IsZero() || r.Life < time.Second || !r.Now.Before(c.Expiry):
+		return Unsigned{}, unlawful(RuleExpiry, "the token has expired, or no time is asked for")
 	}
 	c.Scope = r.Scope
 	c.Lineage = append(c.Lineage, c.ID)
 	c.ID = r.ID
 	c.IssuedAt = r.Now.UTC().Truncate(time.Second)
+	c.Expiry = earlier(c.IssuedAt.Add(min(r.Life, maxFormatLife)).Truncate(time.Second), c.Expiry)
 	if err := c.check(MaxDepth); err != nil {
 		return Unsigned{}, unlawful(RuleFormat, "%v", err)
 	}
