@@ -67,7 +67,7 @@ var rooms = map[string][]string{
 	"github.com/jackc/pgx/v5":                  {"store/postgres", "store/storetest/pgtest"},
 	"modernc.org/sqlite":                       {"store/sqlite"},
 	"github.com/tink-crypto/tink-go/v2":        {"seal"},
-	"google.golang.org/grpc/status":            {"wire", "delegation/delegationgrpc", "cmd"},
+	"google.golang.org/grpc/status":            {"wire", "delegation/delegationgrpc", "cmd", "client"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"connection", "delegation/rar"},
 	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
 	"golang.org/x/oauth2":                      {"client"},

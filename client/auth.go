@@ -138,6 +138,9 @@ func Secret(secret string) Authentication { return basic{telemetry.Secret(secret
 
 type basic struct{ secret telemetry.Secret }
 
+// Format keeps the secret out of whatever prints a Config: fmt looks into fields without asking their methods.
+func (basic) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("client secret")) }
+
 // authenticate form-encodes both before base64 (RFC 6749 §2.3.1, CA1).
 func (b basic) authenticate(_ context.Context, c *Client, _ url.Values, header http.Header) error {
 	r := http.Request{Header: header}

@@ -85,6 +85,9 @@ func New(c Config) (*Client, error) {
 	if out.now == nil {
 		out.now = time.Now
 	}
+	if out.auth == nil {
+		out.auth = Certificate()
+	}
 	if c.MaxTokens == 0 {
 		c.MaxTokens = defaultMaxTokens
 	}

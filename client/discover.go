@@ -73,7 +73,8 @@ func Discover(ctx context.Context, issuer string, hc *http.Client) (Metadata, er
 		return Metadata{}, fmt.Errorf("client: the metadata of %s is not the JSON of RFC 8414: %w", issuer, err)
 	}
 	if m.Issuer != issuer {
-		return Metadata{}, fmt.Errorf("client: the metadata at %s is of issuer %q, not of %q (RFC 8414 section 3.3)", u, m.Issuer, issuer)
+		return Metadata{}, fmt.Errorf("client: the metadata at %s is of issuer %q, not of %q (RFC 8414 section 3.3)",
+			u, m.Issuer, issuer)
 	}
 	return m, m.check()
 }

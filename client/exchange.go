@@ -52,10 +52,7 @@ func (c *Client) Exchange(ctx context.Context, r Request) (Token, error) {
 		AuthorizationDetails rawObject `json:"authorization_details"`
 		ActionID             string    `json:"action_id"`
 	}
-	at := c.server.TokenEndpoint
-	if alias := c.server.Aliases.TokenEndpoint; alias != "" && c.byCertificate() {
-		at = alias
-	}
+	at := c.door(c.server.TokenEndpoint, c.server.Aliases.TokenEndpoint)
 	if err := c.post(ctx, call{at: at, form: r.form, prove: c.dpop != nil}, &a); err != nil {
 		return Token{}, err
 	}
@@ -80,9 +77,12 @@ func (c *Client) ClientCredentials(ctx context.Context, r Request) (Token, error
 	return c.Exchange(ctx, r)
 }
 
-func (c *Client) byCertificate() bool {
-	_, ok := c.auth.(certificate)
-	return ok || c.auth == nil
+// door is the endpoint, or its alias for clients that authenticate by certificate (MT3).
+func (c *Client) door(endpoint, alias string) string {
+	if _, ok := c.auth.(certificate); ok && alias != "" {
+		return alias
+	}
+	return endpoint
 }
 
 // call is one request to an endpoint of the server.
@@ -123,11 +123,7 @@ func (c *Client) once(ctx context.Context, to call) (body []byte, nonce bool, er
 		return nil, false, err
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
-	auth := c.auth
-	if auth == nil {
-		auth = certificate{}
-	}
-	if err := auth.authenticate(ctx, c, form, header); err != nil {
+	if err := c.auth.authenticate(ctx, c, form, header); err != nil {
 		return nil, false, err
 	}
 	server := "as " + c.server.Issuer

@@ -43,10 +43,7 @@ func (c *Client) Introspect(ctx context.Context, token string) (Introspection, e
 		Actor    rawObject `json:"act"`
 		Bound    rawObject `json:"cnf"`
 	}
-	at := c.server.IntrospectionEndpoint
-	if alias := c.server.Aliases.IntrospectionEndpoint; alias != "" && c.byCertificate() {
-		at = alias
-	}
+	at := c.door(c.server.IntrospectionEndpoint, c.server.Aliases.IntrospectionEndpoint)
 	if err := c.post(ctx, call{at: at, form: about(token)}, &a); err != nil {
 		return Introspection{}, err
 	}
@@ -64,10 +61,7 @@ func (c *Client) Introspect(ctx context.Context, token string) (Introspection, e
 // Revoke makes a token of this client, and every token that was derived from it, useless (RFC 7009). A token that is none is no
 // error.
 func (c *Client) Revoke(ctx context.Context, token string) error {
-	at := c.server.RevocationEndpoint
-	if alias := c.server.Aliases.RevocationEndpoint; alias != "" && c.byCertificate() {
-		at = alias
-	}
+	at := c.door(c.server.RevocationEndpoint, c.server.Aliases.RevocationEndpoint)
 	return c.post(ctx, call{at: at, form: about(token)}, nil)
 }
 
