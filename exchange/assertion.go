@@ -28,6 +28,27 @@ type flaw string
 
 func (f flaw) Error() string { return string(f) }
 
+// The flaws of who has proven nothing, and would learn from them who is registered and with what.
+const (
+	flawKey       flaw = "it is not signed with a registered key"
+	flawSignature flaw = "its signature does not verify"
+	flawIssuer    flaw = "its issuer is not one that the org registered for workloads"
+	flawAlgorithm flaw = "its issuer is not registered for that alg"
+	flawDomain    flaw = "its trust domain is not one that the org registered"
+	flawSVID      flaw = "it does not verify with the bundle of its trust domain"
+	flawOther     flaw = "it is not of this agent"
+	flawFAPI      flaw = "the org is held to the FAPI profile: sign with PS256, ES256 or EdDSA" // told: it comes after the proof
+)
+
+// tells reports whether a stranger could learn from the flaw.
+func (f flaw) tells() bool {
+	switch f {
+	case flawKey, flawSignature, flawIssuer, flawAlgorithm, flawDomain, flawSVID, flawOther:
+		return true
+	}
+	return false
+}
+
 // assertion is an agent's signed statement about itself or an agent it controls (RFC 7523 §3). Until prove says so, nothing
 // in it is true.
 type assertion struct {
@@ -65,16 +86,24 @@ func openAssertion(token string, types ...string) (assertion, error) {
 // prove verifies that the signer made the assertion, for us, for now, and consumes it. It is consumed last: a forger who has
 // no key can use up nobody's assertion (CA3). The error is a flaw, an *Error of a dependency, or the context's.
 func (s *Service) prove(ctx context.Context, a assertion, signer *registry.Client, now time.Time) error {
-	key, ok := signer.Keys.Find(a.message.KeyID(), a.message.Algorithm())
+	return s.proveTo(ctx, a, signer, now, "")
+}
+
+// proveTo is prove that takes another audience too, unless it is empty.
+func (s *Service) proveTo(ctx context.Context, a assertion, signer *registry.Client, now time.Time, other string) error {
+	key, ok := signer.Keys.Find(a.message.KeyID(), a.message.Algorithm()) // JW3: only keys of this very agent
 	if !ok {
-		return flaw("it is not signed with a registered key")
+		return flawKey
 	}
 	if _, err := a.message.Verify(key); err != nil {
-		return flaw("its signature does not verify")
+		return flawSignature
+	}
+	if signer.FAPI && !fapiAlgorithm(a.message.Algorithm()) {
+		return flawFAPI
 	}
 	c := a.claims
 	var audience string
-	if err := jose.Decode(c.Audience, &audience); err != nil || audience != s.cfg.Issuer {
+	if err := jose.Decode(c.Audience, &audience); err != nil || audience != s.cfg.Issuer && (other == "" || audience != other) {
 		return flaw("its aud must be exactly the issuer, as one string") // CA4
 	}
 	if err := c.checkTimes(now); err != nil {

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 )
 
 // maxSecret is longer than any secret that we make.
@@ -32,24 +35,47 @@ const (
 )
 
 // unknownCaller is what every failure looks like from outside that a stranger could learn from: no such org, no such agent,
-// wrong secret, disabled.
+// wrong secret, another key or certificate, disabled. Our own log has the cause.
 const unknownCaller = "the client is not known or its credential is wrong"
 
-// authenticate finds out who calls. A client is one agent of one org; nothing but its credential says which (TX16, TX24).
+// authenticate finds out who calls, and whether it asks too often. A client is one agent of one org; nothing but its
+// credential says which (TX16, TX24).
 func (s *Service) authenticate(ctx context.Context, cred Credential) (caller, error) {
+	now := s.cfg.Now()
+	c, err := s.identify(ctx, cred, now)
+	if err != nil {
+		return caller{}, err
+	}
+	if err := s.throttle.ask(s.cfg.Rates, c.org, c.client, now); err != nil {
+		return caller{}, err
+	}
+	return c, nil
+}
+
+// identify takes one mechanism at a time (TE11). A certificate that comes with a secret or an assertion is no second one: it
+// may bind the token, and proves nothing else.
+func (s *Service) identify(ctx context.Context, cred Credential, now time.Time) (caller, error) {
 	switch {
-	case cred.Secret != "" && cred.Assertion != "": // TE11; invalid_client because one is an assertion (RFC 7521 §4.2.1)
+	case cred.Secret != "" && cred.Assertion != "": // invalid_client because one is an assertion (RFC 7521 §4.2.1)
 		return caller{}, refuse(InvalidClient, "", nil, "one way of client authentication at a time")
 	case cred.Assertion != "":
-		return s.byAssertion(ctx, cred)
+		return s.byAssertion(ctx, cred, now)
 	case cred.Secret != "":
-		return s.bySecret(ctx, cred)
+		return s.bySecret(ctx, cred, now)
+	case len(cred.Certificates) > 0:
+		return s.byCertificate(ctx, cred, now)
 	}
 	return caller{}, refuse(InvalidClient, "", nil, "client authentication is missing")
 }
 
 // bySecret compares hashes, all of them, whether or not the client exists, so that neither the time nor the text tells.
-func (s *Service) bySecret(ctx context.Context, cred Credential) (caller, error) {
+func (s *Service) bySecret(ctx context.Context, cred Credential, now time.Time) (caller, error) {
+	g, named := newGuesser(cred)
+	if named {
+		if err := s.throttle.mayGuess(g, now); err != nil {
+			return caller{}, err
+		}
+	}
 	c, err := s.find(ctx, cred.ClientID)
 	if err != nil && ReasonOf(err) != InvalidClient {
 		return caller{}, err
@@ -66,36 +92,88 @@ func (s *Service) bySecret(ctx context.Context, cred Credential) (caller, error)
 		match |= subtle.ConstantTimeCompare(sum[:], live[i][:]) & subtle.ConstantTimeLessOrEq(i+1, n)
 	}
 	if match != 1 || err != nil || len(secret) > maxSecret {
+		if named {
+			s.throttle.guessed(g, now)
+		}
 		return caller{}, refuse(InvalidClient, "", err, unknownCaller)
 	}
+	if c.org.FAPI() { // FA1. Only who has the secret hears it.
+		return caller{}, refuse(InvalidClient, "", nil,
+			"the org is held to the FAPI profile, which has no client secrets: use private_key_jwt, a certificate or a workload identity")
+	}
+	c.method = methodSecret
 	return c, nil
 }
 
-// byAssertion is private_key_jwt (RFC 7523 §2.2, CA3 to CA6).
-func (s *Service) byAssertion(ctx context.Context, cred Credential) (caller, error) {
-	a, err := openAssertion(cred.Assertion, "", "jwt", "client-authentication+jwt") // CA5
-	if err != nil {
-		return caller{}, refuse(InvalidClient, "", err, "client assertion: %v", err)
+// byAssertion tells the kinds of client assertions apart: by the type that came with it, or by the assertion itself where a
+// door has none. What tells them apart is believed by nobody: each kind is then held to its own rules.
+func (s *Service) byAssertion(ctx context.Context, cred Credential, now time.Time) (caller, error) {
+	switch cred.AssertionType {
+	case ClientAssertionSPIFFE:
+		return s.bySVID(ctx, cred, now)
+	case ClientAssertionType, "":
+	default:
+		return caller{}, refuse(InvalidClient, "", nil, "client_assertion_type must be %s or %s", ClientAssertionType, ClientAssertionSPIFFE)
 	}
+	a, err := openAssertion(cred.Assertion, "", "jwt", typeClientAuthentication) // CA5
+	if cred.AssertionType == "" && (err != nil || isSPIFFEID(a.claims.Subject)) && isSPIFFEID(subjectOf(cred.Assertion)) {
+		return s.bySVID(ctx, cred, now)
+	}
+	switch {
+	case err != nil:
+		return caller{}, notClient("client assertion", err)
+	case a.claims.Issuer != a.claims.Subject && cred.ClientID != "" && a.message.Type() != typeClientAuthentication:
+		return s.byWorkload(ctx, cred, a, now)
+	}
+	return s.byPrivateKey(ctx, cred, a, now)
+}
+
+// typeClientAuthentication is the typ of an assertion that is for client authentication alone (CA5).
+const typeClientAuthentication = "client-authentication+jwt"
+
+// byPrivateKey is private_key_jwt (RFC 7523 §2.2, CA3 to CA6).
+func (s *Service) byPrivateKey(ctx context.Context, cred Credential, a assertion, now time.Time) (caller, error) {
 	id := a.claims.Subject
 	if a.claims.Issuer != id || cred.ClientID != "" && cred.ClientID != id { // CA3, CA6
-		return caller{}, refuse(InvalidClient, "", nil, "client assertion: iss, sub and client_id must be the same")
+		return caller{}, refuse(InvalidClient, "", nil, "client assertion: iss, sub and client_id must be the same; "+
+			"with a token of a workload issuer, client_id names the agent")
 	}
 	c, err := s.find(ctx, id)
 	if err != nil {
 		return caller{}, err
 	}
-	if err := s.prove(ctx, a, c.client, s.cfg.Now()); err != nil {
-		if f, ok := errors.AsType[flaw](err); ok {
-			return caller{}, refuse(InvalidClient, "", err, "client assertion: %v", f)
-		}
-		return caller{}, err
+	legacy := ""
+	if c.client.Registration.TokenEndpointAudience { // CA4
+		legacy = s.cfg.Issuer + tokenEndpoint
 	}
+	if err := s.proveTo(ctx, a, c.client, now, legacy); err != nil {
+		return caller{}, notClient("client assertion", err)
+	}
+	c.method = methodAssertion
 	return c, nil
+}
+
+// tokenEndpoint is where the HTTP door has it, after the issuer.
+const tokenEndpoint = "/token"
+
+// notClient is a credential's flaw as a refusal. What depends on what is registered is told only to who has proven that the
+// credential is its own.
+func notClient(what string, err error) error {
+	f, ok := errors.AsType[flaw](err)
+	switch {
+	case !ok:
+		return err
+	case f.tells():
+		return refuse(InvalidClient, "", err, unknownCaller)
+	}
+	return refuse(InvalidClient, "", err, "%s: %v", what, f)
 }
 
 // find looks a client up. Whoever does not exist costs a look into a map.
 func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
+	if isSPIFFEID(clientID) { // trust domains are an org's own: two orgs may call one by the same name
+		return caller{}, refuse(InvalidClient, "", nil, "client_id must be the agent's, as in acme.researcher: a SPIFFE ID names no org")
+	}
 	id, name, err := delegation.ParseClientID(clientID)
 	if err != nil {
 		return caller{}, refuse(InvalidClient, "", err, unknownCaller)
@@ -114,4 +192,24 @@ func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
 		return caller{}, refuse(InvalidClient, "", nil, unknownCaller)
 	}
 	return caller{org: org, client: client}, nil
+}
+
+// named is find for the credentials that do not name the client themselves (CA6, CA7).
+func (s *Service) named(ctx context.Context, clientID, what string) (caller, error) {
+	if clientID == "" {
+		return caller{}, refuse(InvalidClient, "", nil, "client_id is missing: %s does not say which agent of which org it is for", what)
+	}
+	return s.find(ctx, clientID)
+}
+
+// isSPIFFEID reports whether a name has the scheme of SPIFFE IDs. It may be no valid one.
+func isSPIFFEID(s string) bool { return strings.HasPrefix(s, "spiffe://") }
+
+// fapiAlgorithm reports whether the FAPI profile allows an algorithm (FA6).
+func fapiAlgorithm(alg jose.Algorithm) bool {
+	switch alg {
+	case jose.PS256, jose.ES256, jose.EdDSA, jose.Ed25519:
+		return true
+	}
+	return false
 }

@@ -96,18 +96,9 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 	if err != nil {
 		return nil, err
 	}
-	keys, err := i.keys(ctx, trust.URL)
+	keys, k, err := i.key(ctx, trust.URL, m)
 	if err != nil {
 		return nil, err
-	}
-	k, err := keys.Key(ctx, m.KeyID(), m.Algorithm()) // JW3: only keys of this very issuer
-	switch {
-	case errors.Is(err, delegation.ErrUnknownKey):
-		return nil, flaw("its issuer publishes no key of that kid and alg")
-	case err != nil && ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return nil, unavailable(err, "the keys of the subject_token's issuer are not at hand")
 	}
 	payload, err := m.Verify(k)
 	if err != nil {
@@ -125,6 +116,24 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, until: until})
 	}
 	return l, nil
+}
+
+// key finds the key that an issuer publishes for a token of its own (JW3: only keys of this very issuer).
+func (i *issuers) key(ctx context.Context, issuer string, m jose.Message) (*delegation.RemoteKeys, jose.Key, error) {
+	keys, err := i.keys(ctx, issuer)
+	if err != nil {
+		return nil, jose.Key{}, err
+	}
+	k, err := keys.Key(ctx, m.KeyID(), m.Algorithm())
+	switch {
+	case errors.Is(err, delegation.ErrUnknownKey):
+		return nil, jose.Key{}, flaw("its issuer publishes no key of that kid and alg")
+	case err != nil && ctx.Err() != nil:
+		return nil, jose.Key{}, ctx.Err()
+	case err != nil:
+		return nil, jose.Key{}, unavailable(err, "the keys of the token's issuer are not at hand")
+	}
+	return keys, k, nil
 }
 
 func (i *issuers) recall(ctx context.Context, key loginKey, org *registry.Org, label string, now time.Time) (*login, bool) {
@@ -184,7 +193,7 @@ func (i *issuers) keys(ctx context.Context, issuer string) (*delegation.RemoteKe
 		i.discover(ctx, issuer) // goes on by itself
 	}
 	if keys == nil {
-		return nil, unavailable(err, "the subject_token's issuer cannot be reached, or its discovery document is wrong")
+		return nil, unavailable(err, "the token's issuer cannot be reached, or its discovery document is wrong")
 	}
 	return keys, nil
 }

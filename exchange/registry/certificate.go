@@ -8,7 +8,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/onbehalf/obo/jose"
 )
@@ -91,3 +95,29 @@ func certificates(jwks []byte) ([][32]byte, error) {
 
 // ClientCAs are who issues certificates for tls_client_auth; nil when there are none.
 func (o *Org) ClientCAs() *x509.CertPool { return o.clientCAs }
+
+// Presents reports whether a certificate has the one subject that the agent is registered with (RFC 8705 §2.1.2). Names of
+// hosts are compared without regard to case, addresses as numbers, everything else byte for byte.
+func (c *Client) Presents(leaf *x509.Certificate) bool {
+	s := c.subject
+	if s == nil {
+		return false
+	}
+	switch {
+	case s.DN != "":
+		dn, err := certificateDN(leaf)
+		return err == nil && dn == s.dn
+	case s.DNS != "":
+		return slices.ContainsFunc(leaf.DNSNames, func(n string) bool { return strings.EqualFold(n, s.DNS) })
+	case s.URI != "":
+		return slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == s.URI })
+	case s.Email != "":
+		return slices.Contains(leaf.EmailAddresses, s.Email)
+	case s.ip.IsValid():
+		return slices.ContainsFunc(leaf.IPAddresses, func(ip net.IP) bool {
+			a, ok := netip.AddrFromSlice(ip)
+			return ok && a == s.ip
+		})
+	}
+	return false
+}

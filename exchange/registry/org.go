@@ -27,6 +27,7 @@ type Client struct {
 	Scopes      delegation.Scopes // of its registration
 	Keys        jose.KeySet       // its public keys
 	Secrets     [][32]byte        // SHA-256 of its live client secrets, at most MaxSecrets
+	FAPI        bool              // its org is held to the FAPI profile
 
 	Registration Agent      // as the document has it
 	Certificates [][32]byte // SHA-256 of its self-signed certificates (x5c of its JWKS; RFC 8705 §2.2)
@@ -77,7 +78,8 @@ type Org struct {
 	services  map[string]*ServiceAccount
 	workloads map[string]*Workload // by URL
 	domains   map[string]*Domain
-	members   map[string]*Client // by SPIFFE ID
+	members   map[string]*Client   // by SPIFFE ID
+	runners   map[string][]*Client // who has rules for a workload issuer, by its name
 	servers   map[string]*AuthorizationServer
 	clientCAs *x509.CertPool // nil when there are none
 	types     rar.Types
@@ -108,7 +110,7 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 		return nil, fmt.Errorf("registry: policies of org %s: %w", c.Org, err)
 	}
 	for _, a := range doc.Agents {
-		if o.clients[a.Name], err = newClient(doc.Org, a, secrets); err != nil {
+		if o.clients[a.Name], err = newClient(&doc, a, secrets); err != nil {
 			return nil, fmt.Errorf("registry: agent %s of org %s: %w", a.Name, c.Org, err)
 		}
 	}
@@ -128,10 +130,10 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 	return o, nil
 }
 
-func newClient(org delegation.OrgID, a Agent, secrets []store.ClientSecret) (*Client, error) {
+func newClient(doc *Document, a Agent, secrets []store.ClientSecret) (*Client, error) {
 	c := &Client{
-		Org: org, Name: a.Name, ID: delegation.AgentID(org, a.Name), ClientID: delegation.ClientID(org, a.Name),
-		Disabled: a.Disabled, Controllers: a.Controllers, Registration: a,
+		Org: doc.Org, Name: a.Name, ID: delegation.AgentID(doc.Org, a.Name), ClientID: delegation.ClientID(doc.Org, a.Name),
+		Disabled: a.Disabled, FAPI: doc.Profile == ProfileFAPI, Controllers: a.Controllers, Registration: a,
 	}
 	var err error
 	if c.Scopes, err = delegation.NewScopes(a.Scopes...); err != nil {

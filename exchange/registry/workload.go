@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"encoding/json"
 	"fmt"
-	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -54,6 +56,16 @@ func (o *Org) trustWorkloads() error {
 			o.members[id] = c
 		}
 	}
+	o.runners = map[string][]*Client{}
+	for _, a := range o.doc.Agents {
+		named := map[string]bool{}
+		for _, r := range a.Workloads {
+			if !named[r.Issuer] {
+				named[r.Issuer] = true
+				o.runners[r.Issuer] = append(o.runners[r.Issuer], o.clients[a.Name])
+			}
+		}
+	}
 	var err error
 	if o.doc.ClientCAs != "" {
 		o.clientCAs, err = parseCAs(o.doc.ClientCAs)
@@ -92,8 +104,70 @@ func (o *Org) TrustDomain(name string) (*Domain, bool) { d, ok := o.domains[name
 // Member finds the agent that has a SPIFFE ID.
 func (o *Org) Member(spiffeID string) (*Client, bool) { c, ok := o.members[spiffeID]; return c, ok }
 
-// isHTTPS reports whether a URL has the scheme https.
-func isHTTPS(raw string) bool {
-	u, err := url.Parse(raw)
-	return err == nil && u.Scheme == "https"
+// HasWorkloads reports whether anybody vouches for workloads of the org.
+func (o *Org) HasWorkloads() bool { return len(o.workloads) > 0 }
+
+// Running are the agents whose rules fit a workload's claims.
+func (o *Org) Running(issuer string, claims map[string]json.RawMessage) []*Client {
+	var out []*Client
+	for _, c := range o.runners[issuer] {
+		if c.Runs(issuer, claims) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Runs reports whether one of the agent's rules fits the claims of a verified token of the workload issuer of that name.
+func (c *Client) Runs(issuer string, claims map[string]json.RawMessage) bool {
+	return slices.ContainsFunc(c.Registration.Workloads, func(r WorkloadRule) bool { return r.Issuer == issuer && r.fits(claims) })
+}
+
+// fits reports whether every claim of the rule is there with its value. A rule without claims fits nothing.
+func (r WorkloadRule) fits(claims map[string]json.RawMessage) bool {
+	for name, want := range r.Claims {
+		raw, ok := pick(claims, name)
+		if !ok || !equals(raw, want) {
+			return false
+		}
+	}
+	return len(r.Claims) > 0
+}
+
+// pick finds a claim: by its name or, with a slash before it, by a JSON pointer (RFC 6901) through objects.
+func pick(claims map[string]json.RawMessage, name string) (json.RawMessage, bool) {
+	path, nested := strings.CutPrefix(name, "/")
+	if !nested {
+		raw, ok := claims[name]
+		return raw, ok
+	}
+	steps := strings.Split(path, "/")
+	for i, step := range steps {
+		raw, ok := claims[pointer.Replace(step)]
+		if !ok || i == len(steps)-1 {
+			return raw, ok
+		}
+		claims = nil
+		if jose.Decode(raw, &claims) != nil {
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// pointer undoes the escapes of a JSON pointer, in one pass, so that ~01 is ~1.
+var pointer = strings.NewReplacer("~1", "/", "~0", "~")
+
+// equals compares a string with its value, or with what a value that ends in * begins with; and true, false or a number with
+// its JSON text. Arrays and objects equal nothing.
+func equals(raw json.RawMessage, want string) bool {
+	var text string
+	if jose.Decode(raw, &text) == nil {
+		if prefix, open := strings.CutSuffix(want, "*"); open {
+			return len(text) > len(prefix) && strings.HasPrefix(text, prefix)
+		}
+		return text == want
+	}
+	literal := strings.TrimSpace(string(raw))
+	return literal != "" && literal != "null" && literal[0] != '[' && literal[0] != '{' && literal == want
 }
