@@ -301,7 +301,9 @@ func TestNoChangeWithoutRecord(t *testing.T) {
 	_, rotated := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "courier"})
 	_, revoked := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "agent", ID: "courier"})
 	_, rolled := s.RotateKeys(t.Context())
-	for _, err := range []error{applied, platform, rotated, revoked, rolled} {
+	token := w.Token(t, w.Orchestrator, "github:read", nil)
+	given := s.RevokeToken(t.Context(), verified(t, w, token), w.Orchestrator.ClientID)
+	for _, err := range []error{applied, platform, rotated, revoked, rolled, given} {
 		if !errors.Is(err, errTrail) {
 			t.Errorf("got %v", err)
 		}
@@ -309,9 +311,41 @@ func TestNoChangeWithoutRecord(t *testing.T) {
 	if err := w.Hub.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if w.Hub.Head() != head || len(w.Ring.Keys()) != keys {
+	if w.Hub.Head() != head || len(w.Ring.Keys()) != keys || !w.Alive(token) {
 		t.Error("something changed")
 	}
+}
+
+// TestRevokeToken: RV6. A client gives its token up: in force on this replica when the call returns, for as long as any token of
+// the tree can live, and on the trail with who did it.
+func TestRevokeToken(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	token := w.Token(t, w.Orchestrator, "github:read", nil)
+	v := verified(t, w, token)
+	if err := s.RevokeToken(t.Context(), v, w.Orchestrator.ClientID); err != nil {
+		t.Fatal(err)
+	}
+	if w.Alive(token) {
+		t.Error("it lives")
+	}
+	entries, err := s.ListRevocations(t.Context(), "acme")
+	if err != nil || len(entries) != 1 || entries[0].Kind != "token" || entries[0].ID != v.ID() || entries[0].Until.Before(w.Clock.Now().Add(time.Hour)) {
+		t.Errorf("%+v, %v", entries, err)
+	}
+	r := w.Records(t, "acme")
+	if len(r) != 1 || r[0].Kind != audit.KindAdmin || r[0].ClientID != w.Orchestrator.ClientID || r[0].TokenID != v.ID() || strings.Contains(r[0].Detail, token) {
+		t.Errorf("%+v", r)
+	}
+}
+
+func verified(t *testing.T, w *exchangetest.World, token string) delegation.Verified {
+	t.Helper()
+	v, err := w.Verifier.Verify(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 var errTrail = errors.New("the trail is away")
