@@ -49,7 +49,7 @@ func (c *checker) view(p parsed) *schemaView {
 	case ast.ScopeTypeInSet:
 		named = scope.Entities
 	case ast.ScopeTypeAll:
-		named = []types.EntityUID{action(actionExchange), action(actionCall)}
+		named = []types.EntityUID{action(actionExchange), action(actionDetail), action(actionCall)}
 	}
 	key := fmt.Sprint(named)
 	if v, ok := c.views[key]; ok {
@@ -160,7 +160,7 @@ func (c *checker) explain(p parsed, messages []string) []Problem {
 	}
 	if inapplicable && len(out) == 0 {
 		out = append(out, p.problem("no action fits the policy's scope",
-			"a principal is an Agent; a resource is a Scope for exchange, and a Connection for a call"))
+			"a principal is an Agent; a resource is a Scope for exchange, a DetailType for a detail, and a Connection for a call"))
 	}
 	return out
 }
@@ -183,7 +183,7 @@ func (c *checker) explainOne(p parsed, m string) Problem {
 			fmt.Sprintf("test it first: `… has %[1]s && …`, or `if … has %[1]s then … else …`", name))
 	}
 	if g := unknownAction.FindStringSubmatch(m); g != nil {
-		return p.atName(g[1], fmt.Sprintf("there is no action `%s`", g[1]), nearestOf(g[1], actionNames(c.schema)))
+		return p.atName(g[1], fmt.Sprintf("there is no action `%s`", g[1]), c.nearestAction(g[1]))
 	}
 	if g := unknownType.FindStringSubmatch(m); g != nil {
 		return p.atName(g[1], fmt.Sprintf("there is no entity type `%s`", g[1]), nearestOf(g[1], entityTypes(c.schema)))
@@ -199,6 +199,18 @@ func (c *checker) explainOne(p parsed, m string) Problem {
 		return p.at(quoted[1], m, hint)
 	}
 	return p.problem(m, hint)
+}
+
+// nearestAction is the hint for an action that does not exist.
+func (c *checker) nearestAction(name string) string {
+	if _, ok := c.schema.Actions[action(detailPrefix+name)]; ok {
+		return fmt.Sprintf("did you mean `%s%s`?", detailPrefix, name)
+	}
+	if typ, ok := strings.CutPrefix(name, detailPrefix); ok && c.schema.Actions[action(actionDetail)].AppliesTo != nil {
+		return fmt.Sprintf("no type of authorization_details is registered here; of any org's, write "+
+			"`action in Action::%q, resource == DetailType::%q`", actionDetail, clip(typ))
+	}
+	return nearestOf(name, actionNames(c.schema))
 }
 
 // atName places a problem at the first use of a name: an attribute, a type, or an id in quotes.

@@ -53,21 +53,33 @@ func (q *question) ask(scope string) {
 }
 
 func (s *Set) exchangeQuestion(r ExchangeRequest) (*question, string) {
-	q, context, refused := s.begin(r.Actor, r.Subject, r.Depth, r.Now)
+	q, context, refused := s.mintQuestion(r)
 	if refused != "" {
 		return nil, refused
+	}
+	q.request.Action = action(actionExchange)
+	q.request.Context = types.NewRecord(context)
+	q.next = s.agents[r.Actor].exchange
+	return q, ""
+}
+
+// mintQuestion makes what the questions of the mint share: of scopes, and of details.
+func (s *Set) mintQuestion(r ExchangeRequest) (*question, types.RecordMap, string) {
+	q, context, refused := s.begin(r.Actor, r.Subject, r.Depth, r.Now)
+	if refused != "" {
+		return nil, nil, refused
 	}
 	chain := make([]types.Value, len(r.Chain))
 	for i, id := range r.Chain {
 		uid, ok := s.world.agent(id)
 		if !ok {
-			return nil, "the chain names an agent of another org"
+			return nil, nil, "the chain names an agent of another org"
 		}
 		chain[i] = uid
 	}
 	audience := s.world.own(typeResource, r.Audience)
 	if _, ok := s.world.entities[audience]; !ok {
-		return nil, "the audience is no resource of this org"
+		return nil, nil, "the audience is no resource of this org"
 	}
 	context["chain"] = types.NewSet(chain...)
 	context["audience"] = audience
@@ -76,14 +88,11 @@ func (s *Set) exchangeQuestion(r ExchangeRequest) (*question, string) {
 		ip := r.ClientIP.Unmap().WithZone("")
 		prefix, err := ip.Prefix(ip.BitLen())
 		if err != nil {
-			return nil, reasonSchema
+			return nil, nil, reasonSchema
 		}
 		context["client_ip"] = types.IPAddr(prefix)
 	}
-	q.request.Action = action(actionExchange)
-	q.request.Context = types.NewRecord(context)
-	q.next = s.agents[r.Actor].exchange
-	return q, ""
+	return q, context, ""
 }
 
 // Call decides one call by its very arguments.
@@ -110,6 +119,11 @@ func (s *Set) callQuestion(r CallRequest) (*question, string) {
 	args, err := t.args.readArguments(r.Arguments)
 	if err != nil {
 		return nil, err.Error()
+	}
+	if len(r.Details) > 0 || len(t.details) > 0 {
+		if context["details"], refused = t.readDetails(r.Details); refused != "" {
+			return nil, refused
+		}
 	}
 	connection, refused := s.connection(r.Connection, t)
 	if refused != "" {

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/onbehalf/obo/delegation"
@@ -12,15 +14,17 @@ type world struct {
 	orgAlone types.EntityUIDSet // the parents of what has no other
 	agents   string             // the prefix of this org's agent ids: "agent:acme/"
 	users    string             // and of its user ids: "user:acme/"
+	services string             // and of its service accounts: "service:acme/"
 	prefix   string             // and of its entity ids: "acme/"
 	entities types.EntityMap
 }
 
-func newWorld(b Bundle, tools map[string]toolAction) *world {
+func newWorld(b Bundle, tools map[string]toolAction, details map[string]detailType) *world {
 	org := types.NewEntityUID(typeOrg, types.String(b.Org))
 	w := &world{
 		org: org, orgAlone: types.NewEntityUIDSet(org), prefix: string(b.Org) + "/",
 		agents: delegation.AgentID(b.Org, ""), users: "user:" + string(b.Org) + "/",
+		services: "service:" + string(b.Org) + "/",
 		entities: types.EntityMap{org: {UID: org}},
 	}
 	for _, a := range b.Agents {
@@ -47,6 +51,11 @@ func newWorld(b Bundle, tools map[string]toolAction) *world {
 	call := action(actionCall)
 	w.add(call)
 	w.add(action(actionExchange))
+	w.add(action(actionDetail))
+	for name := range details {
+		w.add(types.NewEntityUID(typeDetailType, types.String(name)))
+		w.add(action(detailPrefix+name), action(actionDetail))
+	}
 	for name, t := range tools {
 		w.add(types.NewEntityUID(typeTool, types.String(name)), types.NewEntityUID(typeProvider, types.String(t.provider)))
 		parents := []types.EntityUID{call}
@@ -91,9 +100,17 @@ func (w *world) agent(id string) (types.EntityUID, bool) {
 	return types.NewEntityUID(typeAgent, types.String(id[len("agent:"):])), true
 }
 
-// user is the entity of a user id; not ok when the id is none of this org.
+// serviceIssuer stands where a user has its issuer: no issuer has that name.
+const serviceIssuer = "service|"
+
+// user is the entity of a user id, or of a service account's: "service:acme/reporting" is User::"acme/service|reporting". It is
+// not ok when the id is none of this org, or is a user's that would be a service account (threat: one kind taken for another).
 func (w *world) user(id string) (types.EntityUID, bool) {
-	if len(id) <= len(w.users) || id[:len(w.users)] != w.users {
+	if name, ok := strings.CutPrefix(id, w.services); ok {
+		return w.own(typeUser, serviceIssuer+name), name != ""
+	}
+	name, ok := strings.CutPrefix(id, w.users)
+	if !ok || name == "" || strings.HasPrefix(name, serviceIssuer) {
 		return types.EntityUID{}, false
 	}
 	return types.NewEntityUID(typeUser, types.String(id[len("user:"):])), true

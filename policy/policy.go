@@ -1,7 +1,9 @@
-// Package policy decides with Cedar: may this agent have this scope, may it make this call with these arguments.
+// Package policy decides with Cedar: may this agent have this scope, may it have this object of authorization_details, may it
+// make this call with these arguments.
 //
-// One schema serves both questions (DESIGN §6). It is generated for each bundle: a fixed part, and one action per tool
-// whose `args` are typed from the tool's JSON Schema. Compile turns a bundle into an immutable Set; a Set only reads what it
+// One schema serves all three questions (DESIGN §6). It is generated for each bundle: a fixed part, one action per type of
+// authorization_details whose `detail` is typed from the type's JSON Schema, and one action per tool whose `args` are typed
+// from the tool's. Compile turns a bundle into an immutable Set; a Set only reads what it
 // was given, so that mint and call, on two machines, decide alike.
 //
 // Everything is refused by default. Beyond Cedar's own rules, an error in the evaluation of any policy refuses (Cedar skips
@@ -56,7 +58,7 @@ type Bundle struct {
 	Agents    []Agent          `json:"agents,omitempty"`
 	Resources []string         `json:"resources,omitempty"` // URIs that a token of this org may be for (aud)
 
-	DetailTypes []rar.Type `json:"authorization_details_types,omitempty"` // RFC 9396
+	DetailTypes []rar.Type `json:"authorization_details_types,omitempty"` // of this org (RFC 9396)
 }
 
 // Subject is the user on whose behalf, as the subject token told it.
@@ -67,7 +69,7 @@ type Subject struct {
 	AMR    []string
 }
 
-// ExchangeRequest asks for scopes at the mint. Life is seen by policy in whole seconds.
+// ExchangeRequest asks for scopes, or for details, at the mint. Life is seen by policy in whole seconds.
 type ExchangeRequest struct {
 	Actor    string // agent id of the token's actor
 	Subject  Subject
@@ -100,7 +102,7 @@ type CallRequest struct {
 	Connection Connection
 	Arguments  []byte // a JSON object; empty means {}
 
-	// Details are those that cover the call, by type, as Types.Cover found them.
+	// Details are those that cover the call, by type, as Types.Cover found them: one of each type that governs the tool.
 	Details map[string]rar.Detail
 }
 

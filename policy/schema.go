@@ -17,6 +17,9 @@ import (
 const (
 	actionExchange = "exchange"
 	actionCall     = "call"
+	actionDetail   = "detail"
+
+	detailPrefix = actionDetail + "." // an action for each type of authorization_details: "detail.payment"
 
 	typeOrg        types.EntityType = "Org"
 	typeUser       types.EntityType = "User"
@@ -28,13 +31,14 @@ const (
 	typeTool       types.EntityType = "Tool"
 	typeResource   types.EntityType = "Resource"
 	typeConnection types.EntityType = "Connection"
+	typeDetailType types.EntityType = "DetailType"
 	typeAction     types.EntityType = "Action"
 )
 
 // fixedSchema is the part that every org has. An author reads it, so it says what the values mean.
 const fixedSchema = `// Ids carry the org: Agent::"acme/researcher", User::"acme/okta|00u1", Group::"acme/engineering", Connection::"acme/c1",
 // Resource::"acme/https://executor.example". A policy of an org names its own Org, User, Group, Agent, AgentGroup, Resource
-// and Connection only. Providers, scopes, tools and actions have plain ids.
+// and Connection only. Providers, scopes, tools, types of authorization_details and actions have plain ids.
 
 entity Org;
 entity Group in [Org];
@@ -49,13 +53,25 @@ entity Connection in [Provider, Org] {
   owner?: User, // absent when the org shares the connection
   shared: Bool
 };
+entity DetailType;
 
 // May this agent have this scope? Asked for each scope of a token before the token is signed.
 action "exchange" appliesTo {
   principal: [Agent], // the actor of the token
   resource: [Scope],
   context: {
-    subject: User, // on whose behalf
+` + mintContext + `
+  }
+};
+`
+
+const callSchema = `
+// May this agent make this call with these arguments? One action for each tool, in its groups.
+action "call";
+`
+
+// mintContext is what policy knows at the mint, of a scope and of a detail alike.
+const mintContext = `    subject: User, // on whose behalf
     chain: Set<Agent>, // every agent of the chain, the actor too
     depth: Long, // hops, from 1
     audience: Resource, // what the token is for
@@ -63,13 +79,7 @@ action "exchange" appliesTo {
     now: datetime,
     amr: Set<String>, // how the user signed in; empty when unknown
     acr?: String,
-    client_ip?: ipaddr
-  }
-};
-
-// May this agent make this call with these arguments? One action for each tool, in its groups.
-action "call";
-`
+    client_ip?: ipaddr`
 
 const callContext = `    subject: User,
     depth: Long,
@@ -88,12 +98,13 @@ type toolAction struct {
 	tool     Tool
 	provider string
 	args     *shape
+	details  []detailType // those that govern it, by name
 }
 
 // collectTools checks the tools of a bundle, by name.
 func collectTools(providers []Provider, found *findings) map[string]toolAction {
 	out := map[string]toolAction{}
-	groups := map[string]bool{actionExchange: true, actionCall: true}
+	groups := map[string]bool{actionExchange: true, actionCall: true, actionDetail: true}
 	for _, p := range providers {
 		for _, t := range p.Tools {
 			for _, g := range t.Groups {
@@ -108,7 +119,7 @@ func collectTools(providers []Provider, found *findings) map[string]toolAction {
 				found.add(Problem{Message: where + fmt.Sprintf(format, args...)})
 			}
 			_, twice := out[t.Name]
-			switch i := slices.IndexFunc(t.Groups, func(g string) bool { return !isName(g) || g == actionExchange }); {
+			switch i := slices.IndexFunc(t.Groups, func(g string) bool { return !isName(g) || reserved(g) }); {
 			case !isName(t.Name):
 				bad("the name must be 1 to 128 printable ASCII characters without quotes")
 				continue
@@ -117,6 +128,9 @@ func collectTools(providers []Provider, found *findings) map[string]toolAction {
 				continue
 			case twice:
 				bad("the name is taken by another tool")
+				continue
+			case strings.HasPrefix(t.Name, detailPrefix):
+				bad("names that begin with %q are those of authorization_details", detailPrefix)
 				continue
 			case groups[t.Name]:
 				bad("the name is that of a group of actions")
@@ -139,10 +153,17 @@ func collectTools(providers []Provider, found *findings) map[string]toolAction {
 	return out
 }
 
+// reserved reports whether a group would put tools among the questions of the mint.
+func reserved(group string) bool {
+	return group == actionExchange || group == actionDetail || strings.HasPrefix(group, detailPrefix)
+}
+
 // schemaText writes the schema of a bundle in Cedar's notation. Equal bundles have equal schemas.
-func schemaText(tools map[string]toolAction) string {
+func schemaText(tools map[string]toolAction, details map[string]detailType) string {
 	var b strings.Builder
 	b.WriteString(fixedSchema)
+	writeDetailActions(&b, details)
+	b.WriteString(callSchema)
 	groups := map[string]bool{}
 	for _, t := range tools {
 		for _, g := range t.tool.Groups {
@@ -157,6 +178,7 @@ func schemaText(tools map[string]toolAction) string {
 		t := tools[name]
 		fmt.Fprintf(&b, "\naction %q in [%s] appliesTo {\n  principal: [Agent],\n  resource: [Connection],\n  context: {\n%s",
 			name, quoteAll(t.groups()), callContext)
+		t.writeDetails(&b)
 		b.WriteString("    args: ")
 		t.args.write(&b, "    ")
 		b.WriteString("\n  }\n};\n")
@@ -229,7 +251,7 @@ func (s *shape) writeRecord(b *strings.Builder, indent string) {
 			b.WriteString(",")
 		}
 		if f.shape.kind == shapeDecimal {
-			b.WriteString(" // at most four decimal places; a call with more is refused")
+			b.WriteString(" // at most four decimal places; more is refused")
 		}
 	}
 	fmt.Fprintf(b, "\n%s}", indent)

@@ -9,6 +9,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/store"
 )
 
@@ -22,6 +23,8 @@ type Set struct {
 	tools    map[string]callable
 	scopes   map[string]place
 	agents   map[string]principal // by agent id
+	types    rar.Types
+	details  map[string]detail // by type
 	policies candidates
 	absent   []string
 }
@@ -47,6 +50,7 @@ type callable struct {
 	args     *shape
 	parents  types.EntityUIDSet // of every connection of its provider
 	above    []constraint       // what every such connection fulfils
+	details  []detailType       // that govern it: a call needs one of each
 }
 
 // Compile checks a bundle and makes it ready to decide. What is wrong with it comes back as an *InvalidError with every problem
@@ -66,11 +70,12 @@ func Compile(b Bundle) (*Set, error) {
 		}
 	}
 	tools := collectTools(b.Providers, &found)
+	registered, details := collectDetails(b.DetailTypes, tools, &found)
 	if err := found.err(); err != nil {
 		return nil, err
 	}
 	text := fmt.Sprintf("// The policy schema of org %s. It is generated: tools and arguments come from the providers.\n", b.Org) +
-		schemaText(tools)
+		schemaText(tools, details)
 	schema, err := resolve(text)
 	if err != nil {
 		return nil, err
@@ -90,18 +95,18 @@ func Compile(b Bundle) (*Set, error) {
 	}
 	s := &Set{
 		org: b.Org, version: b.Version, schema: text, policies: policies,
-		validate: validate.New(schema, validate.WithStrict()), world: newWorld(b, tools),
-		absent: slices.Sorted(maps.Keys(check.absent)),
+		validate: validate.New(schema, validate.WithStrict()), world: newWorld(b, tools, details),
+		absent: slices.Sorted(maps.Keys(check.absent)), types: registered,
 	}
 	if err := s.validate.Entities(s.world.entities); err != nil {
 		return nil, fmt.Errorf("policy: generated entities: %w", err)
 	}
-	s.prepare(newIndex(policies), tools)
+	s.prepare(newIndex(policies), tools, details)
 	return s, nil
 }
 
 // prepare does once what depends on the bundle alone.
-func (s *Set) prepare(ix index, tools map[string]toolAction) {
+func (s *Set) prepare(ix index, tools map[string]toolAction, details map[string]detailType) {
 	w := s.world
 	s.agents, s.scopes, s.tools = map[string]principal{}, map[string]place{}, map[string]callable{}
 	exchange := w.place(action(actionExchange)).fits
@@ -120,7 +125,13 @@ func (s *Set) prepare(ix index, tools map[string]toolAction) {
 			action: w.place(action(name)), tool: types.NewEntityUID(typeTool, types.String(name)), provider: t.provider, args: t.args,
 			parents: types.NewEntityUIDSet(provider, w.org),
 			above:   []constraint{{}, {ofType, types.EntityUID{Type: typeConnection}}, {inside, provider}, {inside, w.org}},
+			details: t.details,
 		}
+	}
+	s.details = make(map[string]detail, len(details))
+	for name, d := range details {
+		resource := types.NewEntityUID(typeDetailType, types.String(name))
+		s.details[name] = detail{d, w.place(action(detailPrefix + name)), w.place(resource)}
 	}
 }
 

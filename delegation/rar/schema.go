@@ -20,7 +20,9 @@ type schemas struct{ compiler *jsonschema.Compiler }
 // nothing is a loader that loads nothing: a schema cannot make us open a file or a URL (JW13).
 type nothing struct{}
 
-func (nothing) Load(string) (any, error) { return nil, errors.New("a schema refers to nothing outside") }
+func (nothing) Load(string) (any, error) {
+	return nil, errors.New("a schema refers to nothing outside")
+}
 
 func newSchemas() schemas {
 	c := jsonschema.NewCompiler()
