@@ -89,11 +89,10 @@ func Decide(f Facts) (Approval, error) {
 	if err != nil {
 		return Approval{}, unlawful(err, seen)
 	}
-	claims := u.Claims()
 	if u, err = f.format(u); err != nil {
 		return Approval{}, err
 	}
-	return Approval{unsigned: u, claims: claims, hop: h, evidence: seen}, nil
+	return Approval{unsigned: u, claims: u.Claims(), hop: h, evidence: seen}, nil
 }
 
 // seal holds the grant to the narrowing law.
@@ -253,19 +252,6 @@ func (f *Facts) scope(h hop) (delegation.Scopes, error) {
 		return widest, refuse(InvalidScope, "", nil, "the subject_token does not have: %s", beyond)
 	}
 	return f.Want.Scope, nil
-}
-
-// registered is the widest that a first hop can be.
-func (f *Facts) registered() (delegation.Scopes, error) {
-	service := f.Subject.login.service
-	if service == nil {
-		return f.Actor.Scopes, nil
-	}
-	own, err := delegation.NewScopes(service.Scopes...)
-	if err != nil {
-		return own, refuse(Internal, "", err, "")
-	}
-	return f.Actor.Scopes.Intersect(own), nil
 }
 
 // rights are what policy granted.

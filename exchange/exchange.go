@@ -35,6 +35,7 @@ type Directory interface {
 // Tokens verifies tokens of ours for whatever audience (C4): *delegation.Verifier.
 type Tokens interface {
 	Verify(ctx context.Context, token string) (delegation.Verified, error)
+	VerifyTransaction(ctx context.Context, token string) (delegation.Transaction, error)
 }
 
 // Assertions remembers what may be used once. Consume MUST answer nil to exactly one caller for a key, across replicas and

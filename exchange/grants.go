@@ -1,46 +1,167 @@
 package exchange
 
 import (
-	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange/registry"
 )
 
-// grantAllowed refuses a grant that is not known, or that the agent is not registered for (TE10).
+// grantAllowed refuses a grant that is not known, or that the agent is not registered for (TE10). A password grant is not known
+// and never will be (TE16).
 func (f *Facts) grantAllowed() error {
-	if f.Grant == GrantType {
-		return nil
+	names := map[string]string{
+		"": registry.GrantTokenExchange, GrantType: registry.GrantTokenExchange,
+		GrantClientCredentials: registry.GrantClientCredentials, GrantJWTBearer: registry.GrantJWTBearer,
 	}
-	return refuse(UnsupportedGrantType, "grant_type", nil, "grant_type is not supported")
+	name, known := names[f.Grant]
+	switch {
+	case !known:
+		return refuse(UnsupportedGrantType, "", nil, "grant_type must be one of %s, %s, %s", GrantType, GrantClientCredentials, GrantJWTBearer)
+	case !f.Client.Grant(name):
+		return refuse(UnauthorizedClient, "", nil, "agent %s is not registered for the grant %s", f.Client.Name, name)
+	}
+	return nil
 }
 
-// serviceLogin is the subject of client_credentials: the service account that the agent is registered for.
-func (s *Service) serviceLogin(_ caller, _ time.Time) (*login, error) {
-	return nil, refuse(UnsupportedGrantType, "grant_type", nil, "grant_type is not supported")
+// maxServiceLife is how long a service account's first token lives: nobody signed in, so nothing else ends it.
+const maxServiceLife = 5 * time.Minute
+
+// serviceLogin is the subject of client_credentials (RFC 6749 §4.4): the service account that the agent is registered for. The
+// agent is its actor, so that no token acts by itself (TX18). sub is the account, which owns what is acted on (AT3).
+func (s *Service) serviceLogin(c caller, now time.Time) (*login, error) {
+	name := c.client.Registration.ServiceAccount
+	account, ok := c.org.ServiceAccount(name)
+	if !ok {
+		return nil, refuse(UnauthorizedClient, "", nil, "agent %s is registered for no service account", c.client.Name)
+	}
+	return &login{
+		subject: delegation.Subject{
+			ID: delegation.ServiceID(c.org.ID(), account.Name), Groups: account.Groups, Expiry: now.Add(maxServiceLife),
+		},
+		issuedAt: now, service: account,
+	}, nil
 }
 
-// assertedLogin is the subject of the jwt-bearer grant: what the assertion of a trusted issuer says (JG1, JG4).
-func (s *Service) assertedLogin(_ context.Context, _ caller, _ string, _ time.Time) (*login, error) {
-	return nil, refuse(UnsupportedGrantType, "grant_type", nil, "grant_type is not supported")
+// registered is the widest that a first hop can be: what the agent is registered for and, of that, what its service account
+// has, what the assertion names, and what the org lets be asserted at the other authorization server.
+func (f *Facts) registered() (delegation.Scopes, error) {
+	widest := f.Actor.Scopes
+	if account := f.Subject.login.service; account != nil {
+		own, err := delegation.NewScopes(account.Scopes...)
+		if err != nil {
+			return delegation.Scopes{}, refuse(Internal, "", err, "")
+		}
+		widest = widest.Intersect(own)
+	}
+	if named := f.Subject.login.scope; named != nil {
+		widest = widest.Intersect(*named)
+	}
+	if f.Want.IssuedType == TypeIDJAG {
+		server, err := f.authorizationServer()
+		if err != nil {
+			return delegation.Scopes{}, err
+		}
+		there, bad := delegation.NewScopes(server.Scopes...)
+		if bad != nil {
+			return delegation.Scopes{}, refuse(Internal, "", bad, "")
+		}
+		widest = widest.Intersect(there)
+	}
+	return widest, nil
 }
 
-// checkFormat checks what kind of token is asked for, and what only some kinds have.
+// checkFormat checks what kind of token is asked for, and that the request has what that kind needs. What a kind cannot say is
+// refused, never dropped. It comes after the subject, the targets and the scope were read.
 func checkFormat(w *Want, r Request) *Error {
-	switch r.RequestedTokenType {
-	case "", TypeAccessToken:
+	w.IssuedType = r.RequestedTokenType
+	if w.IssuedType == "" {
 		w.IssuedType = TypeAccessToken
-	case TypeJWT:
-		w.IssuedType = TypeJWT
-	default: // TX11: never another type in silence
-		return invalid("requested_token_type", "requested_token_type must be %s or %s", TypeAccessToken, TypeJWT)
+	}
+	if w.IssuedType != TypeTxnToken {
+		switch {
+		case r.SubjectTokenType == TypeTxnToken: // TT6: it is a credential for nothing
+			return invalid("requested_token_type", "a transaction token is good only for its replacement: requested_token_type must be %s", TypeTxnToken)
+		case r.RequestContext != "":
+			return invalid("request_context", "request_context is for transaction tokens: requested_token_type must be %s", TypeTxnToken)
+		case r.RequestDetails != "":
+			return invalid("request_details", "request_details is for transaction tokens: requested_token_type must be %s", TypeTxnToken)
+		}
+	}
+	exchanged := r.grant() == GrantType
+	switch {
+	case w.IssuedType == TypeAccessToken, w.IssuedType == TypeJWT:
+		return nil
+	case w.IssuedType == TypeIDJAG && exchanged:
+		return checkIDJAG(w, r)
+	case w.IssuedType == TypeTxnToken && exchanged:
+		return checkTxn(w, r)
+	case w.IssuedType == TypeIDJAG, w.IssuedType == TypeTxnToken:
+		return invalid("requested_token_type", "tokens of that type come of token exchange: grant_type must be %s", GrantType)
+	}
+	return invalid("requested_token_type", "requested_token_type must be one of %s", // TX11: never another type in silence
+		strings.Join([]string{TypeAccessToken, TypeJWT, TypeIDJAG, TypeTxnToken}, ", "))
+}
+
+// checkAlone refuses what neither an ID-JAG nor a transaction token can say.
+func checkAlone(r Request, what string) *Error {
+	switch {
+	case len(r.Audience) != 1:
+		return refuse(InvalidTarget, "audience", nil, "%s needs exactly one audience", what)
+	case r.MayAct != "":
+		return invalid("may_act", "nobody can pick %s up: leave may_act out", what)
 	}
 	return nil
 }
 
 // formatTarget is the audience of a token that is for no resource of ours: another authorization server, or a trust domain.
 // ours reports that the token is for a resource, which Facts.target finds; audience is empty then.
-func (f *Facts) formatTarget() (audience string, ours bool, err error) { return "", true, nil }
+func (f *Facts) formatTarget() (audience string, ours bool, err error) {
+	switch f.Want.IssuedType {
+	case TypeIDJAG:
+		audience, err = f.idjagTarget()
+	case TypeTxnToken:
+		audience, err = f.txnTarget()
+	default:
+		return "", true, f.notElsewhere()
+	}
+	return audience, false, err
+}
+
+// notElsewhere refuses an access token for what is no resource. Identity chaining with another authorization server goes by
+// ID-JAG alone, whose profile says how the user and the client are known there (JG2).
+func (f *Facts) notElsewhere() error {
+	for _, name := range f.Want.Names {
+		if _, ok := f.Org.AuthorizationServer(name); ok {
+			return refuse(InvalidTarget, "audience", nil,
+				"audience is another authorization server: ask for a grant for it with the requested_token_type %s", TypeIDJAG)
+		}
+		if domain := f.Org.TransactionDomain(); domain != "" && name == domain {
+			return refuse(InvalidTarget, "audience", nil,
+				"audience is a trust domain: ask for a transaction token with the requested_token_type %s", TypeTxnToken)
+		}
+	}
+	return nil
+}
 
 // format makes the kind of token that was asked for of the approved one. It is the last thing that Decide does.
-func (f *Facts) format(u delegation.Unsigned) (delegation.Unsigned, error) { return u, nil }
+func (f *Facts) format(u delegation.Unsigned) (delegation.Unsigned, error) {
+	if l := f.Subject.login; l != nil && len(l.resources) > 0 && !slices.Contains(l.resources, u.Claims().Audience) {
+		return delegation.Unsigned{}, refuse(InvalidTarget, "", nil, "the assertion is not for that resource")
+	}
+	var err error
+	switch f.Want.IssuedType {
+	case TypeIDJAG:
+		u, err = f.idjag(u)
+	case TypeTxnToken:
+		u, err = u.TransactionToken(delegation.TransactionToken{
+			Workload: f.Client.ID, Context: f.Want.RequestContext, Details: f.Want.RequestDetails,
+		})
+	}
+	if err != nil {
+		return delegation.Unsigned{}, unlawful(err, evidence{})
+	}
+	return u, nil
+}

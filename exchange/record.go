@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/onbehalf/obo/audit"
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/telemetry"
 )
 
@@ -54,6 +55,9 @@ func (a Approval) detail() string {
 		text += ", bound to key " + k.JKT
 	default:
 		text += ", bound to certificate " + k.X5T
+	}
+	if typ := a.unsigned.Type(); typ != delegation.TokenType {
+		text += ", " + typ
 	}
 	if d := a.claims.AuthorizationDetails; len(d) > 0 {
 		text += ", authorization_details " + string(d)

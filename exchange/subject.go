@@ -28,6 +28,9 @@ type login struct {
 	audience []string                 // whom it was issued to
 	profile  string                   // what it was verified as: registry.TokenTypeID, TokenTypeJWT, ...
 	service  *registry.ServiceAccount // of client_credentials; nil for a user
+
+	scope     *delegation.Scopes // all that an assertion says it is for; nil when it does not say
+	resources []string           // the same; none when it does not say
 }
 
 // mayAct are the identity members of a foreign may_act (RFC 8693 §4.4). Members that we do not know are kept, because each
