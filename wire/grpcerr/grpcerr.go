@@ -113,6 +113,16 @@ func (e Error) details(r row) []protoadapt.MessageV1 {
 	if len(bad.FieldViolations) > 0 {
 		out = append(out, &bad)
 	}
+	switch e.Reason {
+	case RateLimited:
+		out = append(out, &errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{
+			{Subject: cmp.Or(cut(Clean(e.Field), maxField), "requests"), Description: cut(Clean(e.Description), maxViolation)},
+		}})
+	case InteractionRequired:
+		out = append(out, &errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{
+			{Type: string(e.Reason), Subject: cmp.Or(cut(Clean(e.Field), maxField), "user"), Description: cut(Clean(e.Description), maxViolation)},
+		}})
+	}
 	if e.RetryAfter > 0 {
 		out = append(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}

@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files again; a difference is a change of protocol")
 
-// TestGR3Golden: every reason's code, OAuth code and details, with and without a field at fault.
+// TestGR3Golden: GR3, every reason's code, OAuth code and details, with and without a field at fault.
 func TestGR3Golden(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -59,6 +59,10 @@ func describe(s *status.Status) string {
 			for _, v := range d.GetFieldViolations() {
 				fmt.Fprintf(&b, "  BadRequest %s: %q\n", v.GetField(), v.GetDescription())
 			}
+		case *errdetails.QuotaFailure:
+			fmt.Fprintf(&b, "  QuotaFailure %v\n", d.GetViolations()[0].GetSubject())
+		case *errdetails.PreconditionFailure:
+			fmt.Fprintf(&b, "  PreconditionFailure %v of %v\n", d.GetViolations()[0].GetType(), d.GetViolations()[0].GetSubject())
 		case *errdetails.RetryInfo:
 			fmt.Fprintf(&b, "  RetryInfo %s\n", d.GetRetryDelay().AsDuration())
 		}
@@ -66,7 +70,7 @@ func describe(s *status.Status) string {
 	return b.String()
 }
 
-// TestGR2Details: exactly one ErrorInfo, each detail type once, a well-formed reason, at most 8 KiB (GR10), and clean text,
+// TestGR2Details: GR2 and GR10, exactly one ErrorInfo, each detail type once, a well-formed reason, at most 8 KiB (GR10), and clean text,
 // whatever a door puts in.
 func TestGR2Details(t *testing.T) {
 	t.Parallel()
