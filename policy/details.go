@@ -110,7 +110,8 @@ func collectDetails(registered []rar.Type, tools map[string]toolAction, found *f
 		return rar.Types{}, nil
 	}
 	out := make(map[string]detailType, len(registered))
-	for _, t := range slices.SortedFunc(slices.Values(registered), func(a, b rar.Type) int { return strings.Compare(a.Name, b.Name) }) {
+	byName := func(a, b rar.Type) int { return strings.Compare(a.Name, b.Name) }
+	for _, t := range slices.SortedFunc(slices.Values(registered), byName) {
 		shape, err := parseArguments(t.Schema)
 		if err != nil {
 			found.add(detailProblem(fmt.Sprintf("type %q: %v", t.Name, err), ""))
@@ -207,11 +208,11 @@ func (s *shape) misfit(pointer []string, rule rar.Rule) (says, hint string) {
 // writeDetailActions writes an action for each type. Without types the group stands for one, so that an operator's guardrail
 // about details is checked in every org.
 func writeDetailActions(b *strings.Builder, details map[string]detailType) {
-	b.WriteString("\n// May this agent have this object of authorization_details? Asked for each object before the token is signed. One action " +
-		"for\n// each type, on the type.\n")
+	b.WriteString("\n// May this agent have this object of authorization_details? Asked for each object before the token is signed." +
+		"\n// One action for each type, on the type.\n")
 	if len(details) == 0 {
-		fmt.Fprintf(b, "// No type is registered.\naction %q appliesTo {\n  principal: [Agent],\n  resource: [DetailType],\n  context: {\n%s\n  }\n};\n",
-			actionDetail, mintContext)
+		fmt.Fprintf(b, "// No type is registered.\naction %q appliesTo {\n  principal: [Agent],\n  resource: [DetailType],\n"+
+			"  context: {\n%s\n  }\n};\n", actionDetail, mintContext)
 		return
 	}
 	fmt.Fprintf(b, "action %q;\n", actionDetail)

@@ -56,7 +56,9 @@ func (s schemas) compile(t Type, p *problems) *jsonschema.Schema {
 		p.add("type", "it is reserved, and there always: leave it out of the schema")
 	}
 	closeObject(root, "", p)
-	checkRules(root, t.Narrowing, p)
+	if len(p.list) == 0 {
+		checkRules(root, t.Narrowing, p)
+	}
 	if len(p.list) > 0 {
 		return nil
 	}
