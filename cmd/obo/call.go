@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 
+	"google.golang.org/grpc"
+
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
@@ -15,7 +17,7 @@ type callCommand struct {
 	Tool       string `arg:"" help:"The tool, provider.operation."`
 	Args       string `default:"{}" placeholder:"JSON" help:"Its arguments, one JSON object; @FILE reads a file, - standard input."`
 	Connection string `placeholder:"ID" help:"The connection to use, when there is more than one."`
-	tokenFlags
+	presentFlags
 }
 
 // Help is shown below the flags.
@@ -48,8 +50,12 @@ func (c callCommand) Run(ctx context.Context, a *app) error {
 	defer executor.Conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	resp, err := executor.Executor.Execute(remote.Bearer(ctx, token),
-		&obov1.ExecuteRequest{Tool: c.Tool, Arguments: args, Connection: c.Connection})
+	var resp *obov1.ExecuteResponse
+	err = c.present(ctx, a, token, obov1.ExecutorService_Execute_FullMethodName,
+		func(ctx context.Context, opts ...grpc.CallOption) (err error) {
+			resp, err = executor.Executor.Execute(ctx, &obov1.ExecuteRequest{Tool: c.Tool, Arguments: args, Connection: c.Connection}, opts...)
+			return err
+		})
 	if err != nil {
 		return explain.Of("the call of "+c.Tool+" was refused", err)
 	}
@@ -95,7 +101,7 @@ func toolProblem(tool string, resp *obov1.ExecuteResponse) error {
 	return p
 }
 
-type toolsCommand struct{ tokenFlags }
+type toolsCommand struct{ presentFlags }
 
 // Help is shown below the flags.
 func (toolsCommand) Help() string {
@@ -116,7 +122,12 @@ func (c toolsCommand) Run(ctx context.Context, a *app) error {
 	defer executor.Conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	resp, err := executor.Executor.ListTools(remote.Bearer(ctx, token), &obov1.ListToolsRequest{})
+	var resp *obov1.ListToolsResponse
+	err = c.present(ctx, a, token, obov1.ExecutorService_ListTools_FullMethodName,
+		func(ctx context.Context, opts ...grpc.CallOption) (err error) {
+			resp, err = executor.Executor.ListTools(ctx, &obov1.ListToolsRequest{}, opts...)
+			return err
+		})
 	if err != nil {
 		return explain.Of("cannot list tools", err)
 	}

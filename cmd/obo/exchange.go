@@ -3,31 +3,38 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/onbehalf/obo/client"
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
+	"github.com/onbehalf/obo/delegation/dpop"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/telemetry"
 )
 
 type exchangeCommand struct {
-	As               string `default:"orchestrator" placeholder:"NAME" help:"Which agent asks: its OBO_NAME_ID, _SECRET and _KEY are taken. orchestrator, researcher or org2-agent in a dev environment."`
-	ClientID         string `placeholder:"ID" help:"The client's id instead, such as acme.orchestrator."`
-	ClientSecretFile string `placeholder:"FILE" help:"File with its client_secret, - for standard input."`
-	ClientKey        string `placeholder:"FILE" help:"Private JWK to authenticate with in place of a secret (private_key_jwt)."`
+	agentFlags
+	GrantType        string `enum:"token-exchange,client_credentials,jwt-bearer" default:"token-exchange" help:"token-exchange; client_credentials for the org's service account; jwt-bearer for an assertion of a trusted issuer."`
+	SubjectTokenFile string `default:"-" from:"OBO_USER_TOKEN_FILE" placeholder:"FILE" help:"File with the subject token, or the assertion of jwt-bearer; - for standard input (OBO_USER_TOKEN_FILE)."`
+	SubjectTokenType string `enum:"auto,id_token,jwt,access_token,txn_token" default:"auto" help:"id_token, jwt, access_token or txn_token. auto looks at the token."`
+	To               string `placeholder:"NAME" help:"Hand on to this agent: makes its assertion from OBO_NAME_ID and _KEY."`
+	ToDPoPKey        string `name:"to-dpop-key" placeholder:"FILE" help:"That agent's DPoP key, which the new token is to be bound to. Made when it is not there."`
+	ActorTokenFile   string `placeholder:"FILE" help:"File with the next agent's own assertion or token."`
+	ActorTokenType   string `enum:"jwt,access_token" default:"jwt" help:"jwt or access_token."`
 
-	SubjectTokenFile string   `default:"-" from:"OBO_USER_TOKEN_FILE" placeholder:"FILE" help:"File with the subject token, - for standard input (OBO_USER_TOKEN_FILE)."`
-	SubjectTokenType string   `enum:"auto,id_token,jwt,access_token" default:"auto" help:"id_token, jwt or access_token. auto looks at the token."`
-	To               string   `placeholder:"NAME" help:"Hand on to this agent: makes its assertion from OBO_NAME_ID and _KEY."`
-	ActorTokenFile   string   `placeholder:"FILE" help:"File with the next agent's own assertion or token."`
-	ActorTokenType   string   `enum:"jwt,access_token" default:"jwt" help:"jwt or access_token."`
-	Scope            string   `placeholder:"SCOPES" help:"Space-separated. Absent: all that policy allows."`
-	Resource         []string `placeholder:"URI" from:"OBO_EXECUTOR_AUDIENCE" help:"What the token is for (OBO_EXECUTOR_AUDIENCE)."`
-	Audience         []string `placeholder:"NAME" help:"The same by its registered name."`
-	ExpiresIn        int32    `placeholder:"SECONDS" help:"A shorter life than the default."`
-	MayAct           string   `placeholder:"CLIENT" help:"The one client that may pick the new token up."`
-	HTTP             bool     `name:"http" help:"Use the standard's own door, a form post, instead of gRPC."`
+	Scope                string   `placeholder:"SCOPES" help:"Space-separated. Absent: all that policy allows."`
+	AuthorizationDetails string   `placeholder:"JSON" help:"A JSON array (RFC 9396), @FILE reads one. Absent: the subject token's."`
+	Resource             []string `placeholder:"URI" from:"OBO_EXECUTOR_AUDIENCE" help:"What the token is for (OBO_EXECUTOR_AUDIENCE)."`
+	Audience             []string `placeholder:"NAME" help:"The same by its registered name; another authorization server for id-jag."`
+	ExpiresIn            int32    `placeholder:"SECONDS" help:"A shorter life than the default."`
+	MayAct               string   `placeholder:"CLIENT" help:"The one client that may pick the new token up."`
+	RequestedTokenType   string   `enum:"access_token,jwt,id-jag,txn_token" default:"access_token" help:"access_token, jwt, id-jag or txn_token."`
+	DPoPKey              string   `name:"dpop-key" placeholder:"FILE" help:"Private JWK to bind the token to (RFC 9449). Made when it is not there."`
+	HTTP                 bool     `name:"http" help:"Use the standard's own door, a form post, instead of gRPC."`
 }
 
 // Help is shown below the flags.
@@ -37,7 +44,10 @@ func (exchangeCommand) Help() string {
 Examples:
   obo exchange --subject-token-file "$OBO_USER_TOKEN_FILE" --scope "tracker:issues:read" > first
   obo exchange --subject-token-file first --to researcher --scope "tracker:issues:read" > second
-  obo exchange --as org2-agent --subject-token-file alice-of-globex.token -o json`
+  obo exchange --as org2-agent --subject-token-file alice-of-globex.token -o json
+  obo exchange --dpop-key my.jwk > bound && obo tools --token-file bound --dpop-key my.jwk
+  obo exchange --authorization-details '[{"type":"tracker_bounty","project":"apollo","dollars":100}]'
+  obo exchange --grant-type client_credentials --scope tracker:issues:read`
 }
 
 func (c exchangeCommand) Run(ctx context.Context, a *app) error {
@@ -45,145 +55,156 @@ func (c exchangeCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	id, secret, key, err := c.client(a)
+	who, err := c.find(a)
 	if err != nil {
 		return err
 	}
+	var prover *dpop.Prover
+	if c.DPoPKey != "" {
+		if prover, err = remote.ReadProver(c.DPoPKey, true, a.now); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	var resp *obov1.ExchangeResponse
+	exchange := c.overGRPC
 	if c.HTTP {
-		resp, err = c.overHTTP(ctx, a, id, secret, req)
-	} else {
-		resp, err = c.overGRPC(ctx, a, id, secret, key, req)
+		exchange = c.overHTTP
 	}
+	resp, err := exchange(ctx, a, who, prover, req)
 	if err != nil {
 		return explain.Of("the exchange was refused", err)
 	}
 	return a.Print(resp, func() { a.Printf("%s\n", resp.GetAccessToken()) })
 }
 
-// client finds who asks. key is a file; it is used when there is no secret.
-func (c exchangeCommand) client(a *app) (id string, secret telemetry.Secret, key string, err error) {
-	if c.ClientID == "" {
-		prefix := agentPrefix(c.As)
-		id, _ = a.env(prefix + "_ID")
-		s, _ := a.env(prefix + "_SECRET")
-		key, _ = a.env(prefix + "_KEY")
-		if id == "" || s == "" && key == "" {
-			return "", "", "", explain.Misuse("the client is not known", prefix+"_ID with _SECRET or _KEY is not set",
-				"point --env to the file that obo dev wrote, or give --client-id with --client-secret-file or --client-key")
-		}
-		return id, telemetry.Secret(s), key, nil
-	}
-	if c.ClientSecretFile != "" {
-		secret, err = remote.ReadSecret(c.ClientSecretFile, a.in)
-	} else if c.ClientKey == "" {
-		err = explain.Misuse("the client cannot authenticate", "neither --client-secret-file nor --client-key is given", "give one")
-	}
-	return c.ClientID, secret, c.ClientKey, err
-}
+const tokenTypeURN = "urn:ietf:params:oauth:token-type:"
 
-// agentPrefix is the name of an agent's variables: org2-agent is OBO_ORG2_AGENT.
-func agentPrefix(name string) string {
-	return "OBO_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-}
-
-// request builds the request from the flags.
+// request builds the request from the flags, but for the actor token, which each attempt makes anew.
 func (c exchangeCommand) request(a *app) (*obov1.ExchangeRequest, error) {
+	req := &obov1.ExchangeRequest{Scope: c.Scope, Resource: c.Resource, Audience: c.Audience, RequestedExpiresIn: c.ExpiresIn,
+		MayAct: c.MayAct, AuthorizationDetails: c.AuthorizationDetails}
+	if len(c.Audience) > 0 {
+		req.Resource = nil // together they name one target; the flag on the command line is the one that is meant
+	}
+	if c.RequestedTokenType != "access_token" {
+		req.RequestedTokenType = tokenTypeURN + c.RequestedTokenType
+	}
+	if name, ok := strings.CutPrefix(c.AuthorizationDetails, "@"); ok {
+		details, err := remote.ReadSecret(name, nil)
+		if err != nil {
+			return nil, err
+		}
+		req.AuthorizationDetails = details.Reveal()
+	}
+	if c.GrantType == client.GrantClientCredentials {
+		req.GrantType = client.GrantClientCredentials
+		return req, nil
+	}
 	subject, err := remote.ReadSecret(c.SubjectTokenFile, a.in)
 	if err != nil {
 		return nil, err
 	}
-	req := &obov1.ExchangeRequest{SubjectToken: subject.Reveal(), Scope: c.Scope, Resource: c.Resource, Audience: c.Audience,
-		RequestedExpiresIn: c.ExpiresIn, MayAct: c.MayAct}
-	if len(c.Audience) > 0 {
-		req.Resource = nil // together they name one target; the flag on the command line is the one that is meant
+	if c.GrantType == "jwt-bearer" {
+		req.GrantType, req.Assertion = client.GrantJWTBearer, subject.Reveal()
+		return req, nil
 	}
-	if req.SubjectTokenType, err = c.subjectType(a, subject); err != nil {
-		return nil, err
-	}
-	actor, err := c.actorToken(a)
-	if err != nil || actor == "" {
-		return req, err
-	}
-	req.ActorToken, req.ActorTokenType = actor.Reveal(), "urn:ietf:params:oauth:token-type:"+c.ActorTokenType
-	return req, nil
+	req.SubjectToken = subject.Reveal()
+	req.SubjectTokenType, err = c.subjectType(a, subject)
+	return req, err
 }
 
 func (c exchangeCommand) subjectType(a *app, subject telemetry.Secret) (string, error) {
 	if c.SubjectTokenType != "auto" {
-		return "urn:ietf:params:oauth:token-type:" + c.SubjectTokenType, nil
+		return tokenTypeURN + c.SubjectTokenType, nil
 	}
 	t, err := render.ParseToken(subject.Reveal())
 	if err != nil {
 		return "", explain.Failure("cannot tell the type of the subject token", err, "give --subject-token-type")
 	}
-	if t.Header["typ"] == "at+jwt" && (a.Issuer == "" || t.Issuer == a.Issuer) {
-		return remote.TypeAccessToken, nil
+	switch typ := t.Header["typ"]; {
+	case typ == "txntoken+jwt":
+		return client.TypeTxnToken, nil
+	case typ == "at+jwt" && (a.Issuer == "" || t.Issuer == a.Issuer):
+		return client.TypeAccessToken, nil
+	default:
+		return client.TypeIDToken, nil
 	}
-	return remote.TypeIDToken, nil
 }
 
-// actorToken is the next agent's proof: read from a file, or made from its key.
-func (c exchangeCommand) actorToken(a *app) (telemetry.Secret, error) {
+// actorToken is the next agent's proof: read from a file, or made from its key; empty when there is no next agent.
+func (c exchangeCommand) actorToken(ctx context.Context, a *app) (token, kind string, err error) {
 	if c.ActorTokenFile != "" {
-		return remote.ReadSecret(c.ActorTokenFile, a.in)
+		secret, err := remote.ReadSecret(c.ActorTokenFile, a.in)
+		return secret.Reveal(), tokenTypeURN + c.ActorTokenType, err
 	}
 	if c.To == "" {
-		return "", nil
+		return "", "", nil
 	}
 	prefix := agentPrefix(c.To)
 	id, _ := a.env(prefix + "_ID")
 	path, _ := a.env(prefix + "_KEY")
 	if id == "" || path == "" {
-		return "", explain.Misuse("cannot make the assertion of "+c.To, prefix+"_ID and _KEY are not both set",
+		return "", "", explain.Misuse("cannot make the assertion of "+c.To, prefix+"_ID and _KEY are not both set",
 			"point --env to the file that obo dev wrote, or give --actor-token-file")
 	}
-	return a.assertion(path, id)
-}
-
-// assertion makes a fresh assertion of a client by its own key.
-func (a *app) assertion(keyFile, id string) (telemetry.Secret, error) {
 	if a.Issuer == "" {
-		return "", missing("the token server's issuer", "--issuer", "OBO_ISSUER")
+		return "", "", missing("the token server's issuer", "--issuer", "OBO_ISSUER")
 	}
-	key, err := remote.ReadKey(keyFile)
+	key, err := remote.ReadKey(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return remote.Assertion(key, id, id, a.Issuer, a.now())
+	next := remote.Agent{ID: id, Key: key}
+	if c.ToDPoPKey != "" {
+		if next.Prover, err = remote.ReadProver(c.ToDPoPKey, true, a.now); err != nil {
+			return "", "", err
+		}
+	}
+	secret, err := next.Assertion(a.Issuer, a.now())
+	return secret.Reveal(), client.TypeJWT, err
 }
 
-func (c exchangeCommand) overGRPC(ctx context.Context, a *app, id string, secret telemetry.Secret, key string,
-	req *obov1.ExchangeRequest) (*obov1.ExchangeResponse, error) {
-	sts, err := a.sts()
-	if err != nil {
-		return nil, err
-	}
-	defer sts.Conn.Close()
-	if secret != "" {
-		return sts.Exchange.Exchange(remote.Basic(ctx, id, secret), req)
-	}
-	assertion, err := a.assertion(key, id)
-	if err != nil {
-		return nil, err
-	}
-	return sts.Exchange.Exchange(remote.Bearer(ctx, assertion), req)
+func (c exchangeCommand) overGRPC(ctx context.Context, a *app, who agent, prover *dpop.Prover, req *obov1.ExchangeRequest) (
+	resp *obov1.ExchangeResponse, err error) {
+	err = a.ask(ctx, who, prover, obov1.ExchangeService_Exchange_FullMethodName,
+		func(ctx context.Context, sts *remote.STS, opts ...grpc.CallOption) (err error) {
+			if req.ActorToken, req.ActorTokenType, err = c.actorToken(ctx, a); err != nil {
+				return err
+			}
+			resp, err = sts.Exchange.Exchange(ctx, req, opts...)
+			return err
+		})
+	return resp, err
 }
 
-func (c exchangeCommand) overHTTP(ctx context.Context, a *app, id string, secret telemetry.Secret, req *obov1.ExchangeRequest) (
+func (c exchangeCommand) overHTTP(ctx context.Context, a *app, who agent, prover *dpop.Prover, req *obov1.ExchangeRequest) (
 	*obov1.ExchangeResponse, error) {
-	if a.Issuer == "" {
-		return nil, missing("the token server's issuer", "--issuer", "OBO_ISSUER")
-	}
-	if secret == "" {
-		return nil, explain.Misuse("--http needs a client secret", "only a key was given", "use gRPC with --client-key, or give a secret")
-	}
-	client := remote.NewHTTP(1)
-	m, err := client.Metadata(ctx, a.Issuer)
+	door, err := a.overHTTP(ctx, who, prover)
 	if err != nil {
-		return nil, explain.Of("cannot read the token server's metadata", err)
+		return nil, err
 	}
-	return client.Exchange(ctx, m.TokenEndpoint, id, secret, remote.Form(req))
+	r := client.Request{Grant: req.GetGrantType(), SubjectType: req.GetSubjectTokenType(), Resource: req.GetResource(),
+		Audience: req.GetAudience(), Scope: req.GetScope(), RequestedType: req.GetRequestedTokenType(), MayAct: req.GetMayAct(),
+		AuthorizationDetails: req.GetAuthorizationDetails(), Life: time.Duration(req.GetRequestedExpiresIn()) * time.Second}
+	if req.GetSubjectToken() != "" {
+		r.Subject = client.Static(req.GetSubjectToken())
+	}
+	if req.GetAssertion() != "" {
+		r.Assertion = client.Static(req.GetAssertion())
+	}
+	if c.To != "" || c.ActorTokenFile != "" {
+		r.ActorType = tokenTypeURN + c.ActorTokenType
+		r.Actor = client.SourceFunc(func(ctx context.Context) (string, error) {
+			token, _, err := c.actorToken(ctx, a)
+			return token, err
+		})
+	}
+	t, err := door.Exchange(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &obov1.ExchangeResponse{AccessToken: t.AccessToken, IssuedTokenType: t.IssuedType, TokenType: t.Type, Scope: t.Scope,
+		ExpiresIn: int32(time.Until(t.Expiry).Round(time.Second).Seconds()), ActionId: t.ActionID,
+		AuthorizationDetails: t.AuthorizationDetails}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/telemetry"
@@ -114,4 +116,24 @@ type tokenFlags struct {
 
 func (t tokenFlags) read(a *app) (telemetry.Secret, error) {
 	return remote.ReadSecret(t.TokenFile, a.in)
+}
+
+// presentFlags are those of a command that presents a token to the executor.
+type presentFlags struct {
+	tokenFlags
+	DPoPKey string `name:"dpop-key" placeholder:"FILE" help:"Private JWK that the token is bound to."`
+}
+
+// present calls the executor with a token: with proofs when it is bound to a key.
+func (c presentFlags) present(ctx context.Context, a *app, token telemetry.Secret, method string,
+	f func(context.Context, ...grpc.CallOption) error) error {
+	var proofs *remote.Proofs
+	if c.DPoPKey != "" {
+		prover, err := remote.ReadProver(c.DPoPKey, false, a.now)
+		if err != nil {
+			return err
+		}
+		proofs = remote.NewProofs(prover, a.Executor, a.CAFile)
+	}
+	return proofs.Call(proofs.Scheme(ctx, token), method, token, f)
 }

@@ -13,7 +13,9 @@ func (devCommand) Help() string {
 func (tokenCommand) Help() string {
 	return `Examples:
   obo token inspect --file second
-  obo token verify --file second`
+  obo token verify --file second
+  obo token introspect --file second
+  obo token revoke --file first`
 }
 
 // Help is shown below the flags.

@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
-	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
 	"github.com/onbehalf/obo/delegation"
 )
 
 type tokenCommand struct {
-	Inspect inspectCommand `cmd:"" help:"Show what a token says, unverified."`
-	Verify  verifyCommand  `cmd:"" help:"Verify a delegation token as a resource server would."`
+	Inspect    inspectCommand     `cmd:"" help:"Show what a token says, unverified."`
+	Verify     verifyCommand      `cmd:"" help:"Verify a delegation token as a resource server would."`
+	Introspect introspectCommand  `cmd:"" help:"Ask the token server whether a token is good."`
+	Revoke     revokeTokenCommand `cmd:"" help:"Revoke a token of one's own, and all that was derived from it."`
 }
 
 type inspectCommand struct {
@@ -86,9 +87,9 @@ func (c verifyCommand) Run(ctx context.Context, a *app) error {
 	defer cancel()
 	url := c.JWKS
 	if url == "" {
-		m, err := remote.NewHTTP(1).Metadata(ctx, a.Issuer)
+		m, err := a.metadata(ctx)
 		if err != nil {
-			return explain.Of("cannot read the issuer's metadata", err)
+			return err
 		}
 		url = m.JWKSURI
 	}

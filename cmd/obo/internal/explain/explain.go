@@ -14,6 +14,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/onbehalf/obo/client"
 )
 
 // The exit codes.
@@ -83,6 +85,9 @@ func Of(what string, err error) *Problem {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return Failure(what, err, "check the path and its permissions")
 	}
+	if e := (*client.Error)(nil); errors.As(err, &e) {
+		return ofHTTP(what, e)
+	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
 		return ofStatus(what, s, err)
 	}
@@ -128,8 +133,22 @@ func ofStatus(what string, s *status.Status, err error) *Problem {
 	return p
 }
 
-// Advice says what helps against a reason of ours (standards GR3); empty when nothing in particular does.
-func Advice(reason string) string { return advice(reason, codes.OK) }
+// ofHTTP reads a refusal of the standard's own door, which has OAuth's codes in place of our finer reasons.
+func ofHTTP(what string, e *client.Error) *Problem {
+	p := &Problem{What: what, Why: e.Error(), OAuth: e.Code, Action: e.ActionID, Code: Refused, cause: e}
+	switch {
+	case e.Temporary() && e.RetryAfter > 0:
+		p.Code, p.Do = Unavailable, fmt.Sprintf("try again in %s", e.RetryAfter)
+	case e.Temporary():
+		p.Code, p.Do = Unavailable, "try again in a moment"
+	default:
+		p.Do = advice(strings.ToUpper(e.Code), codes.OK)
+	}
+	if p.Do == "" && p.Action != "" {
+		p.Do = "obo audit show " + p.Action + " shows what was recorded of it"
+	}
+	return p
+}
 
 // advice falls back on the status code when the reason is not ours.
 func advice(reason string, code codes.Code) string {
@@ -150,6 +169,14 @@ func advice(reason string, code codes.Code) string {
 		return "exchange for a fresh token; obo token inspect shows what this one says"
 	case "INVALID_REQUEST":
 		return "correct what the reason names"
+	case "INVALID_AUTHORIZATION_DETAILS":
+		return "ask for details of types that the org and the agent are registered for, each within one of the subject token's"
+	case "UNAUTHORIZED_CLIENT", "UNSUPPORTED_GRANT_TYPE":
+		return "register the agent for the grant (grants in org.yaml), or use another (obo exchange --help)"
+	case "INVALID_GRANT":
+		return "get a fresh assertion of an issuer that the org trusts for jwt-bearer, made out to the token server's issuer"
+	case "INVALID_DPOP_PROOF":
+		return "send a proof of the key that the token is bound to (--dpop-key), and check this machine's clock"
 	case "CONFLICT":
 		return "somebody else changed it meanwhile: look again (obo diff), then repeat"
 	default:

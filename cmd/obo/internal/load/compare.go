@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 )
 
 // Plan says how to measure.
@@ -35,14 +33,6 @@ func Compare(ctx context.Context, s Setup, sts, floor *Target, door string, k Ki
 	if err != nil {
 		return Row{}, fmt.Errorf("cannot prepare %s: %w", k, err)
 	}
-	endpoint := ""
-	if door == "http" {
-		m, err := remote.NewHTTP(1).Metadata(ctx, s.Issuer)
-		if err != nil {
-			return Row{}, err
-		}
-		endpoint = m.TokenEndpoint
-	}
 	var ours, floors []Result
 	rate := 2000.0 // of a first guess; each round knows better
 	for round := range p.Rounds + 1 {
@@ -57,7 +47,9 @@ func Compare(ctx context.Context, s Setup, sts, floor *Target, door string, k Ki
 		}
 		op := sts.GRPC(r, fresh)
 		if door == "http" {
-			op = HTTP(s, endpoint, r, fresh)
+			if op, err = HTTP(ctx, s, r, fresh); err != nil {
+				return Row{}, err
+			}
 		}
 		f := metered(floor.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, floor.GRPC(r, idle)) })
 		o := metered(sts.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, op) })

@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"errors"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/onbehalf/obo/client"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
@@ -160,23 +160,27 @@ func (t *Target) GRPC(r *obov1.ExchangeRequest, assertions *Assertions) Operatio
 	}
 }
 
-// HTTP is an operation that posts a request's form to a token endpoint.
-func HTTP(s Setup, endpoint string, r *obov1.ExchangeRequest, assertions *Assertions) Operation {
-	client := remote.NewHTTP(s.Workers)
-	form := remote.Form(r)
-	return func(ctx context.Context, _ int) error {
-		f := form
-		if assertions != nil {
-			token, err := assertions.take()
-			if err != nil {
-				return err
-			}
-			f = url.Values{"actor_token": {token}}
-			for name, values := range form {
-				f[name] = values
-			}
-		}
-		_, err := client.Exchange(ctx, endpoint, s.ClientID, s.ClientSecret, f)
-		return err
+// HTTP is an operation that posts a request's form to the token endpoint. assertions is nil for kinds without.
+func HTTP(ctx context.Context, s Setup, r *obov1.ExchangeRequest, assertions *Assertions) (Operation, error) {
+	door, err := remote.HTTP("", s.Workers)
+	if err != nil {
+		return nil, err
 	}
+	server, err := client.Discover(ctx, s.Issuer, door)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(client.Config{Server: server, ClientID: s.ClientID, Auth: client.Secret(s.ClientSecret.Reveal()), HTTP: door})
+	if err != nil {
+		return nil, err
+	}
+	request := client.Request{Subject: client.Static(r.GetSubjectToken()), SubjectType: r.GetSubjectTokenType(),
+		Resource: r.GetResource(), Scope: r.GetScope()}
+	if assertions != nil {
+		request.Actor = client.SourceFunc(func(context.Context) (string, error) { return assertions.take() })
+	}
+	return func(ctx context.Context, _ int) error {
+		_, err := c.Exchange(ctx, request)
+		return err
+	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -14,9 +15,8 @@ import (
 // AssertionLife is how long an assertion that we make is good for. It is used at once; the server takes at most 5 minutes.
 const AssertionLife = 4 * time.Minute
 
-// The types of tokens (RFC 8693 section 3) and of client assertions (RFC 7523 section 2.2).
+// The types of tokens (RFC 8693 section 3).
 const (
-	GrantType       = "urn:ietf:params:oauth:grant-type:token-exchange"
 	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
 	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
 	TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
@@ -30,13 +30,43 @@ type assertion struct {
 	IssuedAt int64  `json:"iat"`
 	Expiry   int64  `json:"exp"`
 	ID       string `json:"jti"`
+
+	Confirmation *confirmation `json:"cnf,omitempty"`
+}
+
+type confirmation struct {
+	JKT string `json:"jkt"`
+}
+
+// Agent is an agent that makes its own assertion, to be handed on to.
+type Agent struct {
+	ID     string
+	Key    jose.Signer
+	Prover *dpop.Prover // of the key that its token is to be bound to; nil: none is named
+}
+
+// Assertion makes a fresh assertion of the agent.
+func (a Agent) Assertion(issuer string, now time.Time) (telemetry.Secret, error) {
+	jkt := ""
+	if a.Prover != nil {
+		jkt = a.Prover.Thumbprint()
+	}
+	return assert(a.Key, a.ID, a.ID, issuer, jkt, now)
 }
 
 // Assertion makes a fresh assertion: signerID says that agentID is who it is; the two are one but for a controller. issuer
 // is the token server's issuer, the one audience (CA4). Each is accepted once.
 func Assertion(key jose.Signer, signerID, agentID, issuer string, now time.Time) (telemetry.Secret, error) {
-	payload, err := json.Marshal(assertion{Issuer: signerID, Subject: agentID, Audience: issuer, IssuedAt: now.Unix(),
-		Expiry: now.Add(AssertionLife).Unix(), ID: uuid.NewString()})
+	return assert(key, signerID, agentID, issuer, "", now)
+}
+
+func assert(key jose.Signer, signerID, agentID, issuer, jkt string, now time.Time) (telemetry.Secret, error) {
+	claims := assertion{Issuer: signerID, Subject: agentID, Audience: issuer, IssuedAt: now.Unix(),
+		Expiry: now.Add(AssertionLife).Unix(), ID: uuid.NewString()}
+	if jkt != "" {
+		claims.Confirmation = &confirmation{jkt}
+	}
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", explain.Failure("cannot write the assertion", err, "")
 	}

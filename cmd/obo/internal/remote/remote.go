@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -50,18 +52,39 @@ func transport(address, caFile string) (credentials.TransportCredentials, error)
 	if Loopback(host) && caFile == "" {
 		return insecure.NewCredentials(), nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		roots, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, explain.Failure("cannot read the certificates", err, "give --ca-file a PEM file")
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(roots) {
-			return nil, explain.Failure(caFile+" holds no certificate", nil, "give --ca-file a PEM file")
-		}
+	config, err := tlsConfig(caFile)
+	if err != nil {
+		return nil, err
 	}
 	return credentials.NewTLS(config), nil
+}
+
+// tlsConfig trusts the roots in caFile, or the system's.
+func tlsConfig(caFile string) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return config, nil
+	}
+	roots, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, explain.Failure("cannot read the certificates", err, "give --ca-file a PEM file")
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(roots) {
+		return nil, explain.Failure(caFile+" holds no certificate", nil, "give --ca-file a PEM file")
+	}
+	return config, nil
+}
+
+// HTTP is a client for the standard's own door that keeps up to idle connections.
+func HTTP(caFile string, idle int) (*http.Client, error) {
+	config, err := tlsConfig(caFile)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: time.Minute, TLSClientConfig: config, ForceAttemptHTTP2: true,
+	}}, nil
 }
 
 // Loopback reports whether a host is this machine.

@@ -1,16 +1,10 @@
 package remote
 
 import (
-	"errors"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/onbehalf/obo/cmd/obo/internal/explain"
-	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 )
 
 func TestReadSecret(t *testing.T) {
@@ -54,61 +48,5 @@ func TestOnlyLoopbackIsSpokenToInTheClear(t *testing.T) {
 	}
 	if _, err := transport("127.0.0.1:1", "/nonexistent"); err == nil {
 		t.Error("certificates that are not there were taken")
-	}
-}
-
-func TestTokenEndpoint(t *testing.T) {
-	t.Parallel()
-	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	issuer := server.URL
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"issuer":"` + issuer + `","token_endpoint":"` + issuer + `/token"}`))
-	})
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server/evil", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"issuer":"` + issuer + `","token_endpoint":"` + issuer + `/token"}`))
-	})
-	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
-		id, secret, _ := r.BasicAuth()
-		switch {
-		case id != "acme.a" || secret != "s%2Bs": // CA1: form-encoded before base64
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write([]byte(`{"error":"invalid_client","error_description":"no"}`))
-		case r.PostFormValue("grant_type") != GrantType:
-			w.WriteHeader(http.StatusBadGateway)
-		case r.PostFormValue("scope") == "wide":
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = w.Write([]byte(`{"error":"invalid_scope","error_description":"wider"}`))
-		default:
-			_, _ = w.Write([]byte(`{"access_token":"t","scope":"` + r.PostFormValue("scope") + `","expires_in":300}`))
-		}
-	})
-	client := NewHTTP(1)
-	m, err := client.Metadata(t.Context(), issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// RFC 8414 section 3.3: the metadata must be of the issuer that was asked.
-	if _, err := client.Metadata(t.Context(), issuer+"/evil"); err == nil {
-		t.Error("another issuer's metadata was taken")
-	}
-	req := &obov1.ExchangeRequest{SubjectToken: "x", Scope: "a b", Resource: []string{"https://r"}}
-	resp, err := client.Exchange(t.Context(), m.TokenEndpoint, "acme.a", "s+s", Form(req))
-	if err != nil || resp.GetAccessToken() != "t" || resp.GetScope() != "a b" || resp.GetExpiresIn() != 300 {
-		t.Fatalf("%v %v", resp, err)
-	}
-	req.Scope = "wide"
-	_, err = client.Exchange(t.Context(), m.TokenEndpoint, "acme.a", "s+s", Form(req))
-	var refusal *OAuthError
-	if !errors.As(err, &refusal) || refusal.Code != "invalid_scope" {
-		t.Errorf("got %v", err)
-	}
-	if p := explain.Of("refused", err); p.Code != explain.Refused || p.Do == "" {
-		t.Errorf("got %+v", p)
-	}
-	_, err = client.Exchange(t.Context(), m.TokenEndpoint, "acme.a", "other", Form(req))
-	if p := explain.Of("refused", err); p.OAuth != "invalid_client" || strings.Contains(err.Error(), "other") {
-		t.Errorf("got %+v", p)
 	}
 }
