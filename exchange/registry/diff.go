@@ -46,11 +46,32 @@ func flatten(d Document) map[string]string {
 			out[path] = string(data)
 		}
 	}
-	if d.Limits.MaxDepth != 0 {
-		put("limits/max_depth", d.Limits.MaxDepth)
+	set := func(path string, is bool, v any) {
+		if is {
+			put(path, v)
+		}
 	}
-	if d.Limits.MaxLife != 0 {
-		put("limits/max_life", d.Limits.MaxLife)
+	set("limits/max_depth", d.Limits.MaxDepth != 0, d.Limits.MaxDepth)
+	set("limits/max_life", d.Limits.MaxLife != 0, d.Limits.MaxLife)
+	set("limits/rate", d.Limits.Rate != 0, d.Limits.Rate)
+	set("limits/agent_rate", d.Limits.AgentRate != 0, d.Limits.AgentRate)
+	set("profile", d.Profile != "", d.Profile)
+	set("client_cas", d.ClientCAs != "", d.ClientCAs)
+	set("transaction_tokens/trust_domain", d.TransactionTokens.TrustDomain != "", d.TransactionTokens.TrustDomain)
+	for i, v := range d.ServiceAccounts {
+		put("service_accounts/"+label(v.Name, i), v)
+	}
+	for i, v := range d.WorkloadIssuers {
+		put("workload_issuers/"+label(v.Name, i), v)
+	}
+	for i, v := range d.TrustDomains {
+		put("trust_domains/"+label(v.Name, i), v)
+	}
+	for i, v := range d.DetailTypes {
+		put("authorization_details_types/"+label(v.Name, i), v)
+	}
+	for i, v := range d.AuthorizationServers {
+		put("authorization_servers/"+label(v.Issuer, i), v)
 	}
 	for i, v := range d.Issuers {
 		put("issuers/"+label(v.Name, i), v)

@@ -181,7 +181,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // bundle is what a policy set is compiled from.
 func (d Document) bundle(version string, platform []policy.File) policy.Bundle {
-	b := policy.Bundle{Org: d.Org, Version: version, Platform: platform, Policies: d.Policies, Providers: d.Providers}
+	b := policy.Bundle{
+		Org: d.Org, Version: version, Platform: platform, Policies: d.Policies, Providers: d.Providers,
+		DetailTypes: d.DetailTypes,
+	}
 	for _, a := range d.Agents {
 		b.Agents = append(b.Agents, policy.Agent{Name: a.Name, Groups: a.Groups, Owner: a.Owner, External: a.External})
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
-	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
@@ -47,14 +46,21 @@ func (c *Client) Grant(name string) bool {
 // Trust is one registered issuer, made ready. It never changes.
 type Trust struct {
 	Issuer
+	fapi bool
 }
 
 // AcceptsAlgorithm reports whether the issuer may sign with it.
-func (t *Trust) AcceptsAlgorithm(alg jose.Algorithm) bool {
-	if len(t.Algorithms) == 0 {
+func (t *Trust) AcceptsAlgorithm(alg jose.Algorithm) bool { return accepts(t.Algorithms, alg, t.fapi) }
+
+// accepts is the algorithms that are listed, all when none are; and under the FAPI profile never RS256 (FA6).
+func accepts(listed []string, alg jose.Algorithm, fapi bool) bool {
+	switch {
+	case fapi && alg == jose.RS256:
+		return false
+	case len(listed) == 0:
 		return slices.Contains(subjectAlgorithms, alg)
 	}
-	return slices.Contains(t.Algorithms, string(alg))
+	return slices.Contains(listed, string(alg))
 }
 
 // AcceptsType reports whether subject tokens of that type (TokenTypeID, TokenTypeJWT) are taken from the issuer.
@@ -82,7 +88,6 @@ type Org struct {
 	runners   map[string][]*Client // who has rules for a workload issuer, by its name
 	servers   map[string]*AuthorizationServer
 	clientCAs *x509.CertPool // nil when there are none
-	types     rar.Types
 }
 
 // Compile makes an Org of a document, the operator's policies and the org's client secrets. The document is not validated
@@ -115,7 +120,7 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 		}
 	}
 	for _, i := range doc.Issuers {
-		o.issuers[i.URL] = &Trust{i}
+		o.issuers[i.URL] = &Trust{Issuer: i, fapi: o.FAPI()}
 	}
 	for _, r := range doc.Resources {
 		o.resources[r.URI] = r

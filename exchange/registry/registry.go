@@ -130,9 +130,12 @@ func (r *Registry) list(ctx context.Context) error {
 // load reads an org until nothing changed while it was being read.
 func (r *Registry) load(ctx context.Context, id delegation.OrgID) error {
 	for ctx.Err() == nil {
-		changes, platform, ok := r.counts(id)
-		if !ok {
+		changes, platform, loaded, ok := r.counts(id)
+		switch {
+		case !ok:
 			return ErrUnknownOrg
+		case loaded: // by the flight before this one
+			return nil
 		}
 		org, err := r.read(ctx, id)
 		if err != nil && !errors.Is(err, ErrUnknownOrg) {
@@ -155,14 +158,14 @@ func (r *Registry) load(ctx context.Context, id delegation.OrgID) error {
 	return fmt.Errorf("registry: org %s: %w", id, ctx.Err())
 }
 
-func (r *Registry) counts(id delegation.OrgID) (changes, platform uint64, ok bool) {
+func (r *Registry) counts(id delegation.OrgID) (changes, platform uint64, loaded, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := r.orgs[id]
 	if s == nil {
-		return 0, 0, false
+		return 0, 0, false, false
 	}
-	return s.changes, r.platform, true
+	return s.changes, r.platform, s.org != nil, true
 }
 
 func (r *Registry) read(ctx context.Context, id delegation.OrgID) (*Org, error) {

@@ -33,7 +33,7 @@ func (o *Org) AuthorizationServer(issuer string) (*AuthorizationServer, bool) {
 }
 
 // DetailTypes are the types of authorization_details that the org registered.
-func (o *Org) DetailTypes() rar.Types { return o.types }
+func (o *Org) DetailTypes() rar.Types { return o.policy.DetailTypes() }
 
 // TransactionDomain is the trust domain that transaction tokens are issued for; empty: none are.
 func (o *Org) TransactionDomain() string { return o.doc.TransactionTokens.TrustDomain }

@@ -16,14 +16,16 @@ import (
 
 // The limits of a document.
 const (
-	maxIssuers   = 64
-	maxAgents    = 10_000
-	maxResources = 1_000
-	maxText      = 256 // bytes of any one-line text
-	maxURL       = 2048
-	maxResource  = 512 // bytes of a URI that is to be an aud
-	maxDepth     = 10
-	maxLife      = time.Hour
+	maxIssuers       = 64
+	maxAgents        = 10_000
+	maxResources     = 1_000
+	maxText          = 256 // bytes of any one-line text
+	maxURL           = 2048
+	maxResource      = 512 // bytes of a URI that is to be an aud
+	maxDepth         = 10
+	maxLife          = time.Hour
+	maxIntrospectors = 64
+	maxRate          = 100_000 // requests a second
 )
 
 // Problem is one thing wrong with a document: where, and what to do about it.
@@ -49,7 +51,9 @@ func (e *InvalidError) Error() string {
 // Validate finds everything wrong with a document that can be found without the operator's own policies and the other
 // orgs: an *InvalidError.
 func (d Document) Validate() error {
-	v := &validator{doc: d, scopes: map[string]bool{}, names: map[string]bool{}, agents: map[string]bool{}}
+	v := &validator{
+		doc: d, scopes: map[string]bool{}, names: map[string]bool{}, agents: map[string]bool{}, spiffeIDs: map[string]bool{},
+	}
 	for _, a := range d.Agents {
 		v.names[a.Name] = true
 	}
@@ -64,6 +68,8 @@ func (d Document) Validate() error {
 	for i, resource := range d.Resources {
 		v.resource(i, resource)
 	}
+	v.trust()
+	v.services()
 	if len(v.problems) == 0 { // a schema made of broken names would only say the same again, less clearly
 		_, err := policy.Compile(d.bundle("0", nil))
 		v.compiled(err)
@@ -75,11 +81,12 @@ func (d Document) Validate() error {
 }
 
 type validator struct {
-	doc      Document
-	scopes   map[string]bool // of all providers
-	names    map[string]bool // of all agents
-	agents   map[string]bool // seen so far
-	problems []Problem
+	doc       Document
+	scopes    map[string]bool // of all providers
+	names     map[string]bool // of all agents
+	agents    map[string]bool // seen so far
+	spiffeIDs map[string]bool // of them
+	problems  []Problem
 }
 
 // maxProblems keeps an answer readable.
@@ -108,9 +115,16 @@ func (v *validator) head() {
 	life := time.Duration(d.Limits.MaxLife)
 	v.require(life == 0 || life >= time.Second && life <= maxLife, "limits/max_life",
 		"must be 1s to %s, or absent for the operator's", maxLife)
+	v.require(d.Profile == "" || d.Profile == ProfileFAPI, "profile", "%q is not a profile: leave it out, or write fapi", clip(d.Profile))
+	v.rate("limits/rate", d.Limits.Rate)
+	v.rate("limits/agent_rate", d.Limits.AgentRate)
 	v.require(len(d.Issuers) <= maxIssuers, "issuers", "has %d entries; at most %d", len(d.Issuers), maxIssuers)
 	v.require(len(d.Agents) <= maxAgents, "agents", "has %d entries; at most %d", len(d.Agents), maxAgents)
 	v.require(len(d.Resources) <= maxResources, "resources", "has %d entries; at most %d", len(d.Resources), maxResources)
+}
+
+func (v *validator) rate(path string, perSecond int) {
+	v.require(perSecond >= 0 && perSecond <= maxRate, path, "must be 1 to %d requests a second, or 0 for the operator's", maxRate)
 }
 
 func (v *validator) providers() {
@@ -129,6 +143,7 @@ func (v *validator) providers() {
 func (v *validator) issuer(i int, is Issuer) {
 	path := "issuers/" + label(is.Name, i)
 	v.require(isLabel(is.Name), path+"/name", "must be 1 to 63 of a-z, 0-9 and hyphen")
+	v.require(is.Name != serviceIssuer, path+"/name", "%q is reserved: policy knows service accounts by it", serviceIssuer)
 	for _, before := range v.doc.Issuers[:min(i, maxIssuers)] {
 		v.require(before.Name != is.Name, path+"/name", "is used twice")
 		v.require(before.URL != is.URL, path+"/url", "is registered twice: iss could not say which entry is meant")
@@ -139,19 +154,35 @@ func (v *validator) issuer(i int, is Issuer) {
 	for _, a := range is.Audiences {
 		v.require(isText(a), path+"/audiences", "%q must be 1 to %d printable characters", clip(a), maxText)
 	}
-	for _, a := range is.Algorithms {
-		v.require(slices.Contains(subjectAlgorithms, jose.Algorithm(a)), path+"/algorithms",
-			"%q is not one of RS256, PS256, ES256, EdDSA", clip(a))
-	}
+	v.algorithms(path, is.Algorithms)
 	for _, t := range is.TokenTypes {
-		v.require(t == TokenTypeID || t == TokenTypeJWT, path+"/token_types", "%q is not one of id_token, jwt", clip(t))
+		v.require(slices.Contains(tokenTypes, t), path+"/token_types", "%q is not one of %s", clip(t), strings.Join(tokenTypes, ", "))
 	}
 	v.require((is.OrgClaim == "") == (is.OrgValue == ""), path+"/org_claim", "org_claim and org_value come together")
-	for name, claim := range map[string]string{"org_claim": is.OrgClaim, "groups_claim": is.GroupsClaim} {
-		v.require(claim == "" || isText(claim), path+"/"+name, "must be at most %d printable characters", maxText)
-		v.require(!slices.Contains(standardClaims, claim), path+"/"+name, "%q is a registered claim with a meaning of its own", claim)
-	}
+	v.meaningful(path+"/groups_claim", is.GroupsClaim)
+	v.meaningful(path+"/org_claim", is.OrgClaim)
 	v.require(is.OrgValue == "" || isText(is.OrgValue), path+"/org_value", "must be at most %d printable characters", maxText)
+}
+
+// meaningful wants a claim that means nothing else.
+func (v *validator) meaningful(path, claim string) {
+	v.require(claim == "" || isText(claim), path, "must be at most %d printable characters", maxText)
+	v.require(!slices.Contains(standardClaims, claim), path, "%q is a registered claim with a meaning of its own", claim)
+}
+
+// tokenTypes are what an issuer can be registered for.
+var tokenTypes = []string{TokenTypeID, TokenTypeJWT, TokenTypeAssertion, TokenTypeIDJAG}
+
+// serviceIssuer stands in the ids of service accounts where users have the issuer's name.
+const serviceIssuer = "service"
+
+func (v *validator) algorithms(path string, listed []string) {
+	for _, a := range listed {
+		v.require(slices.Contains(subjectAlgorithms, jose.Algorithm(a)), path+"/algorithms",
+			"%q is not one of RS256, PS256, ES256, EdDSA", clip(a))
+		v.require(v.doc.Profile != ProfileFAPI || a != string(jose.RS256), path+"/algorithms",
+			"the profile fapi has no RS256: let the issuer sign with PS256, ES256 or EdDSA, and list those")
+	}
 }
 
 // standardClaims mean something else than an org or groups.
@@ -170,56 +201,6 @@ func (v *validator) url(path, raw string) {
 	v.require(u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()), path, "must be https (http only on loopback)")
 }
 
-func (v *validator) agent(i int, a Agent) {
-	path := "agents/" + label(a.Name, i)
-	v.require(isLabel(a.Name), path+"/name", "must be 1 to 63 of a-z, 0-9 and hyphen")
-	v.require(!v.agents[a.Name], path+"/name", "is used twice")
-	v.agents[a.Name] = true
-	v.require(a.Owner == "" || isText(a.Owner), path+"/owner", "must be at most %d printable characters", maxText)
-	v.require(len(a.Groups) <= 64, path+"/groups", "has %d entries; at most 64", len(a.Groups))
-	for _, g := range a.Groups {
-		v.require(isText(g) && !strings.ContainsAny(g, `/"\ `), path+"/groups",
-			"%q must be 1 to %d printable characters without slash, quote, backslash and space", clip(g), maxText)
-	}
-	if _, err := delegation.NewScopes(a.Scopes...); err != nil {
-		v.add(path+"/scopes", "must be at most 100 scopes of at most 128 characters (RFC 6749 section 3.3)")
-	}
-	for _, s := range a.Scopes {
-		v.require(v.scopes[s], path+"/scopes", "%q is not a scope of any provider of this document", clip(s))
-	}
-	for _, c := range a.Controllers {
-		v.require(v.names[c] && c != a.Name, path+"/controllers", "%q must be another agent of this document", clip(c))
-	}
-	v.jwks(path+"/jwks", a.JWKS)
-}
-
-// jwks wants every key to be of use: a key that is passed over in silence (private, symmetric, weak) would be found out only
-// when the agent cannot log in.
-func (v *validator) jwks(path string, data []byte) {
-	if len(data) == 0 {
-		return
-	}
-	var listed struct {
-		Keys []any `json:"keys"`
-	}
-	set, err := jose.ParseKeySet(data)
-	if err == nil {
-		err = jose.Decode(data, &listed)
-	}
-	if err != nil || len(listed.Keys) > 16 {
-		v.add(path, `must be a JWK set, {"keys":[...]}, of at most 16 keys (RFC 7517)`)
-		return
-	}
-	v.require(len(set.Keys()) == len(listed.Keys), path,
-		"%d of %d keys cannot be used: each must be public, for signatures, P-256, Ed25519 or RSA of at least 2048 bits",
-		len(listed.Keys)-len(set.Keys()), len(listed.Keys))
-	seen := map[string]bool{}
-	for _, k := range set.Keys() {
-		v.require(!seen[k.KeyID()], path, "kid %q is used twice", clip(k.KeyID()))
-		seen[k.KeyID()] = true
-	}
-}
-
 func (v *validator) resource(i int, r Resource) {
 	path := "resources/" + label(r.Name, i)
 	uri, ok := NormalURI(r.URI)
@@ -228,6 +209,10 @@ func (v *validator) resource(i int, r Resource) {
 	v.require(r.Name == "" || isText(r.Name) && !strings.ContainsAny(r.Name, `"\ `), path+"/name",
 		"must be at most %d printable characters without space", maxText)
 	v.require(len(r.URI) <= maxResource, path+"/uri", "must be at most %d characters", maxResource)
+	v.require(len(r.Introspectors) <= maxIntrospectors, path+"/introspectors", "has %d entries; at most %d", len(r.Introspectors), maxIntrospectors)
+	for _, a := range r.Introspectors {
+		v.require(v.names[a], path+"/introspectors", "%q must be an agent of this document: the resource server's own client", clip(a))
+	}
 	for _, before := range v.doc.Resources[:min(i, maxResources)] {
 		v.require(before.URI != r.URI, path+"/uri", "is registered twice")
 		v.require(r.Name == "" || before.Name != r.Name, path+"/name", "is used twice")

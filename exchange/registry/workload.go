@@ -16,11 +16,12 @@ import (
 type Workload struct {
 	WorkloadIssuer
 	Keys jose.KeySet // empty: by discovery
+	fapi bool
 }
 
 // AcceptsAlgorithm reports whether the issuer may sign with it.
 func (w *Workload) AcceptsAlgorithm(alg jose.Algorithm) bool {
-	return (&Trust{Issuer{Algorithms: w.Algorithms}}).AcceptsAlgorithm(alg)
+	return accepts(w.Algorithms, alg, w.fapi)
 }
 
 // Domain is a registered SPIFFE trust domain, made ready. It never changes.
@@ -33,7 +34,7 @@ type Domain struct {
 func (o *Org) trustWorkloads() error {
 	o.workloads = make(map[string]*Workload, len(o.doc.WorkloadIssuers))
 	for _, w := range o.doc.WorkloadIssuers {
-		ready := &Workload{WorkloadIssuer: w}
+		ready := &Workload{WorkloadIssuer: w, fapi: o.FAPI()}
 		if len(w.JWKS) > 0 {
 			var err error
 			if ready.Keys, err = jose.ParseKeySet(w.JWKS); err != nil {
