@@ -26,12 +26,13 @@ type Grant struct {
 	MaxDepth    int           // the org's limit of actors: 0 means DefaultDepth, more than MaxDepth means MaxDepth
 
 	Confirmation *Confirmation // the key that the new actor has proven, or nil
-	Details      rar.Details   // authorization_details; of a child: within the parent's, and the parent's when none
+	Details      rar.Details   // authorization_details; see Delegate
 }
 
-// Subject is what a verified token of a trusted issuer said about the user.
+// Subject is on whose behalf a tree begins: what a verified token of a trusted issuer said about the user, or the name of a
+// service account, which has nothing else.
 type Subject struct {
-	ID        string // a UserID
+	ID        string // a UserID or a ServiceID
 	ACR       string
 	AMR       []string
 	AuthTime  time.Time
@@ -86,11 +87,15 @@ func Root(s Subject, g Grant) (Unsigned, error) {
 	c.AuthTime = s.AuthTime.UTC().Truncate(time.Second)
 	c.Groups = slices.Clone(s.Groups)
 	c.Expiry = earlier(c.Expiry, s.Expiry)
+	c.AuthorizationDetails = g.Details.JSON()
 	return c.seal(g)
 }
 
 // Delegate makes a token that is no wider than v in any dimension (DESIGN §4). When the grant's actor is v's current
-// actor, the chain is kept (a continuation); else the actor is wrapped around it. Errors are *LawError.
+// actor, the chain is kept (a continuation); else the actor is wrapped around it.
+//
+// The zero Details of a grant name nothing: the child has the parent's, verbatim. Details that an org's types have read are
+// the child's, each within one of the parent's (RA3); when none of them is left, the child has none. Errors are *LawError.
 func (v Verified) Delegate(g Grant) (Unsigned, error) {
 	p := v.claims
 	if p == nil {
@@ -102,11 +107,15 @@ func (v Verified) Delegate(g Grant) (Unsigned, error) {
 	if err := p.allows(g); err != nil {
 		return Unsigned{}, err
 	}
+	details, err := p.narrowDetails(g.Details)
+	if err != nil {
+		return Unsigned{}, err
+	}
 	c := g.claims()
 	c.Subject, c.Transaction = p.Subject, p.Transaction
 	c.ACR, c.AMR, c.AuthTime, c.SessionID = p.ACR, slices.Clone(p.AMR), p.AuthTime, p.SessionID
 	c.Groups = slices.Clone(p.Groups)
-	c.AuthorizationDetails = slices.Clone(p.AuthorizationDetails)
+	c.AuthorizationDetails = details
 	c.NotBefore = p.NotBefore
 	c.Lineage = append(slices.Clone(p.Lineage), p.ID)
 	c.Expiry = earlier(c.Expiry, p.Expiry)
@@ -139,6 +148,28 @@ func (c *Claims) allows(g Grant) error {
 		return unlawful(RuleBinding, "the same actor keeps its key") // ACT9
 	}
 	return nil
+}
+
+// narrowDetails are the authorization_details of a child. A parent's that the org's types do not read any more cannot be
+// compared with anything, so nothing is within them.
+func (c *Claims) narrowDetails(d rar.Details) ([]byte, error) {
+	if d.Empty() {
+		if len(d.Types().Names()) > 0 {
+			return nil, nil // what there was has been taken away
+		}
+		return slices.Clone(c.AuthorizationDetails), nil
+	}
+	var parent rar.Details
+	if c.AuthorizationDetails != nil {
+		var err error
+		if parent, err = d.Types().Parse(c.AuthorizationDetails); err != nil {
+			return nil, unlawful(RuleDetails, "the parent's are not of the org's types: %v", err)
+		}
+	}
+	if err := d.Within(parent); err != nil {
+		return nil, unlawful(RuleDetails, "%v", err)
+	}
+	return d.JSON(), nil
 }
 
 // check holds what a grant must have by itself.

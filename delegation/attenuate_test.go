@@ -21,6 +21,9 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // jkt is the thumbprint of RFC 7638 §3.1.
 const jkt = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
+// x5t is the thumbprint of a certificate. That of RFC 8705 §3.1 has stray bits at its end, so no certificate has it (JW8).
+const x5t = "HTvuSruoZEUe0adtIUYbrnTvXy-ErxrDy-QE2cOFVLI"
+
 // newIssuer is an issuer at noon.
 func newIssuer(t testing.TB) *delegationtest.Issuer {
 	t.Helper()

@@ -190,14 +190,21 @@ func (c *Claims) checkSignIn() *claimError {
 const thumbprintLength = 43
 
 func (c *Claims) checkBinding() *claimError {
-	if c.Confirmation == nil {
+	k := c.Confirmation
+	switch {
+	case k == nil:
 		return nil
-	}
-	sum, err := base64.RawURLEncoding.Strict().DecodeString(c.Confirmation.JKT)
-	if err != nil || len(c.Confirmation.JKT) != thumbprintLength || len(sum) != 32 {
-		return badClaim(RuleBinding, "jkt is not a SHA-256 thumbprint")
+	case (k.JKT == "") == (k.X5T == ""):
+		return badClaim(RuleBinding, "want exactly one of jkt and x5t#S256") // DP11
+	case !isThumbprint(k.JKT + k.X5T):
+		return badClaim(RuleBinding, "not a SHA-256 thumbprint")
 	}
 	return nil
+}
+
+func isThumbprint(s string) bool {
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(s) == thumbprintLength && len(sum) == 32
 }
 
 // checkDetails holds the outer shape of RFC 9396 §2: an array of objects, each with a type.
@@ -209,11 +216,11 @@ func (c *Claims) checkDetails() *claimError {
 		Type string `json:"type"`
 	}
 	if err := jose.DecodeClaims(c.AuthorizationDetails, &details); err != nil || len(details) == 0 {
-		return badClaim("authorization_details", "not an array of objects")
+		return badClaim(RuleDetails, "not an array of objects")
 	}
 	for _, d := range details {
 		if d.Type == "" {
-			return badClaim("authorization_details", "an object without type")
+			return badClaim(RuleDetails, "an object without type")
 		}
 	}
 	return nil

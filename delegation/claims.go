@@ -24,7 +24,7 @@ const (
 type Claims struct {
 	Issuer   string // iss: our STS
 	Audience string // aud: exactly one resource
-	Subject  string // sub: on whose behalf, a UserID
+	Subject  string // sub: on whose behalf, a UserID or a ServiceID
 	ClientID string // client_id: who asked for the token; not the actor (RFC 8693 §4.3)
 	OrgID    OrgID  // org_id: the tenant of everybody named here
 

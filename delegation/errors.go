@@ -29,8 +29,9 @@ var (
 	ErrClaims = errors.New("delegation: bad claims")
 	// ErrChain: the delegation chain is not one that our STS makes.
 	ErrChain = errors.New("delegation: bad delegation chain")
-	// ErrBound: the token is bound to a key, and the verifier was not told that its caller checks the proof.
-	ErrBound = errors.New("delegation: token is bound to a key")
+	// ErrBound: the token is bound to a key that its caller has not proven, or the caller has proven a key to which the
+	// token is not bound.
+	ErrBound = errors.New("delegation: token is bound to a key that was not proven, or to none")
 	// ErrRevoked: the token, or something that it hangs on, was revoked.
 	ErrRevoked = errors.New("delegation: revoked")
 	// ErrUnavailable: it cannot be known whether the token is good. Refuse, and let the caller try again.
@@ -40,21 +41,22 @@ var (
 // The rules of the narrowing law (LawError.Rule). Their text is stable: a caller may map it. A claim that is out of form
 // has its own name as the rule, such as "groups".
 const (
-	RuleAct         = "act"        // a new current actor on an untouched chain
-	RuleAudience    = "audience"   // exactly one resource
-	RuleBinding     = "cnf"        // a bound token stays bound
-	RuleClient      = "client_id"  // the client is one of the org's
-	RuleDepth       = "depth"      // at most the org's depth
-	RuleExpiry      = "exp"        // not longer than the parent, and not in the past
-	RuleID          = "jti"        // a fresh id
-	RuleIssuer      = "iss"        // one issuer signs a whole tree
-	RuleLineage     = "lineage"    // at most 64 tokens in a row
-	RuleOrg         = "org"        // the org of everybody in the token
-	RuleScope       = "scope"      // not wider than the parent
-	RuleSize        = "size"       // at most MaxTokenSize
-	RuleSubject     = "sub"        // a user, and what its issuer said of it
-	RuleTransaction = "txn"        // one transaction in a tree
-	RuleUnverified  = "unverified" // only what was verified can be delegated
+	RuleAct         = "act"                   // a new current actor on an untouched chain
+	RuleAudience    = "audience"              // exactly one resource
+	RuleBinding     = "cnf"                   // a bound token stays bound
+	RuleClient      = "client_id"             // the client is one of the org's
+	RuleDepth       = "depth"                 // at most the org's depth
+	RuleDetails     = "authorization_details" // each within one of the parent's
+	RuleExpiry      = "exp"                   // not longer than the parent, and not in the past
+	RuleID          = "jti"                   // a fresh id
+	RuleIssuer      = "iss"                   // one issuer signs a whole tree
+	RuleLineage     = "lineage"               // at most 64 tokens in a row
+	RuleOrg         = "org"                   // the org of everybody in the token
+	RuleScope       = "scope"                 // not wider than the parent
+	RuleSize        = "size"                  // at most MaxTokenSize
+	RuleSubject     = "sub"                   // a user or a service account, and what is said of it
+	RuleTransaction = "txn"                   // one transaction in a tree
+	RuleUnverified  = "unverified"            // only what was verified can be delegated
 )
 
 // LawError says which rule of the narrowing law a Grant breaks. Find it with errors.As.
@@ -91,7 +93,7 @@ func Describe(err error) string {
 		{ErrNotYetValid, "not yet valid"},
 		{ErrClaims, "bad claims"},
 		{ErrChain, "bad delegation chain"},
-		{ErrBound, "bound to a key, which was not proven"},
+		{ErrBound, "bound to a key that was not proven, or to none"},
 		{ErrRevoked, "revoked"},
 		{ErrUnavailable, "cannot be verified now"},
 	} {

@@ -2,6 +2,7 @@ package delegation_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ func FuzzClaims(f *testing.F) {
 	s, verifier := fuzzVerifier(f)
 	for _, seed := range []string{
 		fuzzClaims, `{}`, `null`, `{"act":[]}`, `{"iss":"a","iss":"b"}`, `{"exp":1.5e9,"iat":"x"}`, `{"act":{"act":{"act":{}}}}`,
+		strings.Replace(fuzzClaims, `{`, `{"cnf":{"x5t#S256":"`+jkt+`"},`, 1), strings.Replace(fuzzClaims, "user:acme/okta|alice", "service:acme/x", 1),
 		`{"cnf":{"jkt":"` + jkt + `"},"authorization_details":[{"type":"x"}],"may_act":{"iss":"https://sts.test","sub":"agent:acme/x"}}`,
 	} {
 		f.Add([]byte(seed))
@@ -62,6 +64,12 @@ func FuzzClaims(f *testing.F) {
 			}
 		}
 		org, _, _, err := delegation.ParseUserID(v.Subject())
+		if service, _, notService := delegation.ParseServiceID(v.Subject()); notService == nil {
+			org, err = service, nil
+		}
+		if k := v.Confirmation(); k != nil && (k.JKT == "") == (k.X5T == "") {
+			t.Fatalf("bound to %v", *k)
+		}
 		if err != nil || org != v.OrgID() || v.Depth() < 1 || v.Depth() > delegation.MaxDepth || !c.Expiry.After(c.IssuedAt) {
 			t.Fatalf("taken: %s", payload)
 		}
@@ -124,7 +132,7 @@ func FuzzScope(f *testing.F) {
 
 // FuzzIDs: an identifier that is read is made of its parts again.
 func FuzzIDs(f *testing.F) {
-	for _, seed := range []string{"agent:acme/researcher", "acme.researcher", "user:acme/okta|00u1", "user:a/b|c|d/e", "acme"} {
+	for _, seed := range []string{"agent:acme/researcher", "acme.researcher", "user:acme/okta|00u1", "user:a/b|c|d/e", "acme", "service:acme/reporting"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
@@ -138,6 +146,12 @@ func FuzzIDs(f *testing.F) {
 		if org, name, err := delegation.ParseClientID(id); err == nil {
 			kinds++
 			if delegation.ClientID(org, name) != id {
+				t.Fatalf("%q", id)
+			}
+		}
+		if org, name, err := delegation.ParseServiceID(id); err == nil {
+			kinds++
+			if delegation.ServiceID(org, name) != id {
 				t.Fatalf("%q", id)
 			}
 		}

@@ -89,14 +89,19 @@ func (f *forge) makeEvilRest() {
 	claims("101 scopes", "ACT11", "one more than there may be", object{"scope": strings.Join(many, " ")})
 	f.isEvil("bound token as bearer", "EX5", "bound", "nobody has proven the key", object{"cnf": object{"jkt": jkt}})
 	for _, c := range []struct{ name, value string }{
-		{"null", `null`}, {"empty", `{}`}, {"a string", `"` + jkt + `"`}, {"of a certificate", `{"x5t#S256":"` + jkt + `"}`},
+		{"null", `null`}, {"empty", `{}`}, {"a string", `"` + jkt + `"`}, {"an array", `[{"jkt":"` + jkt + `"}]`},
 		{"of two keys", `{"jkt":"` + jkt + `","x5t#S256":"` + jkt + `"}`}, {"of a short thumbprint", `{"jkt":"AAAA"}`},
-		{"with padding", `{"jkt":"` + jkt + `="}`}, {"of a number", `{"jkt":1}`},
+		{"with padding", `{"jkt":"` + jkt + `="}`}, {"of a number", `{"jkt":1}`}, {"of a null", `{"jkt":"` + jkt + `","x5t#S256":null}`},
+		{"of a certificate in hex", `{"x5t#S256":"` + strings.Repeat("0f", 32) + `"}`}, {"of a certificate's SHA-1", `{"x5t":"` + jkt[:27] + `"}`},
+		{"of a short certificate", `{"x5t#S256":"AAAA"}`}, {"with a certificate's name in capitals", `{"X5T#S256":"` + jkt + `"}`},
+		{"with a key in it", `{"jwk":{"kty":"OKP","crv":"Ed25519","x":"` + jkt + `"}}`}, {"with a kid", `{"jkt":"` + jkt + `","kid":"k"}`},
 	} {
 		f.isEvilToken("cnf "+c.name, "DP6", "claims", "a binding that is not understood is not checked", f.token("es",
 			strings.Replace(f.text(f.claims(object{"cnf": "HERE"})), `"HERE"`, c.value, 1)))
 		f.evil[len(f.evil)-1].AcceptBound = true
 	}
+	f.makeEvilBindings()
+	f.makeEvilServices()
 	party := func(iss, sub string) object { return object{"iss": iss, "sub": sub} }
 	claims("may_act an array", "TX17", "one agent", object{"may_act": []object{party("https://sts.example", "agent:acme/writer")}})
 	claims("may_act of another org", "TX17", "nobody in the token is of another tenant", object{"may_act": party("https://sts.example", "agent:globex/writer")})
@@ -115,4 +120,54 @@ func (f *forge) makeEvilRest() {
 	claims("65 groups", "DESIGN 6", "one more than there may be", object{"groups": many[:65]})
 	claims("acr with a control character", "TX21", "a log line of its own", object{"acr": "a\nb"})
 	claims("sid of 256 bytes", "TX21", "longer than any", object{"sid": strings.Repeat("s", 256)})
+}
+
+// makeEvilBindings: a token, and a key that is not its own.
+func (f *forge) makeEvilBindings() {
+	other := strings.Repeat("A", 43)
+	toKey, toCertificate := object{"cnf": object{"jkt": jkt}}, object{"cnf": object{"x5t#S256": x5t}}
+	for _, c := range []struct {
+		name, rule, why string
+		change          object
+		proven          vectorKeys
+	}{
+		{"bound to another DPoP key", "DP6", "a stolen token with the thief's own proof", toKey, vectorKeys{JKT: other}},
+		{"bound to a DPoP key, only a certificate", "DP6", "nobody has proven the key", toKey, vectorKeys{X5T: x5t}},
+		{"bound to a DPoP key, a certificate of that thumbprint", "DP11", "a certificate is no DPoP key", toKey, vectorKeys{X5T: jkt}},
+		{"bound to another certificate", "MT2", "a stolen token over the thief's own connection", toCertificate, vectorKeys{X5T: other}},
+		{"bound to a certificate that was renewed", "MT4", "a new certificate is another thumbprint, though the key be the same", toCertificate, vectorKeys{X5T: jkt}},
+		{"bound to a certificate, only a proof", "MT2", "nobody has shown the certificate", toCertificate, vectorKeys{JKT: x5t}},
+		{"bound to a certificate, presented with a proof", "DP6", "a token that comes with a proof is bound to the proof's key", toCertificate, vectorKeys{JKT: jkt, X5T: x5t}},
+		{"a bearer's token with a proof", "DP6", "a token that comes with a proof is bound to the proof's key", nil, vectorKeys{JKT: jkt}},
+	} {
+		f.isEvil(c.name, c.rule, "bound", c.why, c.change)
+		f.evil[len(f.evil)-1].Proven = &c.proven
+	}
+	f.isEvil("bound to a certificate, as bearer", "EX5", "bound", "nobody has shown the certificate", toCertificate)
+}
+
+// makeEvilServices: service accounts that are none, or of others.
+func (f *forge) makeEvilServices() {
+	for _, c := range []struct{ name, rule, why, sub string }{
+		{"service of another tenant", "TX24", "acme's agent, globex's service", "service:globex/reporting"},
+		{"service without a name", "AT3", "which?", "service:acme/"},
+		{"service without an org", "AT3", "whose?", "service:reporting"},
+		{"service with two names", "AT3", "an id that others cut elsewhere", "service:acme/reporting/x"},
+		{"service in capitals", "AT3", "names are lower case", "service:acme/Reporting"},
+		{"service with an issuer", "AT3", "a user's form under a service's prefix", "service:acme/okta|00u1"},
+		{"service prefix in capitals", "AT3", "kinds are compared exactly", "Service:acme/reporting"},
+	} {
+		f.isEvil(c.name, c.rule, "claims", c.why, object{"sub": c.sub})
+	}
+	f.isEvil("service as actor", "D1", "chain", "agents act; a service account does not", object{
+		"act": object{"iss": "https://sts.example", "sub": "service:acme/reporting"}, "lineage": nil})
+	f.isEvil("service as may_act", "TX17", "claims", "an agent picks up, not a service account", object{
+		"may_act": object{"iss": "https://sts.example", "sub": "service:acme/reporting"}})
+	f.isEvil("authorization_details of a number", "RA1", "claims", "an array of objects", object{"authorization_details": 7})
+	f.isEvil("authorization_details with a null", "RA1", "claims", "an array of objects", object{"authorization_details": []any{nil}})
+	f.isEvil("authorization_details with a type that is no text", "RA1", "claims", "a type is text", object{"authorization_details": []object{{"type": 7}}})
+	f.isEvil("authorization_details with an empty type", "RA1", "claims", "each object has a type", object{"authorization_details": []object{{"type": ""}}})
+	f.isEvil("Type in place of type", "ACT13", "claims", "names are compared exactly", object{"authorization_details": []object{{"Type": "payment"}}})
+	f.isEvilToken("authorization_details with type twice", "JW9", "malformed", "which of the two?", f.token("es",
+		strings.Replace(f.text(f.claims(object{"authorization_details": "HERE"})), `"HERE"`, `[{"type":"payment","type":"report"}]`, 1)))
 }

@@ -77,9 +77,41 @@ func (f *forge) makeGood() {
 		"org_id": strings.Repeat("o", 63), "sub": "user:" + strings.Repeat("o", 63) + "/okta|1", "client_id": strings.Repeat("o", 63) + ".a",
 		"act": object{"iss": "https://sts.example", "sub": "agent:" + strings.Repeat("o", 63) + "/a"}, "lineage": nil,
 	})
-	f.isGood("bound token, proof checked", "DP6", "for a reader that checks the proof of possession itself",
-		object{"cnf": object{"jkt": jkt}})
-	f.good[len(f.good)-1].AcceptBound = true
+	f.isGood("a service account", "AT3", "a subject that is no person, when no person is involved",
+		object{"sub": "service:acme/reporting", "act": f.chain("researcher"), "lineage": nil})
+	f.isGood("a service account, handed over", "AT3", "its chain is as any other", object{"sub": "service:acme/reporting"})
+	f.makeGoodBindings()
+	f.makeGoodDetails()
+}
+
+// makeGoodBindings: tokens that are bound to a key, for who checks the proof of it, and for who has been proven the key.
+func (f *forge) makeGoodBindings() {
+	bearer := f.token("es", f.claims(nil))
+	for _, c := range []struct {
+		name, rule, why string
+		cnf             object
+		proven          *vectorKeys
+	}{
+		{"bound to a DPoP key, proof checked", "DP6", "for a reader that checks the proof of possession itself", object{"jkt": jkt}, nil},
+		{"bound to a certificate, proof checked", "MT1", "for a reader that compares the certificate itself", object{"x5t#S256": x5t}, nil},
+		{"bound to a DPoP key that was proven", "DP6", "the key of cnf, and of the proof", object{"jkt": jkt}, &vectorKeys{JKT: jkt}},
+		{"bound to a certificate that is there", "MT2", "the certificate of cnf, and of the connection", object{"x5t#S256": x5t}, &vectorKeys{X5T: x5t}},
+		{"bound to a DPoP key, over mutual TLS", "DP6", "a certificate beside the proof means nothing", object{"jkt": jkt}, &vectorKeys{JKT: jkt, X5T: x5t}},
+	} {
+		f.isGood(c.name, c.rule, c.why, object{"cnf": c.cnf})
+		f.good[len(f.good)-1].AcceptBound, f.good[len(f.good)-1].Proven = c.proven == nil, c.proven
+	}
+	f.isGoodToken("a bearer's token, over mutual TLS", "MT2", "a certificate may be there without meaning", bearer)
+	f.good[len(f.good)-1].Proven = &vectorKeys{X5T: x5t}
+}
+
+func (f *forge) makeGoodDetails() {
+	f.isGood("several authorization_details", "RA4", "of one type and of two: each is a right by itself", object{"authorization_details": []object{
+		{"type": "payment", "amount": 100, "currency": "USD"}, {"type": "payment", "amount": 10, "currency": "EUR"},
+		{"type": "https://scheme.example/files", "locations": []string{"https://executor.example"}, "actions": []string{"list_accounts", "read"}},
+	}})
+	f.isGood("authorization_details of a service account", "RA1", "details and subject have nothing to do with each other", object{
+		"sub": "service:acme/reporting", "authorization_details": []object{{"type": "report", "datatypes": []string{"sales"}}}})
 }
 
 // orNil leaves an empty list out of the claims.

@@ -35,9 +35,26 @@ type vector struct {
 	Rule        string      `json:"rule"`
 	Why         string      `json:"why"`
 	AcceptBound bool        `json:"accept_bound,omitempty"`
+	Proven      *vectorKeys `json:"proven,omitempty"`
 	Token       string      `json:"token"`
 	Error       string      `json:"error,omitempty"`
 	Says        *vectorSays `json:"says,omitempty"`
+}
+
+// vectorKeys are thumbprints of what the caller has proven.
+type vectorKeys struct {
+	JKT string `json:"jkt,omitempty"`
+	X5T string `json:"x5t#S256,omitempty"`
+}
+
+// read verifies the token of a vector as the vector says.
+func (v vector) read(t testing.TB, f vectorFile) (delegation.Verified, error) {
+	t.Helper()
+	verifier := f.verifier(t, v.AcceptBound)
+	if v.Proven == nil {
+		return verifier.Verify(t.Context(), v.Token)
+	}
+	return verifier.VerifyPossessed(t.Context(), v.Token, delegation.Possession{JKT: v.Proven.JKT, X5T: v.Proven.X5T})
 }
 
 // vectorSays is what a good token says to whoever reads it right.
@@ -120,7 +137,7 @@ func TestVectors(t *testing.T) {
 
 func checkGood(t *testing.T, f vectorFile, v vector) {
 	t.Helper()
-	got, err := f.verifier(t, v.AcceptBound).Verify(t.Context(), v.Token)
+	got, err := v.read(t, f)
 	if err != nil {
 		t.Errorf("good %q (%s): %v", v.Name, v.Rule, err)
 		return
@@ -138,7 +155,7 @@ func checkEvil(t *testing.T, f vectorFile, v vector) {
 		t.Errorf("evil %q: unknown error %q", v.Name, v.Error)
 		return
 	}
-	if _, err := f.verifier(t, v.AcceptBound).Verify(t.Context(), v.Token); !errors.Is(err, want) {
+	if _, err := v.read(t, f); !errors.Is(err, want) {
 		t.Errorf("evil %q (%s): got %v, want %v", v.Name, v.Rule, err, want)
 	}
 }

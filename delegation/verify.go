@@ -35,7 +35,7 @@ func (v Verified) read() *Claims {
 // OrgID is the tenant.
 func (v Verified) OrgID() OrgID { return v.read().OrgID }
 
-// Subject is the user on whose behalf is acted, a UserID.
+// Subject is on whose behalf is acted: a user (UserID), or a service account (ServiceID) when there is none.
 func (v Verified) Subject() string { return v.read().Subject }
 
 // Actor is the agent that acts now, an AgentID.
@@ -113,7 +113,7 @@ type VerifierConfig struct {
 	Leeway      time.Duration    // for clocks that differ: 5 s when zero, at most 60 s, none when negative
 	Remember    int              // how many verified tokens to remember: 10,000 when zero, none when negative
 	MaxDepth    int              // actors in a chain: 10 when zero, at most 10
-	AcceptBound bool             // accept tokens with "cnf"; then the caller checks the proof of possession itself
+	AcceptBound bool             // Verify takes tokens with "cnf" too; then the caller checks the proof of possession itself
 }
 
 // Verifier verifies delegation tokens. It may be used by many goroutines.

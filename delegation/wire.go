@@ -54,6 +54,7 @@ type wireMayAct struct {
 
 type wireConfirmation struct {
 	JKT   string         `json:"jkt,omitempty"`
+	X5T   string         `json:"x5t#S256,omitempty"`
 	Other jsontext.Value `json:",embed"`
 }
 
@@ -107,7 +108,7 @@ func toWire(c *Claims) *wireClaims {
 		w.MayAct = &wireMayAct{Issuer: c.MayAct.Issuer, Subject: c.MayAct.Subject}
 	}
 	if c.Confirmation != nil {
-		w.Confirmation = &wireConfirmation{JKT: c.Confirmation.JKT}
+		w.Confirmation = &wireConfirmation{JKT: c.Confirmation.JKT, X5T: c.Confirmation.X5T}
 	}
 	return w
 }
@@ -155,7 +156,7 @@ func parseClaims(payload []byte, maxDepth int) (*Claims, error) {
 		if k.Other != nil {
 			return nil, badClaim(RuleBinding, "unknown member")
 		}
-		c.Confirmation = &Confirmation{JKT: k.JKT}
+		c.Confirmation = &Confirmation{JKT: k.JKT, X5T: k.X5T}
 	}
 	if err := c.check(maxDepth); err != nil {
 		return nil, err
