@@ -146,6 +146,7 @@ func (p *problems) listen(l Listen) {
 				"set listen.tls, or use a loopback address such as 127.0.0.1:%s", port)
 		}
 	}
+	p.hosts(l.Hosts)
 	if l.TLS != nil {
 		p.required("listen.tls.cert_file", l.TLS.CertFile, "name the PEM file with the certificate")
 		p.required("listen.tls.key_file", l.TLS.KeyFile, "name the PEM file with the private key")
@@ -189,12 +190,6 @@ func (p *problems) tokenFile(path, file string) telemetry.Secret {
 		p.add(path, "%s", err)
 	}
 	return token
-}
-
-func (p *problems) tlsFiles(t *ServerTLS) {
-	if t != nil {
-		p.secretFile("listen.tls.key_file", t.KeyFile)
-	}
 }
 
 const noPort = "there is no port %q: use a number from 1 to 65535"

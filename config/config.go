@@ -6,8 +6,6 @@
 package config
 
 import (
-	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -22,14 +20,10 @@ type Listen struct {
 	HTTP string `yaml:"http"`
 	// TLS is the certificate of both. Without it both must be loopback addresses: tokens never cross a network in clear.
 	TLS *ServerTLS `yaml:"tls"`
-}
-
-// ServerTLS is a certificate and its key.
-type ServerTLS struct {
-	// CertFile is a PEM file with the certificate, then its intermediates. Required.
-	CertFile string `yaml:"cert_file"`
-	// KeyFile is a PEM file with the private key, mode 0600. Required.
-	KeyFile string `yaml:"key_file"`
+	// Hosts are further names or addresses, without ports, under which clients reach the gRPC listener. The host of the
+	// server's own identifier (issuer, audience) is always one. A DPoP proof for a gRPC call must name one of them, or a
+	// server that is called by another name could pass on the proofs that it gets. Optional.
+	Hosts []string `yaml:"hosts"`
 }
 
 // Store is a database.
@@ -75,16 +69,4 @@ func (l Log) SlogLevel() slog.Level {
 		return slog.LevelInfo
 	}
 	return level
-}
-
-// TLSConfig loads the certificate of a listener; nil when it serves plaintext.
-func (l Listen) TLSConfig() (*tls.Config, error) {
-	if l.TLS == nil {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(l.TLS.CertFile, l.TLS.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("config: listen.tls: %w", err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
 }

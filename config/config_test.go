@@ -1,8 +1,14 @@
 package config
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,13 +24,35 @@ const secret = "canary-0123456789abcdef0123456789abcdef"
 func folder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	cert, key := pair(t)
+	_, other := pair(t)
 	for name, content := range map[string]string{
-		"kek": "k", "tls.key": "k", "tls.crt": "c", "ca.crt": "c", "db": "canary-password\n",
+		"kek": "k", "tls.key": key, "other.key": other, "tls.crt": cert, "ca.crt": cert, "db": "canary-password\n",
 		"admin": secret + "\n", "feed": "feed-" + secret + "\n",
 	} {
 		write(t, filepath.Join(dir, name), content, 0o600)
 	}
 	return dir
+}
+
+// pair is a certificate and its key, in PEM.
+func pair(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"sts.example"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
 func write(t *testing.T, path, content string, mode os.FileMode) {
@@ -63,9 +91,13 @@ func TestLoadSTS(t *testing.T) {
 	if got, want := c.Store.URL.Reveal(), "postgres://obo:canary-password@db.example/obo?sslmode=verify-full"; got != want {
 		t.Errorf("store.url = %q, want %q", got, want)
 	}
-	want := Limits{DefaultLife: 2 * time.Minute, MaxLife: 30 * time.Minute, MaxDepth: 7, MaxConcurrent: 64}
+	want := Limits{DefaultLife: 2 * time.Minute, MaxLife: 30 * time.Minute, MaxDepth: 7, MaxConcurrent: 64, OrgRate: 500, AgentRate: 50}
 	if c.Limits != want || c.Signing.Algorithm != "EdDSA" || c.Log.SlogLevel().String() != "DEBUG" {
 		t.Errorf("read %+v", c)
+	}
+	if c.DPoP != (DPoP{RequireNonce: true, NonceLife: 10 * time.Minute}) || c.MTLSURL != "https://mtls.sts.example" ||
+		!slices.Equal(c.Hosts(), []string{"sts.internal", "::1", "sts.example"}) {
+		t.Errorf("read %+v, hosts %q", c, c.Hosts())
 	}
 	if token, err := c.Admin.Token(); err != nil || token.Reveal() != secret {
 		t.Errorf("admin token: %v", err)
@@ -89,6 +121,11 @@ func TestLoadExecutor(t *testing.T) {
 	}
 	if c.Feed.StaleAfter != 3*time.Second || c.Feed.TLS.ServerName != "sts.internal" || !c.Egress.AllowLoopback {
 		t.Errorf("read %+v", c)
+	}
+	if c.DPoP != (DPoP{RequireNonce: true, NonceLife: 30 * time.Second}) || !c.RequireDPoP ||
+		c.ResourceMetadata != "https://gateway.example/.well-known/oauth-protected-resource/executor" ||
+		!slices.Equal(c.Hosts(), []string{"executor.internal", "executor.example"}) {
+		t.Errorf("read %+v, hosts %q", c, c.Hosts())
 	}
 }
 
@@ -136,7 +173,8 @@ feed: {token_file: %[1]s/feed}
 		t.Fatal(err)
 	}
 	want := Limits{DefaultLife: 5 * time.Minute, MaxLife: 15 * time.Minute, MaxDepth: 5, MaxConcurrent: 256}
-	if c.Limits != want || c.Signing.Algorithm != "ES256" || c.Log != (Log{"info", "json"}) {
+	if c.Limits != want || c.Signing.Algorithm != "ES256" || c.Log != (Log{"info", "json"}) ||
+		c.DPoP != (DPoP{NonceLife: 5 * time.Minute}) || c.MTLSURL != "" {
 		t.Errorf("defaults: %+v", c)
 	}
 }
@@ -148,7 +186,7 @@ func TestRefused(t *testing.T) {
 		{"unknown nested key", "cert_file", "cert_fil", `line 6: unknown key "cert_fil"`},
 		{"key twice", "signing:", "key_file: x\nsigning:", "already defined"},
 		{"second document", "log:", "---\nlog:", "more than one YAML document"},
-		{"wrong type", "max_depth: 7", "max_depth: seven", "line 13"},
+		{"wrong type", "max_depth: 7", "max_depth: seven", "line 14"},
 		{"plaintext off loopback", "  tls: {cert_file: DIR/tls.crt, key_file: DIR/tls.key}\n", "", "listen.grpc: is reachable"},
 		{"every address", "0.0.0.0:8443", "'8443'", "listen.grpc: must be host:port"},
 		{"a port that is none", "0.0.0.0:8443", "0.0.0.0:118443", `listen.grpc: there is no port "118443": use a number from 1 to 65535`},
@@ -172,6 +210,16 @@ func TestRefused(t *testing.T) {
 		{"default above maximum", "default_life: 2m", "default_life: 40m", "use 10s to 30m0s"},
 		{"life", "max_life: 30m", "max_life: 2h", "limits.max_life"},
 		{"concurrency", "max_concurrent: 64", "max_concurrent: -1", "limits.max_concurrent"},
+		{"TE15 org rate", "org_rate: 500", "org_rate: -1", "limits.org_rate: is -1: use 0 to 1000000"},
+		{"TE15 agent rate", "agent_rate: 50", "agent_rate: 9000000", "limits.agent_rate"},
+		{"DP4 nonce life", "nonce_life: 10m", "nonce_life: 2h", "dpop.nonce_life: is 2h0m0s: use 10s to 1h0m0s"},
+		{"DP10 host with a port", "sts.internal", "'sts.internal:8443'", `listen.hosts: "sts.internal:8443" is no host`},
+		{"DP10 host that is a URL", "sts.internal", "'https://sts.internal'", "listen.hosts"},
+		{"DP10 no host", "sts.internal", "''", "listen.hosts"},
+		{"MT3 certificates in clear", "https://mtls.sts.example", "http://127.0.0.1:1", "mtls_url: must be an https URL"},
+		{"MT3 certificates without TLS of ours", "  tls: {cert_file: DIR/tls.crt, key_file: DIR/tls.key}\n", "", "mtls_url: needs listen.tls"},
+		{"a certificate that is none", "cert_file: DIR/tls.crt", "cert_file: DIR/db", "listen.tls: the certificate cannot be served"},
+		{"a key that is not the certificate's", "DIR/tls.key", "DIR/other.key", "listen.tls: the certificate cannot be served"},
 		{"level", "level: debug", "level: loud", "log.level"},
 		{"no key file", "key_file: DIR/kek", "key_file: ''", "key_file: is required"},
 	}
@@ -252,6 +300,47 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 	if err := (&Executor{}).Validate(); !errors.As(err, &invalid) || len(invalid.Problems) < 8 {
 		t.Errorf("empty executor configuration: %v", err)
+	}
+}
+
+// TestResourceMetadata: MD7. The default is what RFC 9728 §3.1 makes of the audience; what cannot be served is refused.
+func TestResourceMetadata(t *testing.T) {
+	t.Parallel()
+	for audience, want := range map[string]string{
+		"https://executor.example":        "https://executor.example/.well-known/oauth-protected-resource",
+		"https://executor.example/":       "https://executor.example/.well-known/oauth-protected-resource",
+		"https://gw.example:8443/a/b":     "https://gw.example:8443/.well-known/oauth-protected-resource/a/b",
+		"http://127.0.0.1:8081":           "http://127.0.0.1:8081/.well-known/oauth-protected-resource",
+		"http://executor.example":         "", // a document in clear would tell agents where to send tokens
+		"urn:obo:executor":                "",
+		"https://executor.example/?a=b":   "",
+		"https://executor.example/{a}":    "",
+		"https://user@executor.example/x": "",
+	} {
+		c := Executor{Audience: audience}
+		c.setDefaults()
+		if c.ResourceMetadata != want {
+			t.Errorf("%s: %q, want %q", audience, c.ResourceMetadata, want)
+		}
+	}
+	for value, ok := range map[string]bool{
+		"https://gw.example/.well-known/oauth-protected-resource":     true,
+		"https://gw.example/.well-known/oauth-protected-resource/mcp": true,
+		"https://gw.example/.well-known/oauth-protected-resource-x":   false,
+		"https://gw.example/": false,
+		"https://gw.example/.well-known/oauth-protected-resource?a":       false,
+		"https://gw.example/.well-known/oauth-protected-resource/{a}":     false,
+		"http://gw.example/.well-known/oauth-protected-resource":          false,
+		"/.well-known/oauth-protected-resource":                           false,
+		"https://gw.example/x/.well-known/oauth-protected-resource/../..": false,
+	} {
+		var invalid *InvalidError
+		err := (&Executor{ResourceMetadata: value}).Validate()
+		found := errors.As(err, &invalid) &&
+			slices.ContainsFunc(invalid.Problems, func(p Problem) bool { return p.Path == "resource_metadata" })
+		if found == ok {
+			t.Errorf("%s: %v", value, err)
+		}
 	}
 }
 

@@ -1,11 +1,7 @@
 package config
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"github.com/onbehalf/obo/telemetry"
@@ -18,8 +14,17 @@ type Executor struct {
 	Audience string `yaml:"audience"`
 	// Issuer is the issuer identifier of the token server, exactly as it stands in `iss`. Required.
 	Issuer string `yaml:"issuer"`
-	// JWKSURL is where the token server's key set is. Default: as the issuer's metadata says (RFC 8414 §3).
+	// JWKSURL is where the token server's key set is. Default: as the issuer's metadata says (RFC 8414 §3), which may name a
+	// place on the issuer's own scheme and host only.
 	JWKSURL string `yaml:"jwks_url"`
+	// ResourceMetadata is the URL at which agents find the protected resource metadata (RFC 9728), on the HTTP listener or
+	// what stands in front of it. Challenges name it. Its path must begin with /.well-known/oauth-protected-resource.
+	// Default: made of audience when that is an https URL (RFC 9728 §3.1); otherwise none, and challenges name none.
+	ResourceMetadata string `yaml:"resource_metadata"`
+	// DPoP says how proofs of possession are taken. Optional.
+	DPoP DPoP `yaml:"dpop"`
+	// RequireDPoP refuses every token that comes without a DPoP proof, whatever the org says. Default false.
+	RequireDPoP bool `yaml:"require_dpop"`
 	// Feed is the token server's feed of revocations and policy. Required.
 	Feed Feed `yaml:"feed"`
 	// Listen says where to serve. Required.
@@ -50,45 +55,11 @@ type Feed struct {
 	TLS *ClientTLS `yaml:"tls"`
 }
 
-// ClientTLS says which server a client trusts.
-type ClientTLS struct {
-	// CAFile is a PEM file with the certificate authorities to trust. Default: the system's.
-	CAFile string `yaml:"ca_file"`
-	// ServerName is the name to expect in the certificate. Default: the host of the address.
-	ServerName string `yaml:"server_name"`
-}
-
 // Token reads the follower credential from its file.
 func (f Feed) Token() (telemetry.Secret, error) { return readToken(f.TokenFile) }
 
-// TLSConfig returns what the feed is dialled with; nil means plaintext, which is only for a loopback address.
-func (f Feed) TLSConfig() (*tls.Config, error) {
-	if f.TLS == nil && isLoopback(f.Address) {
-		return nil, nil
-	}
-	host, _, err := net.SplitHostPort(f.Address)
-	if err != nil {
-		return nil, fmt.Errorf("config: feed.address: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if f.TLS == nil {
-		return c, nil
-	}
-	if f.TLS.ServerName != "" {
-		c.ServerName = f.TLS.ServerName
-	}
-	if f.TLS.CAFile != "" {
-		pem, err := os.ReadFile(f.TLS.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("config: feed.tls.ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("config: feed.tls.ca_file: %s holds no PEM certificate", f.TLS.CAFile)
-		}
-	}
-	return c, nil
-}
+// Hosts are those that a DPoP proof for a gRPC call may name.
+func (c *Executor) Hosts() []string { return c.Listen.hosts(c.Audience) }
 
 // LoadExecutor reads and validates the configuration of obo-executor, with its defaults filled in.
 func LoadExecutor(path string) (Executor, error) {
@@ -110,12 +81,18 @@ func (c *Executor) setDefaults() {
 	if c.Feed.StaleAfter == 0 {
 		c.Feed.StaleAfter = 5 * time.Second
 	}
+	if c.ResourceMetadata == "" {
+		c.ResourceMetadata = metadataOf(c.Audience)
+	}
+	c.DPoP.setDefaults()
 	c.Log.setDefaults()
 }
 
 func (c *Executor) check(p *problems) {
 	p.uri("audience", c.Audience)
 	p.issuer("issuer", c.Issuer)
+	p.metadata("resource_metadata", c.ResourceMetadata)
+	p.dpop(c.DPoP)
 	if c.JWKSURL != "" {
 		p.webURL("jwks_url", c.JWKSURL)
 	}
@@ -137,7 +114,8 @@ func (c *Executor) checkFiles(p *problems) {
 	p.secretFile("key_file", c.KeyFile)
 	p.tokenFile("admin.token_file", c.Admin.TokenFile)
 	p.tokenFile("feed.token_file", c.Feed.TokenFile)
-	p.tlsFiles(c.Listen.TLS)
+	p.serverTLS(c.Listen.TLS)
+	p.clientTLS("feed.tls", c.Feed.TLS)
 }
 
 func (c *Executor) storeURL() string { return c.Store.URL.Reveal() }

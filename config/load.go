@@ -87,7 +87,7 @@ var (
 	inlinePassword = regexp.MustCompile(`://[^/@]*:[^/@$]+@|password=[^&$]`)
 )
 
-// expandAll replaces the references in every string of a struct.
+// expandAll replaces the references in every string of a struct and of its lists.
 func expandAll(p *problems, path string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -101,6 +101,10 @@ func expandAll(p *problems, path string, v reflect.Value) {
 				name = path + "." + name
 			}
 			expandAll(p, name, v.Field(i))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			expandAll(p, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
 		}
 	case reflect.String:
 		v.SetString(reference.ReplaceAllStringFunc(v.String(), func(ref string) string {

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"net/url"
+	"strings"
+	"time"
+)
 
 // STS is the configuration of obo-sts.
 type STS struct {
@@ -21,6 +25,12 @@ type STS struct {
 	Signing Signing `yaml:"signing"`
 	// Limits bounds what any org can ask for. Optional.
 	Limits Limits `yaml:"limits"`
+	// DPoP says how proofs of possession are taken. Optional.
+	DPoP DPoP `yaml:"dpop"`
+	// MTLSURL is the URL below which the endpoints ask for a TLS client certificate, when it is not the issuer's own
+	// (RFC 8705 §5): a name that reaches the HTTP listener without anything in between that ends the TLS. Default: the
+	// issuer when listen.tls is set; otherwise no door asks, and the metadata speaks of no certificates.
+	MTLSURL string `yaml:"mtls_url"`
 	// Egress says where the server may fetch issuer metadata and key sets from. Optional.
 	Egress Egress `yaml:"egress"`
 	// Log says what to log. Optional.
@@ -43,7 +53,15 @@ type Limits struct {
 	MaxDepth int `yaml:"max_depth"`
 	// MaxConcurrent is how many exchanges run at once; more are told to come back. 1 to 100000. Default 256.
 	MaxConcurrent int `yaml:"max_concurrent"`
+	// OrgRate is how many requests a second all clients of one org may make at one replica, with bursts of twice as many;
+	// more are told when to come back. An org's own limit, if lower, counts. 0 (the default) is no bound but the org's own.
+	OrgRate int `yaml:"org_rate"`
+	// AgentRate is the same for one client.
+	AgentRate int `yaml:"agent_rate"`
 }
+
+// Hosts are those that a DPoP proof for a gRPC call may name.
+func (c *STS) Hosts() []string { return c.Listen.hosts(c.Issuer) }
 
 // LoadSTS reads and validates the configuration of obo-sts, with its defaults filled in.
 func LoadSTS(path string) (STS, error) {
@@ -78,6 +96,10 @@ func (c *STS) setDefaults() {
 	if l.MaxConcurrent == 0 {
 		l.MaxConcurrent = 256
 	}
+	if c.MTLSURL == "" && c.Listen.TLS != nil && strings.HasPrefix(c.Issuer, "https:") {
+		c.MTLSURL = c.Issuer
+	}
+	c.DPoP.setDefaults()
 	c.Log.setDefaults()
 }
 
@@ -93,6 +115,10 @@ func (c *STS) check(p *problems) {
 	p.duration("limits.default_life", c.Limits.DefaultLife, 10*time.Second, max(c.Limits.MaxLife, 10*time.Second))
 	p.between("limits.max_depth", c.Limits.MaxDepth, 1, 10)
 	p.between("limits.max_concurrent", c.Limits.MaxConcurrent, 1, 100_000)
+	p.between("limits.org_rate", c.Limits.OrgRate, 0, 1_000_000)
+	p.between("limits.agent_rate", c.Limits.AgentRate, 0, 1_000_000)
+	p.mtls(c)
+	p.dpop(c.DPoP)
 	p.log(c.Log)
 }
 
@@ -103,7 +129,22 @@ func (c *STS) checkFiles(p *problems) {
 	if admin != "" && admin == feed {
 		p.add("feed.token_file", "holds the operator's credential; a follower must not be an operator: make another")
 	}
-	p.tlsFiles(c.Listen.TLS)
+	p.serverTLS(c.Listen.TLS)
 }
 
 func (c *STS) storeURL() string { return c.Store.URL.Reveal() }
+
+// mtls wants a URL that a client certificate can reach.
+func (p *problems) mtls(c *STS) {
+	switch {
+	case c.MTLSURL == "" || c.MTLSURL == c.Issuer && c.Listen.TLS != nil: // the issuer was checked
+	case c.Listen.TLS == nil:
+		p.add("mtls_url", "needs listen.tls: a certificate that another server asked for cannot be passed on")
+	default:
+		u := p.webURL("mtls_url", c.MTLSURL)
+		issuer, err := url.Parse(c.Issuer)
+		if u != nil && err == nil && (u.Scheme != "https" || u.Path != issuer.Path || strings.ContainsAny(c.MTLSURL, "?#")) {
+			p.add("mtls_url", "must be an https URL with the issuer's path and no query, such as https://mtls.sts.example")
+		}
+	}
+}

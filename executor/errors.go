@@ -18,8 +18,10 @@ type Reason string
 const (
 	InvalidRequest        Reason = "INVALID_REQUEST"        // a field is missing or malformed, or an argument is not taken
 	InvalidToken          Reason = "INVALID_TOKEN"          // the caller's own token
+	InvalidProof          Reason = "INVALID_DPOP_PROOF"     // the proof that came with it (RFC 9449)
+	UseNonce              Reason = "USE_DPOP_NONCE"         // the proof must have the nonce that comes with the refusal
 	InsufficientScope     Reason = "INSUFFICIENT_SCOPE"     // the token's scopes do not cover the tool
-	AccessDenied          Reason = "ACCESS_DENIED"          // policy refused this call
+	AccessDenied          Reason = "ACCESS_DENIED"          // policy refused this call, or authorization_details do not cover it
 	NotFound              Reason = "NOT_FOUND"              // no such tool, connection, ...
 	Conflict              Reason = "CONFLICT"               // changed meanwhile: read again
 	DependencyUnavailable Reason = "DEPENDENCY_UNAVAILABLE" // we cannot know, so we refuse
@@ -32,6 +34,7 @@ type Error struct {
 	Description string // for people; no token, credential or provider text in it
 	Field       string // the request field at fault; empty when none is
 	Scope       string // what the tool needs, for InsufficientScope
+	Nonce       string // what the next proof must have, for UseNonce
 	ActionID    string // where the audit trail has the refusal; empty when the caller is not known
 	RetryAfter  time.Duration
 
@@ -65,7 +68,6 @@ func tokenError(err error) *Error {
 		delegation.ErrExpired:  "the token has expired",
 		delegation.ErrRevoked:  "the token is revoked",
 		delegation.ErrAudience: "the token is for another service",
-		delegation.ErrBound:    "the token is bound to a key, which this executor cannot check",
 	} {
 		if errors.Is(err, sentinel) {
 			why = text

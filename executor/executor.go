@@ -19,6 +19,7 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
@@ -35,6 +36,7 @@ type Request struct {
 // Response is what came of a call: Result, or Error when there is none.
 type Response struct {
 	ActionID string // the audit trail knows the call by it
+	Nonce    string // for the next DPoP proof; empty when none is needed
 	Result   *Result
 	Error    *ToolError
 }
@@ -56,12 +58,6 @@ type ToolError struct {
 
 // Error implements error.
 func (e *ToolError) Error() string { return string(e.Kind) + ": " + e.Message }
-
-// Verifier verifies delegation tokens. It MUST accept only those whose audience is this executor and nothing else (EX2), and
-// MUST fail when it cannot know what is revoked (EX4). *delegation.Verifier does.
-type Verifier interface {
-	Verify(ctx context.Context, token string) (delegation.Verified, error)
-}
 
 // Revocations knows revoked connections: nil, delegation.ErrRevoked, or delegation.ErrUnavailable when it cannot know.
 type Revocations interface {
@@ -90,9 +86,12 @@ type Lender interface {
 	Use(ctx context.Context, org delegation.OrgID, conn store.Connection, f func(vault.Credential) error) error
 }
 
-// Config is what a Service is made of. Every field is required.
+// Config is what a Service is made of. Every field is required but RequireDPoP.
 type Config struct {
 	Verifier    Verifier
+	Checker     *dpop.Checker // of proofs
+	RequireDPoP bool          // take no token without a proof
+	Proofs      func(delegation.OrgID) Proofs
 	Revocations Revocations
 	Policies    PolicySets
 	Providers   *connection.Catalog
@@ -112,8 +111,8 @@ type Service struct {
 
 // New makes a Service.
 func New(c Config) (*Service, error) {
-	if c.Verifier == nil || c.Revocations == nil || c.Policies == nil || c.Providers == nil || c.Connections == nil ||
-		c.Vault == nil || c.Audit == nil || c.HTTP == nil || c.Now == nil || c.Log == nil {
+	if c.Verifier == nil || c.Checker == nil || c.Proofs == nil || c.Revocations == nil || c.Policies == nil || c.Providers == nil ||
+		c.Connections == nil || c.Vault == nil || c.Audit == nil || c.HTTP == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("executor: Config needs every field")
 	}
 	s := &Service{Config: c, client: *c.HTTP}
@@ -138,19 +137,29 @@ type call struct {
 
 // Execute makes one call. A refusal of the caller is an *Error; what the provider or its credential answered is in the
 // Response.
-func (s *Service) Execute(ctx context.Context, token string, r Request) (Response, error) {
-	// 1. Who asks: the token, verified, for this executor, not revoked (EX1 to EX6).
-	v, err := s.Verifier.Verify(ctx, token)
-	if err != nil {
-		return Response{}, tokenError(err)
+func (s *Service) Execute(ctx context.Context, p Presented, r Request) (Response, error) {
+	// 1. Who asks: the token, verified, for this executor, not revoked, with the key that it is bound to (EX1 to EX6).
+	v, refused := s.admit(ctx, p)
+	if refused != nil && v.ID() == "" {
+		return Response{}, refused
 	}
 	c := &call{actionID: v.Transaction() + "." + uuid.NewString(), trace: telemetry.TraceID(ctx), asked: r.Tool, verified: v}
+	if refused != nil {
+		return s.refuse(ctx, c, refused)
+	}
+	response, err := s.execute(ctx, c, r)
+	response.Nonce = s.nonce(ctx, p)
+	return response, err
+}
+
+// execute makes the call of a caller who is known.
+func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, error) {
 	// 2. What is asked for: the tool, as the token's own org knows it.
 	if err := s.findTool(ctx, c, r.Tool); err != nil {
 		return s.refuse(ctx, c, err)
 	}
 	// 3. The token's scopes cover it (EX8).
-	if e := scopeError(c.tool, v.Scope()); e != nil {
+	if e := scopeError(c.tool, c.verified.Scope()); e != nil {
 		return s.refuse(ctx, c, e)
 	}
 	// 4. The arguments fit the tool, and the places where they go.
@@ -161,7 +170,8 @@ func (s *Service) Execute(ctx context.Context, token string, r Request) (Respons
 	if err := s.choose(ctx, c, r.Connection); err != nil {
 		return s.refuse(ctx, c, err)
 	}
-	// 6. Policy allows this agent this call with these arguments on this connection.
+	// 6. The token's authorization_details cover these arguments (EX8), and policy allows this agent this call with them on
+	// this connection.
 	if err := s.decide(c); err != nil {
 		return s.refuse(ctx, c, err)
 	}
@@ -243,11 +253,15 @@ func (s *Service) candidates(ctx context.Context, org delegation.OrgID, provider
 	return []store.Connection{one}, err
 }
 
-// decide asks policy about the very arguments that the provider would get.
+// decide asks the token's details, and then policy, about the very arguments that the provider would get.
 func (s *Service) decide(c *call) error {
 	set, err := s.Policies.Set(c.verified.OrgID())
 	if err != nil {
 		return unavailable("the org's policy is not here, so nothing is allowed", err)
+	}
+	details, err := c.cover(set.DetailTypes())
+	if err != nil {
+		return err
 	}
 	claims := c.verified.Claims()
 	c.decision = set.Call(policy.CallRequest{
@@ -255,7 +269,7 @@ func (s *Service) decide(c *call) error {
 		Subject: policy.Subject{ID: claims.Subject, Groups: claims.Groups, ACR: claims.ACR, AMR: claims.AMR},
 		Depth:   c.verified.Depth(), Scopes: c.verified.Scope().List(), Now: s.Now(), Tool: c.tool.Name(),
 		Connection: policy.Connection{ID: c.link.ID, Provider: c.link.Provider, Owner: c.link.Subject},
-		Arguments:  c.args.JSON(),
+		Arguments:  c.args.JSON(), Details: details,
 	})
 	if !c.decision.Allowed {
 		return &Error{Reason: AccessDenied, Description: "policy refuses this call: " + c.decision.Reason}
@@ -299,27 +313,34 @@ type ToolInfo struct {
 	Scopes                    []string
 }
 
+// Tools are the tools that a token may be spent on.
+type Tools struct {
+	List  []ToolInfo
+	Nonce string // for the next DPoP proof; empty when none is needed
+}
+
 // ListTools lists the tools that the token's scopes cover, in name order. It needs what a call would need: a token that
-// verifies, and a policy to decide by.
-func (s *Service) ListTools(ctx context.Context, token string) ([]ToolInfo, error) {
-	v, err := s.Verifier.Verify(ctx, token)
+// verifies, and a policy to decide by. Which arguments a call may have, by policy and by authorization_details, is decided at
+// the call.
+func (s *Service) ListTools(ctx context.Context, p Presented) (Tools, error) {
+	v, nonce, err := s.Admit(ctx, p)
 	if err != nil {
-		return nil, tokenError(err)
+		return Tools{}, err
 	}
 	if _, err := s.Policies.Set(v.OrgID()); err != nil {
-		return nil, unavailable("the org's policy is not here, so nothing is allowed", err)
+		return Tools{}, unavailable("the org's policy is not here, so nothing is allowed", err)
 	}
 	providers, err := s.Providers.Providers(ctx, v.OrgID())
 	if err != nil {
-		return nil, unavailable("the org's providers cannot be read now", err)
+		return Tools{}, unavailable("the org's providers cannot be read now", err)
 	}
-	var out []ToolInfo
+	out := Tools{Nonce: nonce}
 	for _, p := range providers {
 		for _, t := range p.Tools() {
 			if scopeError(t, v.Scope()) != nil {
 				continue
 			}
-			out = append(out, ToolInfo{
+			out.List = append(out.List, ToolInfo{
 				Name: t.Name(), Description: t.Description(), InputSchema: t.InputSchema(), OutputSchema: t.OutputSchema(),
 				Risk: string(t.Risk()), Scopes: t.Scopes(),
 			})

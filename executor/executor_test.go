@@ -28,7 +28,7 @@ func TestExecute(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	token := r.token(t, "tracker:read tracker:write")
-	got, err := r.service.Execute(t.Context(), token, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+	got, err := r.execute(t.Context(), token, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 	if err != nil || got.Result == nil || string(got.Result.Data) != `{"ok":true}` || got.Result.Status != 200 {
 		t.Fatalf("%+v %v", got, err)
 	}
@@ -84,7 +84,7 @@ func TestRefusals(t *testing.T) {
 		{name: "EX2 another issuer", mutate: func(c *delegation.Claims) { c.Issuer = "https://evil.test" }, reason: executor.InvalidToken, silent: true},
 		{name: "EX5 bound token as a bearer", mutate: func(c *delegation.Claims) {
 			c.Confirmation = &delegation.Confirmation{JKT: strings.Repeat("A", 43)}
-		}, reason: executor.InvalidToken, silent: true},
+		}, reason: executor.InvalidToken, says: "bound to a key"},
 		{name: "EX6 no actor", mutate: func(c *delegation.Claims) { c.Actor = nil }, reason: executor.InvalidToken, silent: true},
 		{name: "EX4 revoked agent in the chain", before: func(_ *testing.T, r *rig) {
 			r.set.Add(revocation.New("acme", revocation.Agent, "agent:acme/orchestrator", "", time.Now(), time.Hour))
@@ -147,7 +147,7 @@ func TestRefusals(t *testing.T) {
 			if c.before != nil {
 				c.before(t, r)
 			}
-			got, err := r.service.Execute(t.Context(), token, req)
+			got, err := r.execute(t.Context(), token, req)
 			var refused *executor.Error
 			switch {
 			case c.kind != "":
@@ -185,7 +185,7 @@ func TestTenants(t *testing.T) {
 	globex := delegationtest.As("globex", "alice", "researcher")
 	for org, mutate := range map[string]func(*delegation.Claims){"acme": func(*delegation.Claims) {}, "globex": globex} {
 		before := len(r.calls())
-		got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write", mutate), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+		got, err := r.execute(t.Context(), r.token(t, "tracker:write", mutate), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 		if err != nil || got.Result == nil {
 			t.Fatalf("%s: %+v %v", org, got, err)
 		}
@@ -205,14 +205,14 @@ func TestTenants(t *testing.T) {
 	must(t, r.db.Org("globex").DeleteConnection(t.Context(), "alice"))
 	must(t, r.db.Org("globex").PutConnection(t.Context(), moved))
 	before := len(r.calls())
-	got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write", globex), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+	got, err := r.execute(t.Context(), r.token(t, "tracker:write", globex), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 	if err != nil || got.Error == nil || got.Error.Kind != connection.OperatorConfig || len(r.calls()) != before {
 		t.Errorf("a moved row: %+v %v", got, err)
 	}
 	// Shredding one org leaves the other.
 	_, err = r.admin.ShredOrg(t.Context(), "globex")
 	must(t, err)
-	if got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err != nil || got.Result == nil {
+	if got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err != nil || got.Result == nil {
 		t.Errorf("%+v %v", got, err)
 	}
 }
@@ -222,7 +222,7 @@ func TestListTools(t *testing.T) {
 	r := newRig(t)
 	list := func(scope string) string {
 		t.Helper()
-		tools, err := r.service.ListTools(t.Context(), r.token(t, scope))
+		tools, err := r.tools(t.Context(), r.token(t, scope))
 		must(t, err)
 		var names []string
 		for _, x := range tools {
@@ -245,10 +245,10 @@ func TestListTools(t *testing.T) {
 	}
 	r.policies.Apply(revocation.Policy{Org: "acme", Deleted: true})
 	var e *executor.Error
-	if _, err := r.service.ListTools(t.Context(), r.token(t, "tracker:read")); !errors.As(err, &e) || e.Reason != executor.DependencyUnavailable {
+	if _, err := r.tools(t.Context(), r.token(t, "tracker:read")); !errors.As(err, &e) || e.Reason != executor.DependencyUnavailable {
 		t.Errorf("without a policy: %v", err)
 	}
-	if _, err := r.service.ListTools(t.Context(), "x"); !errors.As(err, &e) || e.Reason != executor.InvalidToken {
+	if _, err := r.tools(t.Context(), "x"); !errors.As(err, &e) || e.Reason != executor.InvalidToken {
 		t.Errorf("without a token: %v", err)
 	}
 }
@@ -313,7 +313,7 @@ func TestAnswers(t *testing.T) {
 			r := newRig(t)
 			r.answers(c.answer)
 			args := map[string]string{"create": create, "list": `{"project":"apollo"}`, "charge": `{"cents":5}`}[c.tool]
-			got, err := r.service.Execute(t.Context(), r.token(t, "tracker:read tracker:write"), executor.Request{Tool: "tracker." + c.tool, Arguments: []byte(args)})
+			got, err := r.execute(t.Context(), r.token(t, "tracker:read tracker:write"), executor.Request{Tool: "tracker." + c.tool, Arguments: []byte(args)})
 			if err != nil || got.Error == nil || got.Error.Kind != c.kind || got.Error.Retryable != c.retry || got.Error.RetryAfter != c.after {
 				t.Fatalf("%+v %+v %v", got, got.Error, err)
 			}
@@ -349,7 +349,7 @@ func TestIdempotencyKey(t *testing.T) {
 	for name, c := range map[string]struct{ token, args string }{
 		"first": {one, `{"cents":5}`}, "again": {one, `{ "cents" : 5.0 }`}, "other arguments": {one, `{"cents":6}`}, "other token": {two, `{"cents":5}`},
 	} {
-		got, err := r.service.Execute(t.Context(), c.token, executor.Request{Tool: "tracker.charge", Arguments: []byte(c.args)})
+		got, err := r.execute(t.Context(), c.token, executor.Request{Tool: "tracker.charge", Arguments: []byte(c.args)})
 		must(t, err)
 		keys[name] = string(got.Result.Data)
 	}
@@ -364,7 +364,7 @@ func TestEgress(t *testing.T) {
 	for _, host := range []string{"https://169.254.169.254", "https://10.0.0.1", "https://[fd00::1]:8443"} {
 		r := newRig(t)
 		r.setUp(t, "acme", fmt.Sprintf(record, host))
-		got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+		got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 		if err != nil || got.Error == nil || got.Error.Kind != connection.OperatorConfig || got.Error.Retryable {
 			t.Errorf("%s: %+v %v", host, got.Error, err)
 		}
@@ -386,7 +386,7 @@ func TestSharedSecret(t *testing.T) {
 	carol := r.token(t, "tracker:write", func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" })
 	call := func() executor.Response {
 		t.Helper()
-		got, err := r.service.Execute(t.Context(), carol, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+		got, err := r.execute(t.Context(), carol, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 		must(t, err)
 		return got
 	}
@@ -395,7 +395,7 @@ func TestSharedSecret(t *testing.T) {
 	}
 	for id, spent := range map[string]string{"": "-acme-alice", "alice": "-acme-alice", "shared": "-shared"} {
 		before := len(r.calls())
-		got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create), Connection: id})
+		got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create), Connection: id})
 		if err != nil || got.Result == nil || !strings.Contains(r.calls()[before], canary+spent) {
 			t.Errorf("alice, naming %q: %+v %v", id, got, err)
 		}
@@ -434,14 +434,14 @@ func TestCanary(t *testing.T) {
 		"cut": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
 		r.answers(answer)
-		got, err := r.service.Execute(t.Context(), token, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+		got, err := r.execute(t.Context(), token, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 		said[name] = fmt.Sprintf("%+v %+v %+v %v", got, got.Result, got.Error, err)
 		if got.Result != nil {
 			said[name] += string(got.Result.Data)
 		}
 	}
 	for _, bad := range []executor.Request{{Tool: token}, {Tool: "tracker.create", Arguments: []byte(token)}, {Tool: "tracker.create", Arguments: []byte(create), Connection: token}} {
-		_, err := r.service.Execute(t.Context(), token, bad)
+		_, err := r.execute(t.Context(), token, bad)
 		said["refusals"] += fmt.Sprint(err)
 	}
 	said["log"] = r.log.String()

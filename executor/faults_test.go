@@ -83,7 +83,7 @@ func TestFaults(t *testing.T) {
 				}
 				return c.hook(call)
 			})
-			got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+			got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 			var refused *executor.Error
 			switch {
 			case c.want.reason != "":
@@ -135,7 +135,7 @@ func TestProviderIsCalledAfterTheIntent(t *testing.T) {
 		r.wantIntent(t, "the provider")
 		fmt.Fprint(w, `{}`)
 	})
-	if got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err != nil || got.Result == nil {
+	if got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err != nil || got.Result == nil {
 		t.Errorf("%+v %v", got, err)
 	}
 }
@@ -154,7 +154,7 @@ func TestCallerLeaves(t *testing.T) {
 			}
 			return storetest.Fault{}
 		})
-		if _, err := r.service.Execute(ctx, r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err == nil {
+		if _, err := r.execute(ctx, r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err == nil {
 			t.Error("no error")
 		}
 		if n := len(r.calls()); n != 0 {
@@ -177,7 +177,7 @@ func TestCallerLeaves(t *testing.T) {
 			if tool == "tracker.list" {
 				args = `{"project":"apollo"}`
 			}
-			if _, err := r.service.Execute(ctx, r.token(t, "tracker:read tracker:write"), executor.Request{Tool: tool, Arguments: []byte(args)}); err != nil {
+			if _, err := r.execute(ctx, r.token(t, "tracker:read tracker:write"), executor.Request{Tool: tool, Arguments: []byte(args)}); err != nil {
 				t.Error(err)
 			}
 			trail := r.trail(t, "acme")
@@ -193,7 +193,7 @@ func TestUnreachableProvider(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.setUp(t, "acme", fmt.Sprintf(record, "http://127.0.0.1:1"))
-	got, err := r.service.Execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+	got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 	if err != nil || got.Error == nil || got.Error.Kind != connection.Unavailable || !got.Error.Retryable {
 		t.Errorf("%+v %v", got.Error, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/delegation/delegationtest"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/policy"
@@ -34,6 +35,7 @@ import (
 const (
 	audience = "https://executor.test"
 	canary   = "canary-credential-7f3a9c"
+	callURI  = "https://executor.test/obo.v1.ExecutorService/Execute"
 )
 
 const record = `
@@ -96,6 +98,9 @@ type rig struct {
 	set      *revocation.Set
 	log      *lockedBuffer
 	dir      string
+
+	nonces      *dpop.Nonces // for build
+	requireDPoP bool         // for build
 
 	mu     sync.Mutex
 	hook   storetest.Hook
@@ -172,11 +177,16 @@ func (r *rig) build(t *testing.T) {
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: r.issuer.URL(), Audience: audience, Keys: delegation.StaticKeys(r.issuer.Keys()), Revocations: r.set,
+		AcceptBound: true,
 	})
+	must(t, err)
+	checker, err := dpop.NewChecker(dpop.Config{Now: time.Now, Nonces: r.nonces})
 	must(t, err)
 	r.policies = executor.NewPolicies(log)
 	r.service, err = executor.New(executor.Config{
-		Verifier: verifier, Revocations: r.set, Policies: r.policies, Providers: catalog,
+		Verifier: verifier, Checker: checker, RequireDPoP: r.requireDPoP,
+		Proofs:      func(id delegation.OrgID) executor.Proofs { return faulty.Org(id) },
+		Revocations: r.set, Policies: r.policies, Providers: catalog,
 		Connections: func(id delegation.OrgID) executor.Connections { return faulty.Org(id) },
 		Vault:       safe, Audit: trail, Now: time.Now, Log: log,
 		HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: 10 * time.Second, MaxResponse: connection.MaxAnswer}),
@@ -250,6 +260,20 @@ func (r *rig) token(t *testing.T, scope string, more ...func(*delegation.Claims)
 			f(c)
 		}
 	})
+}
+
+// bearer presents a token alone.
+func bearer(token string) executor.Presented {
+	return executor.Presented{Scheme: "Bearer", Token: token, Method: "POST", URI: callURI}
+}
+
+func (r *rig) execute(ctx context.Context, token string, req executor.Request) (executor.Response, error) {
+	return r.service.Execute(ctx, bearer(token), req)
+}
+
+func (r *rig) tools(ctx context.Context, token string) ([]executor.ToolInfo, error) {
+	tools, err := r.service.ListTools(ctx, bearer(token))
+	return tools.List, err
 }
 
 func (r *rig) trail(t *testing.T, org delegation.OrgID) []audit.Record {

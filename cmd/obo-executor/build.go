@@ -16,6 +16,7 @@ import (
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/revocation"
@@ -35,6 +36,7 @@ type parts struct {
 	follower *revocation.Follower
 	feed     *grpc.ClientConn
 	trail    *audit.Log
+	nonces   *dpop.Nonces // nil when none are demanded
 	executor *executor.Service
 	admin    *executor.Admin
 }
@@ -69,6 +71,9 @@ func build(cfg config.Executor, db engine, log *slog.Logger) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.DPoP.RequireNonce {
+		p.nonces = dpop.NewNonces(key, "rs", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
+	}
 	return p, errors.Join(p.buildExecutor(cfg, catalog, safe, log), p.buildFollower(cfg, log))
 }
 
@@ -79,7 +84,12 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 	}
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: cfg.Issuer, Audience: cfg.Audience, Keys: keys, Revocations: p.set,
+		AcceptBound: true, // the executor checks the proof of possession itself
 	})
+	if err != nil {
+		return err
+	}
+	checker, err := dpop.NewChecker(dpop.Config{Now: time.Now, Nonces: p.nonces})
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,9 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 		out.AllowPrivate = egress.Loopback()
 	}
 	p.executor, err = executor.New(executor.Config{
-		Verifier: verifier, Revocations: p.set, Policies: p.policies, Providers: catalog,
+		Verifier: verifier, Checker: checker, RequireDPoP: cfg.RequireDPoP,
+		Proofs:      func(id delegation.OrgID) executor.Proofs { return p.db.org(id) },
+		Revocations: p.set, Policies: p.policies, Providers: catalog,
 		Connections: func(id delegation.OrgID) executor.Connections { return p.db.org(id) },
 		Vault:       safe, Audit: p.trail, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
 	})
@@ -122,6 +134,22 @@ func (p *parts) buildFollower(cfg config.Executor, log *slog.Logger) error {
 		Log:      log,
 	})
 	return err
+}
+
+// purge forgets the proofs that are refused for their age anyway.
+func (p *parts) purge(ctx context.Context, log *slog.Logger) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := p.db.PurgeExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				log.Error("used proofs were not purged", "error", err)
+			}
+		}
+	}
 }
 
 // check says whether the executor can do its work: nil, or why not. It costs one round trip to the store.

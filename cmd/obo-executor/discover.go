@@ -107,7 +107,18 @@ func (d *discovered) jwksURL(ctx context.Context) (string, error) {
 	if m.Issuer != d.issuer || m.JWKSURI == "" {
 		return "", fmt.Errorf("%s is the metadata of another issuer, or names no jwks_uri", location)
 	}
+	if !sameOrigin(m.JWKSURI, d.issuer) {
+		return "", fmt.Errorf("%s names a jwks_uri of another server: if that is meant, set jwks_url", location)
+	}
 	return m.JWKSURI, nil
+}
+
+// sameOrigin keeps a document from sending us to any place of its choice (JW13). Where keys come from elsewhere, the operator
+// says so.
+func sameOrigin(a, b string) bool {
+	first, err := url.Parse(a)
+	second, errSecond := url.Parse(b)
+	return err == nil && errSecond == nil && first.Scheme == second.Scheme && strings.EqualFold(first.Host, second.Host)
 }
 
 // metadataURL puts the well-known path between host and path (RFC 8414 section 3.1).

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/config"
@@ -17,6 +18,7 @@ import (
 // database is what both engines have in common.
 type database interface {
 	audit.Appender
+	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -27,6 +29,7 @@ type orgStore interface {
 	connection.Store
 	connection.ProviderStore
 	executor.Connections
+	executor.Proofs
 	trail
 }
 

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,9 +78,11 @@ func newSTS(t *testing.T, b bundles) *sts {
 	t.Cleanup(metadata.Close)
 	s.url = metadata.URL
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, s.url, keys)
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, s.url, s.url+"/jwks")
 	})
-	var err error
+	elsewhere, err := url.Parse(keys)
+	must(t, err)
+	mux.Handle("GET /jwks", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = elsewhere }})
 	s.db, err = sqlite.OpenSTS(t.Context(), filepath.Join(t.TempDir(), "sts.db"))
 	must(t, err)
 	t.Cleanup(func() { s.db.Close() })
@@ -310,7 +314,8 @@ func TestInitLacksOnlyTheFeed(t *testing.T) {
 	}
 }
 
-// TestDiscovery: MD1. The metadata must be the issuer's own, and are asked for again when they could not be had.
+// TestDiscovery: MD1, JW13. The metadata must be the issuer's own and name keys there, no redirect is followed, their size is
+// bounded, and they are asked for again when they could not be had.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	for issuer, want := range map[string]string{
@@ -323,24 +328,38 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s: %s %v", issuer, got, err)
 		}
 	}
-	var answer string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
+	var answer, redirect string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if redirect != "" && r.URL.Path != "/elsewhere" {
+			http.Redirect(w, r, redirect, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, answer)
+	}))
 	defer server.Close()
 	now := time.Now()
 	source, err := keySource(config.Executor{Issuer: server.URL})
 	must(t, err)
 	d := source.(*discovered)
 	d.now = func() time.Time { return now }
+	good := `{"issuer":"` + server.URL + `","jwks_uri":"` + server.URL + `/jwks"}`
+	answer, redirect = good, "/elsewhere"
+	if _, err := d.Key(t.Context(), "k", "ES256"); err == nil || !strings.Contains(err.Error(), "302") {
+		t.Errorf("a redirect: %v", err)
+	}
+	redirect, now = "", now.Add(2*metadataPause)
 	for _, answer = range []string{
 		"", "{", `{"issuer":"https://evil.example","jwks_uri":"` + server.URL + `/jwks"}`, `{"issuer":"` + server.URL + `"}`,
-		`{"issuer":"` + server.URL + `","jwks_uri":"http://evil.example/jwks"}`, `{"x":"` + strings.Repeat("a", maxMetadata) + `"}`,
+		`{"issuer":"` + server.URL + `","jwks_uri":"http://evil.example/jwks"}`,
+		`{"issuer":"` + server.URL + `","jwks_uri":"https://evil.example/jwks"}`,
+		`{"issuer":"` + server.URL + `","jwks_uri":"http://127.0.0.1:1/jwks"}`, `{"x":"` + strings.Repeat("a", maxMetadata) + `"}`,
 	} {
 		if _, err := d.Key(t.Context(), "k", "ES256"); err == nil {
 			t.Errorf("%.60s: no error", answer)
 		}
 		now = now.Add(2 * metadataPause)
 	}
-	answer = `{"issuer":"` + server.URL + `","jwks_uri":"` + server.URL + `/jwks"}`
+	answer = good
 	if _, err := d.remote(t.Context()); err != nil {
 		t.Errorf("good metadata: %v", err)
 	}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/onbehalf/obo/cmd/internal/daemon"
@@ -50,25 +48,20 @@ func newServer(cfg config.Executor, p *parts, doors *daemon.Doors, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	executorgrpc.Register(g, p.executor)
+	executorgrpc.Register(g, executorgrpc.Config{
+		Executor: p.executor, Hosts: cfg.Hosts(), ResourceMetadata: cfg.ResourceMetadata,
+	})
 	executorgrpc.RegisterAdmin(g, p.admin)
 	trail.Register(g)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { healthz(w, health.Ready()) })
-	return &daemon.Server{
-		Doors: doors, GRPC: g, HTTP: mux, Health: health, Drain: drainFor, Log: log,
-		Work: map[string]func(context.Context) error{"the feed": p.follower.Run},
-	}, nil
-}
-
-// healthz says whether the executor can do its work; why not is for the log.
-func healthz(w http.ResponseWriter, why error) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	if why != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "not ready")
-		return
+	web, err := newWeb(cfg, p.executor, health.Ready)
+	if err != nil {
+		return nil, err
 	}
-	fmt.Fprintln(w, "ok")
+	return &daemon.Server{
+		Doors: doors, GRPC: g, HTTP: web, Health: health, Drain: drainFor, Log: log,
+		Work: map[string]func(context.Context) error{
+			"the feed": p.follower.Run,
+			"purge":    func(ctx context.Context) error { return p.purge(ctx, log) },
+		},
+	}, nil
 }

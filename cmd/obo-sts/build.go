@@ -10,6 +10,7 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/admin"
@@ -40,6 +41,7 @@ type parts struct {
 	registry *registry.Registry
 	exchange *exchange.Service
 	admin    *admin.Service
+	nonces   *dpop.Nonces  // nil when none are demanded
 	reload   chan struct{} // the signing keys have changed
 }
 
@@ -75,7 +77,13 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	return p, errors.Join(p.buildExchange(cfg, log), p.buildAdmin(cfg))
+	if err := p.buildAdmin(cfg); err != nil {
+		return nil, err
+	}
+	if cfg.DPoP.RequireNonce {
+		p.nonces = dpop.NewNonces(kek, "as", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
+	}
+	return p, p.buildExchange(cfg, log)
 }
 
 // changed drops what a change made stale. The hub calls it before anybody else hears of the change.
@@ -92,6 +100,7 @@ func (p *parts) changed(c store.Change) {
 func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 	tokens, err := delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: cfg.Issuer, AnyAudience: true, Keys: p.ring, Revocations: p.set, Now: time.Now, MaxDepth: cfg.Limits.MaxDepth,
+		AcceptBound: true, // whose key must be proven depends on what is asked for (ACT9): exchange knows
 	})
 	if err != nil {
 		return err
@@ -107,6 +116,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
+		Revoker: p.admin, Nonces: p.nonces, Rates: exchange.Rates{Org: cfg.Limits.OrgRate, Client: cfg.Limits.AgentRate},
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/onbehalf/obo/cmd/internal/daemon"
@@ -45,12 +46,13 @@ func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Issuer: cfg.Issuer}, log); err != nil {
+	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Issuer: cfg.Issuer, Hosts: cfg.Listen.Hosts}, log); err != nil {
 		return nil, err
 	}
 	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
 		Issuer: cfg.Issuer, Exchange: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
-		ClientAlgorithms: clientAlgorithms(), Ready: health.Ready, Log: log,
+		ClientAlgorithms: algorithms(), ProofAlgorithms: algorithms(), SigningAlgorithms: p.signingAlgorithms(cfg),
+		MTLS: cfg.MTLSURL, Ready: health.Ready, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -121,7 +123,17 @@ func (p policies) Bundle(ctx context.Context, org delegation.OrgID) (string, []b
 	return version, document, err
 }
 
-// clientAlgorithms are those that a client may sign its assertion with.
-func clientAlgorithms() []string {
+// algorithms are those that a client may sign its assertion or its proof of possession with.
+func algorithms() []string {
 	return []string{string(jose.ES256), string(jose.EdDSA), string(jose.Ed25519), string(jose.PS256), string(jose.RS256)}
+}
+
+// signingAlgorithms are those of the keys that are published, and of the next one.
+func (p *parts) signingAlgorithms(cfg config.STS) []string {
+	out := []string{cfg.Signing.Algorithm}
+	for _, k := range p.ring.Keys() {
+		out = append(out, string(k.Algorithm))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

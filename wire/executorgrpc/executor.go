@@ -5,10 +5,8 @@ package executorgrpc
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -18,20 +16,30 @@ import (
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
-// Executor makes calls. Every refusal MUST be an *executor.Error; anything else is shown as INTERNAL_ERROR.
+// Executor makes calls: *executor.Service. Every refusal MUST be an *executor.Error; anything else is shown as INTERNAL_ERROR.
 type Executor interface {
-	Execute(ctx context.Context, token string, r executor.Request) (executor.Response, error)
-	ListTools(ctx context.Context, token string) ([]executor.ToolInfo, error)
+	Execute(ctx context.Context, p executor.Presented, r executor.Request) (executor.Response, error)
+	ListTools(ctx context.Context, p executor.Presented) (executor.Tools, error)
+}
+
+// Config is what the door needs.
+type Config struct {
+	Executor Executor // required
+	// Hosts are those under which agents call this door, without ports: a proof of possession must name one of them (DP10).
+	// Without any, no proof is accepted.
+	Hosts []string
+	// ResourceMetadata is the URL of the protected resource metadata, for challenges (RFC 9728 section 5.1); empty: none.
+	ResourceMetadata string
 }
 
 // Register puts the service on a server. It authenticates its callers itself, by the delegation token that they send.
-func Register(s grpc.ServiceRegistrar, x Executor) {
-	obov1.RegisterExecutorServiceServer(s, server{executor: x})
+func Register(s grpc.ServiceRegistrar, c Config) {
+	obov1.RegisterExecutorServiceServer(s, server{Config: c})
 }
 
 type server struct {
 	obov1.UnimplementedExecutorServiceServer
-	executor Executor
+	Config
 }
 
 // maxMessage bounds a request. The server's own limit is that of the largest message of any of its services.
@@ -39,21 +47,22 @@ const maxMessage = connection.MaxArguments + 4<<10
 
 // Execute implements ExecutorService.
 func (s server) Execute(ctx context.Context, in *obov1.ExecuteRequest) (*obov1.ExecuteResponse, error) {
-	token, err := bearer(ctx)
+	p, err := s.presented(ctx, obov1.ExecutorService_Execute_FullMethodName)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(ctx, p, err)
 	}
 	if proto.Size(in) > maxMessage {
 		return nil, grpcerr.Error{
 			Reason: grpcerr.InvalidRequest, Field: "arguments", Description: "the arguments are larger than 256 KiB",
 		}
 	}
-	out, err := s.executor.Execute(ctx, token, executor.Request{
+	out, err := s.Executor.Execute(ctx, p, executor.Request{
 		Tool: in.GetTool(), Arguments: []byte(in.GetArguments()), Connection: in.GetConnection(),
 	})
 	if err != nil {
-		return nil, render(err)
+		return nil, s.refused(ctx, p, err)
 	}
+	trailer(ctx, nonceKey, out.Nonce)
 	response := &obov1.ExecuteResponse{ActionId: out.ActionID}
 	if out.Error != nil {
 		response.Outcome = &obov1.ExecuteResponse_Error{Error: toolError(out.Error)}
@@ -77,16 +86,17 @@ func toolError(e *executor.ToolError) *obov1.ToolError {
 
 // ListTools implements ExecutorService.
 func (s server) ListTools(ctx context.Context, _ *obov1.ListToolsRequest) (*obov1.ListToolsResponse, error) {
-	token, err := bearer(ctx)
+	p, err := s.presented(ctx, obov1.ExecutorService_ListTools_FullMethodName)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(ctx, p, err)
 	}
-	tools, err := s.executor.ListTools(ctx, token)
+	tools, err := s.Executor.ListTools(ctx, p)
 	if err != nil {
-		return nil, render(err)
+		return nil, s.refused(ctx, p, err)
 	}
-	out := &obov1.ListToolsResponse{Tools: make([]*obov1.Tool, len(tools))}
-	for i, t := range tools {
+	trailer(ctx, nonceKey, tools.Nonce)
+	out := &obov1.ListToolsResponse{Tools: make([]*obov1.Tool, len(tools.List))}
+	for i, t := range tools.List {
 		out.Tools[i] = &obov1.Tool{
 			Name: t.Name, Description: t.Description, InputSchema: string(t.InputSchema), OutputSchema: string(t.OutputSchema),
 			Risk: t.Risk, Scopes: t.Scopes,
@@ -95,21 +105,13 @@ func (s server) ListTools(ctx context.Context, _ *obov1.ListToolsRequest) (*obov
 	return out, nil
 }
 
-// bearer finds the delegation token. It finds and does not judge.
-func bearer(ctx context.Context) (string, error) {
-	values := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(values) != 1 { // two readers of two values could take different ones
-		return "", unauthenticated("one authorization metadata value is needed: Bearer and a delegation token")
+// refused renders a refusal, with what the caller needs for another attempt in the trailer.
+func (s server) refused(ctx context.Context, p executor.Presented, err error) error {
+	if e, ok := errors.AsType[*executor.Error](err); ok {
+		trailer(ctx, challengeKey, Challenges(p.Scheme, e, s.ResourceMetadata)...)
+		trailer(ctx, nonceKey, e.Nonce)
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", unauthenticated("the authorization metadata must be Bearer and a delegation token")
-	}
-	return token, nil
-}
-
-func unauthenticated(description string) error {
-	return grpcerr.Error{Reason: grpcerr.InvalidToken, Description: description}
+	return render(err)
 }
 
 // render gives a refusal its place in the table of grpcerr, whose reasons are the same words.

@@ -31,25 +31,29 @@ import (
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
-const operator = "operator-credential-0123456789abcdef"
+const (
+	operator    = "operator-credential-0123456789abcdef"
+	metadataURL = "https://executor.test/.well-known/oauth-protected-resource"
+)
 
 // scripted is an executor that answers as it is told and remembers what it was asked.
 type scripted struct {
-	token    string
-	request  executor.Request
-	response executor.Response
-	tools    []executor.ToolInfo
-	err      error
+	presented executor.Presented
+	token     string // of presented
+	request   executor.Request
+	response  executor.Response
+	tools     []executor.ToolInfo
+	err       error
 }
 
-func (s *scripted) Execute(_ context.Context, token string, r executor.Request) (executor.Response, error) {
-	s.token, s.request = token, r
+func (s *scripted) Execute(_ context.Context, p executor.Presented, r executor.Request) (executor.Response, error) {
+	s.presented, s.token, s.request = p, p.Token, r
 	return s.response, s.err
 }
 
-func (s *scripted) ListTools(_ context.Context, token string) ([]executor.ToolInfo, error) {
-	s.token = token
-	return s.tools, s.err
+func (s *scripted) ListTools(_ context.Context, p executor.Presented) (executor.Tools, error) {
+	s.presented, s.token = p, p.Token
+	return executor.Tools{List: s.tools, Nonce: s.response.Nonce}, s.err
 }
 
 func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.ClientConn {
@@ -60,7 +64,7 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.Client
 	})
 	must(t, err)
 	g := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary))
-	executorgrpc.Register(g, x)
+	executorgrpc.Register(g, executorgrpc.Config{Executor: x, Hosts: []string{"bufconn"}, ResourceMetadata: metadataURL})
 	if a != nil {
 		executorgrpc.RegisterAdmin(g, a)
 	}
@@ -150,7 +154,7 @@ func TestBearer(t *testing.T) {
 	x := &scripted{}
 	client := obov1.NewExecutorServiceClient(dial(t, x, nil))
 	for name, values := range map[string][]string{
-		"none": nil, "empty": {"Bearer "}, "another scheme": {"Basic abc"}, "two": {"Bearer abc", "Bearer def"}, "no scheme": {"abc"},
+		"none": nil, "empty": {"Bearer "}, "another scheme": {"Basic abc"}, "no scheme": {"abc"},
 	} {
 		_, err := client.Execute(with(t.Context(), values...), &obov1.ExecuteRequest{})
 		if status.Code(err) != codes.Unauthenticated || x.token != "" {
@@ -159,6 +163,10 @@ func TestBearer(t *testing.T) {
 		if _, err := client.ListTools(with(t.Context(), values...), &obov1.ListToolsRequest{}); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	two := with(t.Context(), "Bearer abc", "DPoP abc") // DP6
+	if _, err := client.Execute(two, &obov1.ExecuteRequest{}); status.Code(err) != codes.InvalidArgument || x.token != "" {
+		t.Errorf("two: %v", err)
 	}
 	if _, err := client.Execute(with(t.Context(), "bearer abc"), &obov1.ExecuteRequest{}); err != nil || x.token != "abc" {
 		t.Errorf("%q %v", x.token, err)

@@ -53,6 +53,9 @@ func (s *Server) Run(ctx context.Context) error {
 		loop(name, f)
 	}
 	loop("readiness", s.Health.watch)
+	if c := s.Doors.certificate; c != nil {
+		loop("certificate reload", func(ctx context.Context) error { return c.watch(ctx, s.Log) })
+	}
 	web := s.web()
 	g.Go(func() error { return unless(grpc.ErrServerStopped, s.GRPC.Serve(s.Doors.GRPC)) })
 	g.Go(func() error { return unless(http.ErrServerClosed, s.serveHTTP(web)) })

@@ -14,15 +14,20 @@ import (
 type Doors struct {
 	GRPC, HTTP net.Listener
 	TLS        *tls.Config // nil for plaintext
+
+	certificate *certificate // of TLS
 }
 
 // Listen opens both sockets, so that a port in use ends the start and not the service.
 func Listen(ctx context.Context, cfg config.Listen) (*Doors, error) {
-	secure, err := cfg.TLSConfig()
-	if err != nil {
-		return nil, err
+	d := &Doors{}
+	var err error
+	if cfg.TLS != nil {
+		if d.certificate, err = openCertificate(*cfg.TLS); err != nil {
+			return nil, fmt.Errorf("listen.tls: %w", err)
+		}
+		d.TLS = d.certificate.config()
 	}
-	d := &Doors{TLS: secure}
 	if d.GRPC, err = open(ctx, cfg.GRPC, d.TLS); err != nil {
 		return nil, err
 	}
