@@ -144,8 +144,8 @@ func (e *Env) awaitReady(ctx context.Context) error {
 	}
 	defer executor.Conn.Close()
 	for _, a := range agents() {
-		if a.name == "researcher" {
-			continue // gets nothing at a first hop
+		if !a.first {
+			continue
 		}
 		if err := e.awaitOrg(ctx, a.org, a.prefix, sts, executor); err != nil {
 			return err

@@ -50,12 +50,18 @@ log: {level: %[8]s, format: text}
 `
 
 // agents are those that the env file speaks of, with the names of their variables.
-func agents() []struct{ org, name, prefix string } {
-	return []struct{ org, name, prefix string }{
-		{"acme", "orchestrator", "OBO_ORCHESTRATOR"},
-		{"acme", "researcher", "OBO_RESEARCHER"},
-		{"globex", "assistant", "OBO_ORG2_AGENT"},
+func agents() []devAgent {
+	return []devAgent{
+		{org: "acme", name: "orchestrator", prefix: "OBO_ORCHESTRATOR", first: true},
+		{org: "acme", name: "researcher", prefix: "OBO_RESEARCHER"},
+		{org: "acme", name: "resource-server", prefix: "OBO_RESOURCE_SERVER"},
+		{org: "globex", name: "assistant", prefix: "OBO_ORG2_AGENT", first: true},
 	}
+}
+
+type devAgent struct {
+	org, name, prefix string
+	first             bool // gets a token at a first hop
 }
 
 // makeState makes what a first start needs and a later one keeps: the servers' key-encryption keys and credentials, the

@@ -31,7 +31,7 @@ func environment(t *testing.T) Lookup {
 	env := map[string]string{
 		"OBO_SAMPLE_ISSUER": "http://127.0.0.1:1", "OBO_PROVIDER_URL": "http://127.0.0.1:2",
 		"OBO_EXECUTOR_AUDIENCE": "http://127.0.0.1:3", "OBO_ORCHESTRATOR_KEY": file, "OBO_RESEARCHER_KEY": file,
-		"OBO_ORG2_AGENT_KEY": file,
+		"OBO_ORG2_AGENT_KEY": file, "OBO_RESOURCE_SERVER_KEY": file,
 	}
 	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 }
@@ -61,7 +61,7 @@ func compile(t *testing.T, org Org) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := policy.Bundle{Org: org.ID, Version: "1", Policies: doc.Policies, Providers: doc.Providers}
+	b := policy.Bundle{Org: org.ID, Version: "1", Policies: doc.Policies, Providers: doc.Providers, DetailTypes: doc.DetailTypes}
 	for _, a := range doc.Agents {
 		b.Agents = append(b.Agents, policy.Agent{Name: a.Name, Groups: a.Groups, Owner: a.Owner, External: a.External})
 	}

@@ -29,6 +29,7 @@ type Issue struct {
 	Body    string    `json:"body,omitempty"`
 	State   string    `json:"state"`
 	Author  string    `json:"author"`
+	Bounty  int       `json:"bounty,omitempty"` // dollars promised for it
 	Created time.Time `json:"created"`
 }
 
@@ -80,6 +81,7 @@ func (t *Tracker) Handler() http.Handler {
 	api.HandleFunc("POST /v1/projects/{project}/issues", t.create)
 	api.HandleFunc("GET /v1/projects/{project}/issues/{number}", t.get)
 	api.HandleFunc("POST /v1/projects/{project}/issues/{number}/close", t.close)
+	api.HandleFunc("POST /v1/projects/{project}/issues/{number}/bounty", t.award)
 	mux.Handle("/v1/", t.guard(api))
 	return mux
 }
@@ -173,6 +175,22 @@ func (t *Tracker) close(w http.ResponseWriter, r *http.Request) {
 	defer t.mu.Unlock()
 	if i := t.find(r); i != nil {
 		i.State = "closed"
+		answer(w, http.StatusOK, *i)
+		return
+	}
+	answer(w, http.StatusNotFound, map[string]string{"error": "not_found", "message": "no such issue"})
+}
+
+func (t *Tracker) award(w http.ResponseWriter, r *http.Request) {
+	var in struct{ Dollars int }
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Dollars < 1 {
+		answer(w, http.StatusUnprocessableEntity, map[string]string{"error": "bad_bounty", "message": "a bounty is of whole dollars"})
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := t.find(r); i != nil {
+		i.Bounty += in.Dollars
 		answer(w, http.StatusOK, *i)
 		return
 	}
