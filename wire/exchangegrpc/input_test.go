@@ -3,8 +3,9 @@ package exchangegrpc_test
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -65,13 +66,13 @@ func TestBadInput(t *testing.T) {
 		{"an assertion that is none", exchange.Credential{Assertion: "x.y"}, login(func(*exchange.Request) {}), exchange.InvalidClient},
 		{"TX16 no credential", exchange.Credential{}, login(func(*exchange.Request) {}), exchange.InvalidClient},
 	}
-	doors := map[string]door{"http": overHTTP(t, w.Service), "grpc": overGRPC(t, w.Service)}
+	doors := both(t, w.Service)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for name, send := range doors {
+			for name, d := range doors {
 				start := time.Now()
-				got := send(t, c.cred, c.req)
+				got := d.exchange(t, c.cred, c.req)
 				if got.oauth != c.want.OAuth() || name == "grpc" && got.reason != string(c.want) {
 					t.Errorf("%s: %s %s, want %s", name, got.oauth, got.reason, c.want)
 				}
@@ -83,14 +84,14 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestBigMessages: the exchange door has a bound of its own below the server's, and the server's is grpc-go's to keep (GR5).
+// TestBigMessages: GR5, the exchange door has a bound of its own below the server's, and the server's is grpc-go's to keep (GR5).
 func TestBigMessages(t *testing.T) {
 	t.Parallel()
 	x := &counter{}
-	client := obov1.NewExchangeServiceClient(dial(t, x))
+	client := obov1.NewExchangeServiceClient(dial(t, x, nil))
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", basicOf("a", "b"))
 	_, err := client.Exchange(ctx, &obov1.ExchangeRequest{SubjectToken: strings.Repeat("a", 1<<20)})
-	if a := answerOf(nil, err); a.code != codes.InvalidArgument || a.field != "message" {
+	if a := answerOf(err); a.code != codes.InvalidArgument || a.field != "message" {
 		t.Errorf("1 MiB: %s %q", a.code, a.field)
 	}
 	_, err = client.Exchange(ctx, &obov1.ExchangeRequest{SubjectToken: strings.Repeat("a", 10<<20)})
@@ -112,6 +113,16 @@ type counter struct {
 func (c *counter) Exchange(_ context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error) {
 	c.calls, c.cred, c.req = c.calls+1, cred, req
 	return exchange.Response{}, nil
+}
+
+func (c *counter) Introspect(_ context.Context, cred exchange.Credential, _ string, _ bool) (exchange.Introspection, error) {
+	c.calls, c.cred = c.calls+1, cred
+	return exchange.Introspection{}, nil
+}
+
+func (c *counter) RevokeToken(_ context.Context, cred exchange.Credential, _, _ string) error {
+	c.calls, c.cred = c.calls+1, cred
+	return nil
 }
 
 // TestCredential: what the authorization metadata may look like; the door finds a credential and judges none.
@@ -143,9 +154,9 @@ func TestCredential(t *testing.T) {
 			t.Parallel()
 			x := &counter{}
 			ctx := metadata.NewOutgoingContext(t.Context(), metadata.MD{"authorization": c.values})
-			_, err := obov1.NewExchangeServiceClient(dial(t, x)).Exchange(ctx, &obov1.ExchangeRequest{Resource: []string{"", "r", ""}})
+			_, err := obov1.NewExchangeServiceClient(dial(t, x, nil)).Exchange(ctx, &obov1.ExchangeRequest{Resource: []string{"", "r", ""}})
 			if !c.ok {
-				if a := answerOf(nil, err); a.code != codes.Unauthenticated || a.reason != "INVALID_CLIENT" || x.calls != 0 {
+				if a := answerOf(err); a.code != codes.Unauthenticated || a.reason != "INVALID_CLIENT" || x.calls != 0 {
 					t.Errorf("got %s %s after %d calls", a.code, a.reason, x.calls)
 				}
 				return
@@ -165,12 +176,11 @@ func TestCredential(t *testing.T) {
 func TestRFC8693AppendixA2(t *testing.T) {
 	t.Parallel()
 	w := exchangetest.NewWorld(t)
-	send := overHTTP(t, w.Service)
-	first := send(t, w.Orchestrator.Credential(), exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
+	d := httpDoor{handlerOf(t, w.Service)}
+	first := d.exchange(t, w.Orchestrator.Credential(), exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
 	if first.oauth != "" {
 		t.Fatalf("first hop: %s", first.oauth)
 	}
-	h := handlerOf(t, w.Service)
 	body := strings.Join([]string{
 		"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange",
 		"audience=executor",
@@ -180,27 +190,47 @@ func TestRFC8693AppendixA2(t *testing.T) {
 		"actor_token=" + w.Researcher.Assertion(t, w, w.Researcher, nil),
 		"actor_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt",
 	}, "&")
-	got := sendForm(t, h, body, basicOf(w.Orchestrator.ClientID, w.Orchestrator.Secret))
-	r := got.response
-	if got.status != 200 || r.IssuedTokenType != exchange.TypeAccessToken || r.TokenType != "Bearer" || r.Scope != "github:read" {
-		t.Fatalf("got %d %s %v", got.status, got.oauth, r)
+	status, r := sendBody(t, d.handler, body, w.Orchestrator)
+	if status != 200 || r.IssuedTokenType != exchange.TypeAccessToken || r.TokenType != "Bearer" || r.Scope != "github:read" {
+		t.Fatalf("got %d %+v", status, r)
 	}
 	claims := w.Claims(t, r.AccessToken)
 	if claims.Subject != "user:acme/okta|alice" || claims.Actor.Subject != w.Researcher.ID || claims.Actor.Act.Subject != w.Orchestrator.ID {
 		t.Errorf("sub %s, act %v", claims.Subject, claims.Chain())
 	}
 	// A replay of the very same request: the actor's assertion is used up, and the answer is the grant's own code (TX7).
-	if again := sendForm(t, h, body, basicOf(w.Orchestrator.ClientID, w.Orchestrator.Secret)); again.status != 400 || again.oauth != "invalid_request" {
-		t.Errorf("replay: %d %s", again.status, again.oauth)
+	if status, again := sendBody(t, d.handler, body, w.Orchestrator); status != 400 || again.Error != "invalid_request" {
+		t.Errorf("replay: %d %s", status, again.Error)
 	}
 }
 
-// TestRemoteIP: policy sees the peer of the connection, and no header can say otherwise (CA8).
+// tokenAnswer is the body of an answer of the token endpoint.
+type tokenAnswer struct {
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type"`
+	TokenType       string `json:"token_type"`
+	Scope           string `json:"scope"`
+	Error           string `json:"error"`
+}
+
+// sendBody posts a form as it stands.
+func sendBody(t *testing.T, h http.Handler, body string, as exchangetest.Agent) (int, tokenAnswer) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/token", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Authorization", basicOf(as.ClientID, as.Secret))
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, r)
+	var out tokenAnswer
+	read(t, rec, &out)
+	return rec.Code, out
+}
+
+// TestRemoteIP: CA8, policy sees the peer of the connection, and no header can say otherwise (CA8).
 func TestRemoteIP(t *testing.T) {
 	t.Parallel()
 	x := &counter{}
-	form := url.Values{"grant_type": {exchange.GrantType}, "subject_token": {"x"}}
-	sendForm(t, handlerOf(t, x), form.Encode(), basicOf("a", "b"))
+	httpDoor{handlerOf(t, x)}.exchange(t, exchange.Credential{ClientID: "a", Secret: "b"}, exchange.Request{SubjectToken: "x"})
 	if want := netip.MustParseAddr("192.0.2.1"); x.cred.RemoteIP != want { // httptest's
 		t.Errorf("got %s, want %s", x.cred.RemoteIP, want)
 	}
