@@ -162,7 +162,7 @@ func (f *Facts) mayPresent(l *login) bool {
 	if len(only) == 0 || l.service != nil || f.Grant == GrantJWTBearer { // which are made for us, not for an application
 		return true
 	}
-	return slices.ContainsFunc(l.audience, func(a string) bool { return slices.Contains(only, a) })
+	return slices.Contains(only, l.party)
 }
 
 // chainStands refuses to build on an agent that is disabled or gone. It is a state of the registration, like a revocation,

@@ -62,12 +62,16 @@ func readLogin(payload []byte, trust *registry.Trust, org delegation.OrgID, labe
 	if err != nil {
 		return nil, err
 	}
+	audiences, err := c.audiences()
+	if err != nil {
+		return nil, err
+	}
 	return &login{
 		subject: delegation.Subject{
 			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups, Expiry: c.Expiry.time(),
 		},
 		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, bound: bound,
-		audience: c.issuedTo(), profile: label,
+		audience: audiences, party: c.party(audiences), profile: label,
 	}, nil
 }
 
@@ -136,13 +140,12 @@ func (c *loginClaims) audiences() ([]string, error) {
 	return several, nil
 }
 
-// issuedTo is whom the token was issued to: of several audiences, the azp alone.
-func (c *loginClaims) issuedTo() []string {
-	several, err := c.audiences()
-	if err == nil && len(several) > 1 {
-		return []string{c.Party}
+// party is whom the token was issued to: of several audiences, the azp.
+func (c *loginClaims) party(audiences []string) string {
+	if len(audiences) == 1 {
+		return audiences[0]
 	}
-	return several
+	return c.Party
 }
 
 // checkTenant tells the org's own users from everybody else's at a provider that serves many (CVE-2026-18215).

@@ -25,7 +25,8 @@ type login struct {
 	issuedAt time.Time                // what a revocation is compared with
 	mayAct   *mayAct                  // who its issuer lets act, or nil
 	bound    *delegation.Confirmation // the key that whoever presents it must prove, or nil
-	audience []string                 // whom it was issued to
+	audience []string                 // all of aud
+	party    string                   // whom it was issued to: the aud, or of several the azp
 	profile  string                   // what it was verified as: registry.TokenTypeID, TokenTypeJWT, ...
 	service  *registry.ServiceAccount // of client_credentials; nil for a user
 

@@ -23,7 +23,7 @@ type Case struct {
 // Cases is the table. All of it can run in one World, in any order and at once.
 func Cases() []Case {
 	return slices.Concat(answers(), clientRefusals(), requestRefusals(), loginRefusals(), tokenRefusals(), actorRefusals(), decisions(),
-		clientCases())
+		boundAnswers(), bindingRefusals(), proofRefusals(), detailAnswers(), detailRefusals(), clientCases(), grantCases())
 }
 
 // byOrchestrator is a request that the orchestrator makes with its client_secret.

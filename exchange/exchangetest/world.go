@@ -1,4 +1,4 @@
-// Package exchangetest is a small ready-made world: two orgs, their agents, an identity provider, and a real
+// Package exchangetest is a small ready-made world: three orgs, their agents, an identity provider, and a real
 // exchange.Service over SQLite; and the table of logical cases that every door must answer alike (GR9).
 package exchangetest
 
@@ -29,8 +29,9 @@ const (
 	Executor = "https://executor.test" // a resource of both orgs, with the logical name "executor"
 	Reports  = "https://reports.test"  // another resource of acme, without a name
 
-	Acme   delegation.OrgID = "acme"
-	Globex delegation.OrgID = "globex"
+	Acme    delegation.OrgID = "acme"
+	Globex  delegation.OrgID = "globex"
+	Initech delegation.OrgID = "initech" // under the FAPI profile
 )
 
 // Clock is a clock that stands still until a test moves it.
@@ -52,11 +53,12 @@ func (c *Clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// World is two orgs on one server. Both trust the same identity provider, which tells their users apart by the claim
-// "tenant", and both have a user alice.
+// World is three orgs on one server. All trust the same identity provider, which tells their users apart by the claim
+// "tenant", and all have a user alice.
 //
 // In acme, policy lets the orchestrator have every scope of the provider github for the group engineering, lets the
-// researcher and the courier have those except github:admin behind somebody else, and forbids payments:transfer to all.
+// researcher and the courier have those except github:admin behind somebody else, and forbids payments:transfer to all. Of
+// authorization_details it allows what is no payment above 1000, which is 500 for a worker.
 type World struct {
 	Clock    *Clock
 	Store    *sqlite.STS
@@ -73,7 +75,11 @@ type World struct {
 	Researcher   Agent // of acme; the orchestrator is its controller; registered for github:read
 	Courier      Agent // of acme; registered for nothing
 	Retired      Agent // of acme; disabled
+	Reporter     Agent // of acme; registered for every grant
+	Guarded      Agent // of acme; as the orchestrator, with dpop_bound_access_tokens
+	Pinned       Agent // of acme; as the orchestrator, with tls_client_certificate_bound_access_tokens
 	Stranger     Agent // of globex
+	Teller       Agent // of initech; has no secret
 }
 
 // NewWorld starts a world whose clock stands still until Advance moves it.
