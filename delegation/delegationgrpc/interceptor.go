@@ -1,46 +1,82 @@
-// Package delegationgrpc lets a gRPC service accept delegation tokens in one line:
-//
-//	grpc.NewServer(
-//		grpc.UnaryInterceptor(delegationgrpc.Unary(verifier)),
-//		grpc.StreamInterceptor(delegationgrpc.Stream(verifier)))
-//
-// A handler then asks delegation.FromContext. The caller's token travels in the metadata as "authorization: Bearer …".
-// Health checks (grpc.health.v1.Health) need no token.
 package delegationgrpc
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 	"strings"
-	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/protoadapt"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/onbehalf/obo/delegation"
-)
-
-// The names in ErrorInfo (GR2, GR3).
-const (
-	errorDomain       = "obo.dev"
-	reasonToken       = "INVALID_TOKEN"
-	reasonScope       = "INSUFFICIENT_SCOPE"
-	reasonUnavailable = "DEPENDENCY_UNAVAILABLE"
-	retryAfter        = time.Second
+	"github.com/onbehalf/obo/delegation/dpop"
 )
 
 const healthService = "/grpc.health.v1.Health/"
 
-// Unary verifies the token of every unary call and puts it into the handler's context. It panics when v is nil.
-func Unary(v *delegation.Verifier) grpc.UnaryServerInterceptor {
-	mustHave(v)
+// Config is what the interceptors must know.
+type Config struct {
+	Verifier *delegation.Verifier // of tokens; required. Its AcceptBound has no meaning here
+	DPoP     *dpop.Verifier       // of proofs; nil: tokens that are bound to a DPoP key are refused
+
+	// Authorities are the names of this service, with a port that is not 443, as its callers know them behind any proxy, such
+	// as "billing.example" or "10.0.0.7:8443". Proofs name one of them, so at least one is required with DPoP.
+	Authorities []string
+
+	RequireDPoP bool // take only tokens that come with a proof
+}
+
+// Interceptors verify by one configuration. They may be used by many goroutines.
+type Interceptors struct {
+	config      Config
+	authorities map[string]bool
+}
+
+// New makes interceptors for services that take DPoP proofs.
+func New(config Config) (*Interceptors, error) {
+	switch {
+	case config.Verifier == nil:
+		return nil, errors.New("delegationgrpc: a Verifier is needed")
+	case config.RequireDPoP && config.DPoP == nil:
+		return nil, errors.New("delegationgrpc: RequireDPoP needs DPoP, or nobody can get in")
+	case config.DPoP != nil && len(config.Authorities) == 0:
+		return nil, errors.New("delegationgrpc: DPoP needs Authorities: the names by which callers know this service")
+	}
+	i := &Interceptors{config: config, authorities: map[string]bool{}}
+	for _, name := range config.Authorities {
+		u, err := url.Parse("https://" + name)
+		if err != nil || u.Host != name || u.Hostname() == "" {
+			return nil, fmt.Errorf("delegationgrpc: authority %q: want HOST or HOST:PORT", name)
+		}
+		i.authorities[strings.ToLower(name)] = true
+	}
+	return i, nil
+}
+
+// Unary verifies the token of every unary call and puts it into the handler's context. A token that is bound to a client
+// certificate needs that certificate on its connection; one that is bound to a DPoP key is refused: see New. It panics when
+// v is nil.
+func Unary(v *delegation.Verifier) grpc.UnaryServerInterceptor { return mustHave(v).Unary() }
+
+// Stream is Unary for streaming calls: see Interceptors.Stream. It panics when v is nil.
+func Stream(v *delegation.Verifier) grpc.StreamServerInterceptor { return mustHave(v).Stream() }
+
+func mustHave(v *delegation.Verifier) *Interceptors {
+	if v == nil {
+		panic("delegationgrpc: nil Verifier")
+	}
+	return &Interceptors{config: Config{Verifier: v}}
+}
+
+// Unary verifies the token of every unary call and puts it into the handler's context.
+func (i *Interceptors) Unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		ctx, err := verify(ctx, v, info.FullMethod)
+		if strings.HasPrefix(info.FullMethod, healthService) { // GR8
+			return handler(ctx, req)
+		}
+		_, ctx, err := i.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
 		}
@@ -49,15 +85,18 @@ func Unary(v *delegation.Verifier) grpc.UnaryServerInterceptor {
 }
 
 // Stream verifies the token of every streaming call before the handler runs, and again for each message of the client:
-// each is a new use, so a stream does not outlive its token or a revocation. It panics when v is nil.
-func Stream(v *delegation.Verifier) grpc.StreamServerInterceptor {
-	mustHave(v)
+// each is a new use, so a stream does not outlive its token or a revocation. A proof is for the call, which is one request;
+// what it has proven holds for the messages.
+func (i *Interceptors) Stream() grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		ctx, err := verify(stream.Context(), v, info.FullMethod)
+		if strings.HasPrefix(info.FullMethod, healthService) { // GR8
+			return handler(srv, stream)
+		}
+		c, ctx, err := i.admit(stream.Context(), info.FullMethod)
 		if err != nil {
 			return err
 		}
-		return handler(srv, &verifiedStream{ServerStream: stream, ctx: ctx, verifier: v, method: info.FullMethod})
+		return handler(srv, &verifiedStream{ServerStream: stream, ctx: ctx, interceptors: i, credentials: c})
 	}
 }
 
@@ -78,9 +117,9 @@ func RequireScope(ctx context.Context, scope string) (delegation.Verified, error
 
 type verifiedStream struct {
 	grpc.ServerStream
-	ctx      context.Context
-	verifier *delegation.Verifier
-	method   string
+	ctx          context.Context
+	interceptors *Interceptors
+	credentials  credentials
 }
 
 // Context is that of the call, with the verified token.
@@ -91,62 +130,6 @@ func (s *verifiedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	_, err := verify(s.ServerStream.Context(), s.verifier, s.method)
+	_, err := s.interceptors.verify(s.ctx, s.credentials)
 	return err
-}
-
-func mustHave(v *delegation.Verifier) {
-	if v == nil {
-		panic("delegationgrpc: nil Verifier")
-	}
-}
-
-func verify(ctx context.Context, v *delegation.Verifier, method string) (context.Context, error) {
-	if strings.HasPrefix(method, healthService) { // GR8
-		return ctx, nil
-	}
-	token, err := bearer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	verified, err := v.Verify(ctx, token)
-	switch {
-	case err == nil:
-		return delegation.NewContext(ctx, verified), nil
-	case errors.Is(err, delegation.ErrUnavailable):
-		return nil, withDetails(codes.Unavailable, "the token cannot be verified now",
-			errorInfo(reasonUnavailable, "temporarily_unavailable"),
-			&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
-	}
-	message := "the token was refused: " + delegation.Describe(err)
-	return nil, refusal(codes.Unauthenticated, message, reasonToken, "invalid_token")
-}
-
-// bearer finds the one token of a call. Two are refused: which of them counts would be anybody's guess.
-func bearer(ctx context.Context) (string, error) {
-	values := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(values) == 0 {
-		return "", refusal(codes.Unauthenticated, "no bearer token", reasonToken, "invalid_token")
-	}
-	scheme, token, found := strings.Cut(values[0], " ")
-	if len(values) > 1 || !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", refusal(codes.Unauthenticated, "want one authorization: Bearer TOKEN", reasonToken, "invalid_request")
-	}
-	return token, nil
-}
-
-func errorInfo(reason, oauth string) *errdetails.ErrorInfo {
-	return &errdetails.ErrorInfo{Reason: reason, Domain: errorDomain, Metadata: map[string]string{"oauthError": oauth}}
-}
-
-func refusal(code codes.Code, message, reason, oauth string) error {
-	return withDetails(code, message, errorInfo(reason, oauth))
-}
-
-func withDetails(code codes.Code, message string, details ...protoadapt.MessageV1) error {
-	s := status.New(code, message)
-	if detailed, err := s.WithDetails(details...); err == nil {
-		s = detailed
-	}
-	return s.Err()
 }

@@ -23,6 +23,9 @@ var (
 	ErrUnavailable = errors.New("dpop: cannot be checked now")
 )
 
+// Algorithms are those that a Checker takes, as "algs" of a challenge lists them (RFC 9449 §7.1).
+const Algorithms = "ES256 EdDSA Ed25519 PS256 RS256"
+
 // The limits of a proof.
 const (
 	maxProof      = 8 << 10          // bytes
