@@ -83,7 +83,12 @@ func TestRememberedLogin(t *testing.T) {
 }
 
 func untrust(t *testing.T, w *exchangetest.World) {
-	w.Apply(t, exchangetest.Acme, func(d *registry.Document) { d.Issuers = nil })
+	w.Apply(t, exchangetest.Acme, func(d *registry.Document) {
+		d.Issuers = nil
+		for i := range d.Agents { // whose audiences are those of issuers
+			d.Agents[i].Audiences = nil
+		}
+	})
 }
 
 // TestRememberedForOneOrg: what one org's trust made good is not good for another.
