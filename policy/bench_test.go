@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/onbehalf/obo/delegation/rar"
 )
 
 var counts = []int{1, 10, 100, 1000, 10_000}
@@ -80,6 +82,30 @@ func BenchmarkCall(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkDetails(b *testing.B) {
+	s := compile(b, detailBundle(permitAll))
+	r := exchangeRequest()
+	r.Details = details(b, s, `[{"type":"payment","amount":99.99,"to":"acme/site","tags":["bug"]}]`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := s.Details(r); !d[0].Allowed {
+			b.Fatal(d)
+		}
+	}
+}
+
+func BenchmarkCallDetails(b *testing.B) {
+	s := compile(b, detailBundle(permitAll))
+	r := callRequest("payments.transfer", `{"amount":99.99}`)
+	r.Details = map[string]rar.Detail{"payment": details(b, s, `[{"type":"payment","amount":99.99,"to":"acme/site"}]`)[0]}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := s.Call(r); !d.Allowed {
+			b.Fatal(d)
+		}
 	}
 }
 

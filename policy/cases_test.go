@@ -53,6 +53,8 @@ type exchangeCase struct {
 	Now      time.Time   `json:"now"`
 	ClientIP string      `json:"client_ip"`
 	Scopes   []string    `json:"scopes"`
+
+	Details json.RawMessage `json:"details"` // in place of scopes
 }
 
 type callCase struct {
@@ -69,6 +71,7 @@ type callCase struct {
 		Owner    string `json:"owner"`
 	} `json:"connection"`
 	Arguments json.RawMessage `json:"arguments"`
+	Details   json.RawMessage `json:"details"` // of the token
 }
 
 // convert reads what YAML gave as the type that JSON tags describe, refusing names that the type does not have.
@@ -100,7 +103,11 @@ func (g golden) decide(t *testing.T, s *policy.Set, defaults map[string]map[stri
 	t.Helper()
 	if g.Call != nil {
 		c := convert[callCase](t, merged(defaults["call"], g.Call))
-		return s.Call(policy.CallRequest{Actor: c.Actor, Subject: policy.Subject(c.Subject), Depth: c.Depth, Scopes: c.Scopes, Now: c.Now,
+		details, err := s.DetailTypes().Cover(c.Details, c.Tool, c.Arguments)
+		if err != nil {
+			return policy.Decision{Version: s.Version(), Reason: err.Error()}
+		}
+		return s.Call(policy.CallRequest{Details: details, Actor: c.Actor, Subject: policy.Subject(c.Subject), Depth: c.Depth, Scopes: c.Scopes, Now: c.Now,
 			Approved: c.Approved, Tool: c.Tool, Connection: policy.Connection(c.Connection), Arguments: c.Arguments})
 	}
 	e := convert[exchangeCase](t, merged(defaults["exchange"], g.Exchange))
@@ -112,15 +119,24 @@ func (g golden) decide(t *testing.T, s *policy.Set, defaults map[string]map[stri
 	if e.ClientIP != "" {
 		ip = netip.MustParseAddr(e.ClientIP)
 	}
-	got := s.Exchange(policy.ExchangeRequest{Actor: e.Actor, Subject: policy.Subject(e.Subject), Chain: e.Chain, Depth: e.Depth,
-		Audience: e.Audience, Life: life, Now: e.Now, ClientIP: ip, Scopes: e.Scopes})
+	r := policy.ExchangeRequest{Actor: e.Actor, Subject: policy.Subject(e.Subject), Chain: e.Chain, Depth: e.Depth,
+		Audience: e.Audience, Life: life, Now: e.Now, ClientIP: ip, Scopes: e.Scopes}
+	got := s.Exchange(r)
+	if e.Details != nil {
+		details, err := s.DetailTypes().Parse(e.Details)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Details = details.List()
+		got = s.Details(r)
+	}
 	if len(got) != 1 {
-		t.Fatalf("%d decisions for one scope", len(got))
+		t.Fatalf("%d decisions for one scope or detail", len(got))
 	}
 	return got[0]
 }
 
-// TestCases decides the golden questions, and sees to it that every policy has a case that passes it and one that does not.
+// TestCases: EX8, RA3. It decides the golden questions, and sees to it that every policy has a case that passes it and one that does not.
 func TestCases(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/cases/*.yaml")

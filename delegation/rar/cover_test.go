@@ -102,3 +102,25 @@ func TestCoverByEveryType(t *testing.T) {
 		t.Error("Governs")
 	}
 }
+
+// TestPointer follows JSON pointers as RFC 6901 wants it: an index is digits without a leading zero, "-" is none.
+func TestPointer(t *testing.T) {
+	t.Parallel()
+	args, err := readArguments([]byte(`{"a":["x","y",{"b/c":"z","~":"w","":"v"}],"o":{"0":"u"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pointer, want := range map[string]string{
+		"/a/1": `"y"`, "/a/01": "", "/a/+1": "", "/a/-": "", "/a/3": "", "/a/-1": "", "/a/1/0": "", "/a/4294967297": "",
+		"/a/2/b~1c": `"z"`, "/a/2/~0": `"w"`, "/a/2/": `"v"`, "/o/0": `"u"`, "/": "", "/A": "",
+	} {
+		parts, err := splitPointer(pointer)
+		if err != nil {
+			t.Errorf("%s: %v", pointer, err)
+		}
+		v, ok := args.at(parts)
+		if ok != (want != "") || (ok && string(v.append(nil)) != want) {
+			t.Errorf("%s: %s %v, want %s", pointer, v.append(nil), ok, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package rar
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -120,6 +121,14 @@ func TestParse(t *testing.T) {
 				t.Errorf("an error of %d bytes: %v", len(err.Error()), err)
 			}
 		})
+	}
+	var numbers []string
+	for i := range 500 {
+		numbers = append(numbers, fmt.Sprintf("%de20", i+1))
+	}
+	growing := `[{"type":"bounty","amount":1,"levels":[` + strings.Join(numbers, ",") + `]}]`
+	if _, err := types.Parse([]byte(growing)); len(growing) > MaxSize || !errors.Is(err, ErrDetails) || !strings.Contains(err.Error(), "4096") {
+		t.Errorf("RA1 longer as it is written than as it came: %v", err)
 	}
 	if _, err := (Types{}).Parse([]byte(`[{"type":"bounty","amount":1}]`)); !errors.Is(err, ErrDetails) {
 		t.Errorf("RA2 no types: %v", err)

@@ -32,7 +32,7 @@ const (
 	kindString
 	kindArray
 	kindObject
-	kindUnreadable // a number beyond what can be compared: it is equal to nothing and within nothing
+	kindUnreadable // a number beyond what can be compared; no detail has one
 )
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom. Decoded by package jose, names come once and text is UTF-8.
@@ -120,11 +120,8 @@ func (v value) member(name string) (value, bool) {
 	return v.members[i].value, true
 }
 
-// compare orders values. It is 0 for equal ones alone: what cannot be read is not equal to itself.
+// compare orders values, and is 0 for equal ones alone. Of a detail all is readable, so what is not is equal to nothing in it.
 func (v value) compare(o value) int {
-	if v.kind == kindUnreadable {
-		return -1
-	}
 	return cmp.Or(cmp.Compare(v.kind, o.kind), cmp.Compare(v.text, o.text),
 		slices.CompareFunc(v.items, o.items, value.compare),
 		slices.CompareFunc(v.members, o.members, func(a, b member) int {

@@ -19,6 +19,7 @@ func TestWithin(t *testing.T) {
 		{"a field more", object(`,"currency":"USD"`), object(``), ""},
 		{"RA3 a field less", object(``), object(`,"currency":"USD"`), `object 1, type "bounty", field "currency"`},
 		{"RA3 another type", `{"type":"https://acme.example/read"}`, object(``), "the parent has none of that type"},
+		{"RA3 another type, which bounds nothing", object(``), `{"type":"https://acme.example/read"}`, "the parent has none of that type"},
 		{"equal: another string", object(`,"currency":"EUR"`), object(`,"currency":"USD"`), `field "currency"`},
 		{"equal: another boolean", object(`,"urgent":true`), object(`,"urgent":false`), `field "urgent"`},
 		{"equal: an object in other order", object(`,"payee":{"tags":[],"name":"a"}`), object(`,"payee":{"name":"a","tags":[]}`), ""},
