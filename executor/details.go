@@ -1,29 +1,29 @@
 package executor
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/onbehalf/obo/delegation/rar"
 )
 
 // cover finds the authorization_details that cover the very arguments of this call, by type (EX8). A token whose details the
-// org's types no longer read covers nothing: what a forgotten type bounded must not become unbounded.
+// org's types no longer read covers nothing, for any tool: what a type bounded must not be unbounded once it is forgotten.
 func (c *call) cover(types rar.Types) (map[string]rar.Detail, error) {
 	raw := c.verified.Claims().AuthorizationDetails
-	if len(raw) == 0 && !types.Governs(c.tool.Name()) {
-		return nil, nil
+	if len(raw) > 0 {
+		if _, err := types.Parse(raw); err != nil {
+			return nil, uncovered("the token's authorization_details are not of the types that the org has now", rar.ErrDetails, err)
+		}
 	}
 	covering, err := types.Cover(raw, c.tool.Name(), c.args.JSON())
-	switch {
-	case err == nil:
-		return covering, nil
-	case errors.Is(err, rar.ErrDetails):
-		return nil, &Error{Reason: AccessDenied, cause: err,
-			Description: "the token's authorization_details are not of the types that the org has now: " + reason(err)}
+	if err != nil {
+		return nil, uncovered("the token's authorization_details do not cover this call", rar.ErrNotCovered, err)
 	}
-	return nil, &Error{Reason: AccessDenied, cause: err, Description: "the token's authorization_details do not cover this call: " + reason(err)}
+	return covering, nil
 }
 
-// reason is what package rar says, which names the type and the field.
-func reason(err error) string { return strings.TrimPrefix(err.Error(), "rar: ") }
+// uncovered says what is the matter in the words of package rar, which name the type and the field.
+func uncovered(what string, sentinel, err error) *Error {
+	why := strings.TrimPrefix(err.Error(), sentinel.Error()+": ")
+	return &Error{Reason: AccessDenied, Description: what + ": " + why, cause: err}
+}

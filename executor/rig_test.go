@@ -199,13 +199,7 @@ func (r *rig) setUp(t *testing.T, org, record string) {
 	t.Helper()
 	_, err := r.admin.ApplyProviders(t.Context(), org, []store.ProviderRecord{{Name: "tracker.yaml", Text: []byte(record)}}, false)
 	must(t, err)
-	p, err := connection.ParseProvider("tracker.yaml", []byte(record))
-	must(t, err)
-	r.apply(t, policy.Bundle{
-		Org: delegation.OrgID(org), Version: "1", Providers: []policy.Provider{p.PolicyProvider()},
-		Policies: []policy.File{{Name: "org.cedar", Text: strings.ReplaceAll(policies, "ORG", org)}},
-		Agents:   []policy.Agent{{Name: "researcher"}, {Name: "orchestrator"}}, Resources: []string{audience},
-	})
+	r.permit(t, org, record)
 	for _, user := range []string{"alice", "bob"} {
 		_, err := r.admin.PutConnection(t.Context(), org, connection.Link{
 			ID: user, Provider: "tracker", Pattern: connection.APIKey, Subject: "user:" + org + "/okta|" + user,
@@ -213,6 +207,22 @@ func (r *rig) setUp(t *testing.T, org, record string) {
 		})
 		must(t, err)
 	}
+}
+
+// permit gives an org its policy.
+func (r *rig) permit(t *testing.T, org, record string, change ...func(*policy.Bundle)) {
+	t.Helper()
+	p, err := connection.ParseProvider("tracker.yaml", []byte(record))
+	must(t, err)
+	b := policy.Bundle{
+		Org: delegation.OrgID(org), Version: "1", Providers: []policy.Provider{p.PolicyProvider()},
+		Policies: []policy.File{{Name: "org.cedar", Text: strings.ReplaceAll(policies, "ORG", org)}},
+		Agents:   []policy.Agent{{Name: "researcher"}, {Name: "orchestrator"}}, Resources: []string{audience},
+	}
+	for _, f := range change {
+		f(&b)
+	}
+	r.apply(t, b)
 }
 
 func (r *rig) apply(t *testing.T, b policy.Bundle) {
