@@ -161,41 +161,52 @@ func TestRootLaw(t *testing.T) {
 		change func(*delegation.Subject, *delegation.Grant)
 		rule   string
 	}{
-		"user of another org (TX24)":  {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "user:globex/okta|alice" }, "org"},
-		"client of another org":       {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "globex.orchestrator" }, "org"},
-		"actor of another org":        {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "agent:globex/orchestrator" }, "org"},
-		"may_act of another org":      {func(_ *delegation.Subject, g *delegation.Grant) { g.MayAct = "agent:globex/x" }, "org"},
-		"agent as subject (D1)":       {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "agent:acme/researcher" }, "sub"},
-		"no subject":                  {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "" }, "sub"},
-		"user as actor (D1)":          {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "user:acme/okta|alice" }, "act"},
-		"no actor (TX18)":             {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "" }, "act"},
-		"user as may_act":             {func(_ *delegation.Subject, g *delegation.Grant) { g.MayAct = "user:acme/okta|x" }, "may_act"},
-		"no client":                   {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "" }, "client_id"},
-		"client out of form":          {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "agent:acme/x" }, "client_id"},
-		"no org":                      {func(_ *delegation.Subject, g *delegation.Grant) { g.Org = "" }, "org_id"},
-		"platform org":                {func(_ *delegation.Subject, g *delegation.Grant) { g.Org = "_platform" }, "org_id"},
-		"no issuer":                   {func(_ *delegation.Subject, g *delegation.Grant) { g.Issuer = "" }, "iss"},
-		"no audience (AT4)":           {func(_ *delegation.Subject, g *delegation.Grant) { g.Audience = "" }, "audience"},
-		"two audiences":               {func(_ *delegation.Subject, g *delegation.Grant) { g.Audience = "https://a https://b" }, "audience"},
-		"no id":                       {func(_ *delegation.Subject, g *delegation.Grant) { g.ID = "" }, "jti"},
-		"id out of form":              {func(_ *delegation.Subject, g *delegation.Grant) { g.ID = "a.b" }, "jti"},
-		"no transaction":              {func(_ *delegation.Subject, g *delegation.Grant) { g.Transaction = "" }, "txn"},
-		"no time":                     {func(_ *delegation.Subject, g *delegation.Grant) { g.Now = time.Time{} }, "exp"},
-		"no life":                     {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = 0 }, "exp"},
-		"negative life":               {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = -time.Minute }, "exp"},
-		"life over an hour":           {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = time.Hour + time.Second }, "exp"},
-		"subject token expired":       {func(s *delegation.Subject, g *delegation.Grant) { s.Expiry = g.Now }, "exp"},
-		"subject token expired long":  {func(s *delegation.Subject, g *delegation.Grant) { s.Expiry = g.Now.Add(-time.Hour) }, "exp"},
-		"negative depth":              {func(_ *delegation.Subject, g *delegation.Grant) { g.MaxDepth = -1 }, "depth"},
-		"control in acr":              {func(s *delegation.Subject, _ *delegation.Grant) { s.ACR = "a\nb" }, "acr"},
-		"long acr":                    {func(s *delegation.Subject, _ *delegation.Grant) { s.ACR = strings.Repeat("a", 256) }, "acr"},
-		"control in sid":              {func(s *delegation.Subject, _ *delegation.Grant) { s.SessionID = "a\x00" }, "sid"},
-		"many amr":                    {func(s *delegation.Subject, _ *delegation.Grant) { s.AMR = many(17, "pwd") }, "amr"},
-		"many groups":                 {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = many(65, "g") }, "groups"},
-		"empty group":                 {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = []string{""} }, "groups"},
-		"bad UTF-8 in a group":        {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = []string{"\xff"} }, "groups"},
-		"groups too long together":    {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = many(64, strings.Repeat("g", 128)) }, "size"},
-		"binding is not a thumbprint": {func(_ *delegation.Subject, g *delegation.Grant) { g.Confirmation = &delegation.Confirmation{JKT: "x"} }, "cnf"},
+		"user of another org (TX24)":    {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "user:globex/okta|alice" }, "org"},
+		"client of another org":         {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "globex.orchestrator" }, "org"},
+		"actor of another org":          {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "agent:globex/orchestrator" }, "org"},
+		"may_act of another org":        {func(_ *delegation.Subject, g *delegation.Grant) { g.MayAct = "agent:globex/x" }, "org"},
+		"agent as subject (D1)":         {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "agent:acme/researcher" }, "sub"},
+		"service of another org (TX24)": {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "service:globex/reporting" }, "org"},
+		"service out of form (AT3)":     {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "service:acme" }, "sub"},
+		"service as actor":              {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "service:acme/reporting" }, "act"},
+		"service as may_act":            {func(_ *delegation.Subject, g *delegation.Grant) { g.MayAct = "service:acme/reporting" }, "may_act"},
+		"no subject":                    {func(s *delegation.Subject, _ *delegation.Grant) { s.ID = "" }, "sub"},
+		"user as actor (D1)":            {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "user:acme/okta|alice" }, "act"},
+		"no actor (TX18)":               {func(_ *delegation.Subject, g *delegation.Grant) { g.Actor = "" }, "act"},
+		"user as may_act":               {func(_ *delegation.Subject, g *delegation.Grant) { g.MayAct = "user:acme/okta|x" }, "may_act"},
+		"no client":                     {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "" }, "client_id"},
+		"client out of form":            {func(_ *delegation.Subject, g *delegation.Grant) { g.ClientID = "agent:acme/x" }, "client_id"},
+		"no org":                        {func(_ *delegation.Subject, g *delegation.Grant) { g.Org = "" }, "org_id"},
+		"platform org":                  {func(_ *delegation.Subject, g *delegation.Grant) { g.Org = "_platform" }, "org_id"},
+		"no issuer":                     {func(_ *delegation.Subject, g *delegation.Grant) { g.Issuer = "" }, "iss"},
+		"no audience (AT4)":             {func(_ *delegation.Subject, g *delegation.Grant) { g.Audience = "" }, "audience"},
+		"two audiences":                 {func(_ *delegation.Subject, g *delegation.Grant) { g.Audience = "https://a https://b" }, "audience"},
+		"no id":                         {func(_ *delegation.Subject, g *delegation.Grant) { g.ID = "" }, "jti"},
+		"id out of form":                {func(_ *delegation.Subject, g *delegation.Grant) { g.ID = "a.b" }, "jti"},
+		"no transaction":                {func(_ *delegation.Subject, g *delegation.Grant) { g.Transaction = "" }, "txn"},
+		"no time":                       {func(_ *delegation.Subject, g *delegation.Grant) { g.Now = time.Time{} }, "exp"},
+		"no life":                       {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = 0 }, "exp"},
+		"negative life":                 {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = -time.Minute }, "exp"},
+		"life over an hour":             {func(_ *delegation.Subject, g *delegation.Grant) { g.Life = time.Hour + time.Second }, "exp"},
+		"subject token expired":         {func(s *delegation.Subject, g *delegation.Grant) { s.Expiry = g.Now }, "exp"},
+		"subject token expired long":    {func(s *delegation.Subject, g *delegation.Grant) { s.Expiry = g.Now.Add(-time.Hour) }, "exp"},
+		"negative depth":                {func(_ *delegation.Subject, g *delegation.Grant) { g.MaxDepth = -1 }, "depth"},
+		"control in acr":                {func(s *delegation.Subject, _ *delegation.Grant) { s.ACR = "a\nb" }, "acr"},
+		"long acr":                      {func(s *delegation.Subject, _ *delegation.Grant) { s.ACR = strings.Repeat("a", 256) }, "acr"},
+		"control in sid":                {func(s *delegation.Subject, _ *delegation.Grant) { s.SessionID = "a\x00" }, "sid"},
+		"many amr":                      {func(s *delegation.Subject, _ *delegation.Grant) { s.AMR = many(17, "pwd") }, "amr"},
+		"many groups":                   {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = many(65, "g") }, "groups"},
+		"empty group":                   {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = []string{""} }, "groups"},
+		"bad UTF-8 in a group":          {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = []string{"\xff"} }, "groups"},
+		"groups too long together":      {func(s *delegation.Subject, _ *delegation.Grant) { s.Groups = many(64, strings.Repeat("g", 128)) }, "size"},
+		"binding is not a thumbprint":   {func(_ *delegation.Subject, g *delegation.Grant) { g.Confirmation = &delegation.Confirmation{JKT: "x"} }, "cnf"},
+		"certificate is not a thumbprint (MT1)": {func(_ *delegation.Subject, g *delegation.Grant) {
+			g.Confirmation = &delegation.Confirmation{X5T: jkt + "="}
+		}, "cnf"},
+		"bound to nothing (DP11)": {func(_ *delegation.Subject, g *delegation.Grant) { g.Confirmation = &delegation.Confirmation{} }, "cnf"},
+		"bound to two keys (DP11)": {func(_ *delegation.Subject, g *delegation.Grant) {
+			g.Confirmation = &delegation.Confirmation{JKT: jkt, X5T: x5t}
+		}, "cnf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -255,6 +266,16 @@ func TestDelegateLaw(t *testing.T) {
 		"same actor, other key (ACT9)": {func(c *delegation.Claims) { c.Confirmation = bound }, func(g *delegation.Grant) {
 			g.Actor, g.Confirmation = "agent:acme/researcher", &delegation.Confirmation{JKT: strings.Repeat("A", 43)}
 		}, "cnf"},
+		"same actor, the same thumbprint of a certificate (ACT9)": {func(c *delegation.Claims) { c.Confirmation = bound }, func(g *delegation.Grant) {
+			g.Actor, g.Confirmation = "agent:acme/researcher", &delegation.Confirmation{X5T: jkt}
+		}, "cnf"},
+		"same actor, a renewed certificate (MT4)": {func(c *delegation.Claims) { c.Confirmation = &delegation.Confirmation{X5T: x5t} }, func(g *delegation.Grant) {
+			g.Actor, g.Confirmation = "agent:acme/researcher", &delegation.Confirmation{X5T: jkt}
+		}, "cnf"},
+		"unbound from a certificate (ACT9)": {func(c *delegation.Claims) { c.Confirmation = &delegation.Confirmation{X5T: x5t} }, func(*delegation.Grant) {}, "cnf"},
+		"from one key to two (DP11)": {func(c *delegation.Claims) { c.Confirmation = bound }, func(g *delegation.Grant) {
+			g.Confirmation = &delegation.Confirmation{JKT: jkt, X5T: x5t}
+		}, "cnf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -269,18 +290,27 @@ func TestDelegateLaw(t *testing.T) {
 	wantRule(t, err, delegation.RuleUnverified)
 }
 
-// TestBoundStaysBound (ACT9): the same actor keeps its key, another proves its own.
+// TestBoundStaysBound (ACT9): the same actor keeps its key, another proves its own, of whichever kind; and a token that was not
+// bound may become so.
 func TestBoundStaysBound(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
-	parent := i.Verified(t, func(c *delegation.Claims) { c.Confirmation = &delegation.Confirmation{JKT: jkt} })
-	other := strings.Repeat("A", 43)
-	for actor, key := range map[string]string{"agent:acme/researcher": jkt, "agent:acme/writer": other} {
+	key, certificate := delegation.Confirmation{JKT: jkt}, delegation.Confirmation{X5T: x5t}
+	other := delegation.Confirmation{JKT: strings.Repeat("A", 43)}
+	const same, another = "agent:acme/researcher", "agent:acme/writer"
+	for _, c := range []struct {
+		parent *delegation.Confirmation
+		actor  string
+		child  delegation.Confirmation
+	}{
+		{&key, same, key}, {&key, another, other}, {&key, another, key}, {&key, another, certificate},
+		{&certificate, same, certificate}, {&certificate, another, other}, {nil, same, key}, {nil, another, certificate},
+	} {
 		g := childGrant(t)
-		g.Actor, g.Scope, g.Confirmation = actor, delegation.Scopes{}, &delegation.Confirmation{JKT: key}
-		u, err := parent.Delegate(g)
-		if err != nil || u.Claims().Confirmation.JKT != key {
-			t.Errorf("%s: %v", actor, err)
+		g.Actor, g.Scope, g.Confirmation = c.actor, delegation.Scopes{}, &c.child
+		u, err := i.Verified(t, func(p *delegation.Claims) { p.Confirmation = c.parent }).Delegate(g)
+		if err != nil || *u.Claims().Confirmation != c.child {
+			t.Errorf("%v to %v: %v", c.parent, c.child, err)
 		}
 	}
 }

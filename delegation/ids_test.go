@@ -35,6 +35,10 @@ func TestIdentifiersSplit(t *testing.T) {
 	if org != "acme" || name != "researcher" || err != nil {
 		t.Errorf("client: %s, %s, %v", org, name, err)
 	}
+	org, name, err = delegation.ParseServiceID(delegation.ServiceID("acme", "reporting"))
+	if org != "acme" || name != "reporting" || err != nil {
+		t.Errorf("service: %s, %s, %v", org, name, err)
+	}
 	for _, sub := range []string{"00u1", "auth0|5f7c", "a/b|c", "CN=John Doe, O=Acme", "user:globex/okta|x", strings.Repeat("s", 255)} {
 		id, err := delegation.UserID("acme", "okta", sub)
 		if err != nil {
@@ -66,6 +70,14 @@ func TestIdentifiersRefuse(t *testing.T) {
 	} {
 		if _, _, err := delegation.ParseAgentID(bad); !errors.Is(err, delegation.ErrMalformed) {
 			t.Errorf("agent %q: %v", bad, err)
+		}
+	}
+	for _, bad := range []string{
+		"", "service:", "service:acme", "service:acme/", "service:/x", "service:acme/a/b", "Service:acme/x", "agent:acme/x", "acme/x",
+		"service:ACME/x", "service:acme/X", "service:acme/x\n", "service:service:acme/x", "service:acme/okta|x", "user:acme/service|x",
+	} {
+		if _, _, err := delegation.ParseServiceID(bad); !errors.Is(err, delegation.ErrMalformed) {
+			t.Errorf("service %q: %v", bad, err)
 		}
 	}
 	for _, bad := range []string{"", ".", "acme", "acme.", ".x", "acme.a.b", "acme/x", "ACME.x", "acme.x\n", "agent:acme.x"} {

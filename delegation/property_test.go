@@ -11,19 +11,21 @@ import (
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/delegation/delegationtest"
+	"github.com/onbehalf/obo/delegation/rar"
 	"github.com/onbehalf/obo/jose"
 )
 
 // walk is a tree of tokens under construction: one path of it, and the clock.
 type walk struct {
 	signer   jose.Signer
+	types    rar.Types
 	verifier *delegation.Verifier
 	now      time.Time
 	hops     int
 }
 
 func newWalk(t *testing.T) *walk {
-	w := &walk{signer: signer(t, "k", jose.EdDSA), now: noon}
+	w := &walk{signer: signer(t, "k", jose.EdDSA), types: payment(t), now: noon}
 	w.verifier = newVerifier(t, delegation.VerifierConfig{
 		Issuer: delegationtest.IssuerURL, AnyAudience: true, Keys: delegation.StaticKeys(jose.NewKeySet(w.signer.Key())),
 		Revocations: delegation.NoRevocations, Now: func() time.Time { return w.now }, AcceptBound: true, Remember: -1,
@@ -71,9 +73,8 @@ func (w *walk) grant(t *rapid.T) delegation.Grant {
 	if rapid.Bool().Draw(t, "may act") {
 		g.MayAct = delegation.AgentID(orgs.Draw(t, "may act org"), agents.Draw(t, "may act agent"))
 	}
-	if rapid.Bool().Draw(t, "bind") {
-		g.Confirmation = &delegation.Confirmation{JKT: jkt}
-	}
+	g.Confirmation = bindings().Draw(t, "bind")
+	g.Details = w.details(t)
 	return g
 }
 
@@ -81,7 +82,9 @@ func subjects() *rapid.Generator[delegation.Subject] {
 	text := rapid.StringMatching(`[a-zäöü:/ ]{0,20}`)
 	return rapid.Custom(func(t *rapid.T) delegation.Subject {
 		s := delegation.Subject{
-			ID:  must(delegation.UserID("acme", "okta", rapid.StringMatching(`[ -~]{1,40}`).Draw(t, "sub"))),
+			ID: rapid.OneOf(rapid.Just(delegation.ServiceID("acme", "reporting")), rapid.Map(rapid.StringMatching(`[ -~]{1,40}`), func(sub string) string {
+				return must(delegation.UserID("acme", "okta", sub))
+			})).Draw(t, "sub"),
 			ACR: text.Draw(t, "acr"), SessionID: text.Draw(t, "sid"),
 			AMR:    rapid.SliceOfN(rapid.StringMatching(`[a-z]{1,5}`), 0, 3).Draw(t, "amr"),
 			Groups: rapid.SliceOfN(rapid.StringMatching(`[A-Z "\\é]{1,12}`), 0, 3).Draw(t, "groups"),
@@ -115,8 +118,7 @@ func lawful(p delegation.Claims, g delegation.Grant) bool {
 	acme := func(id string) bool {
 		return id == "" || id[:10] == "agent:acme" || id[:5] == "acme."
 	}
-	bound := p.Confirmation == nil || g.Confirmation != nil
-	return g.Org == "acme" && acme(g.Actor) && acme(g.ClientID+"......") && acme(g.MayAct) && g.Issuer == p.Issuer && bound &&
+	return bindable(p, g) && within(p, g) && g.Org == "acme" && acme(g.Actor) && acme(g.ClientID+"......") && acme(g.MayAct) && g.Issuer == p.Issuer &&
 		g.Scope.Intersect(p.Scope).Len() == g.Scope.Len() && g.Now.Before(p.Expiry) && depth <= min(limit, 10) &&
 		g.Life >= time.Second && g.Life <= time.Hour
 }
@@ -133,7 +135,7 @@ func narrower(t *rapid.T, p, c delegation.Claims, g delegation.Grant) {
 	same("issuer", p.Issuer, c.Issuer)
 	same("transaction", p.Transaction, c.Transaction)
 	same("sign-in", []any{p.ACR, p.AMR, p.AuthTime, p.SessionID, p.Groups}, []any{c.ACR, c.AMR, c.AuthTime, c.SessionID, c.Groups})
-	same("authorization_details", p.AuthorizationDetails, c.AuthorizationDetails)
+	narrowerDetails(t, p, c, g)
 	same("lineage", append(p.Lineage, p.ID), c.Lineage)
 	if !c.Scope.SubsetOf(p.Scope) {
 		t.Fatalf("scope %q is beyond %q", c.Scope, p.Scope)
@@ -141,8 +143,9 @@ func narrower(t *rapid.T, p, c delegation.Claims, g delegation.Grant) {
 	if c.Expiry.After(p.Expiry) || c.Expiry.After(g.Now.Add(g.Life)) || !c.Expiry.After(g.Now) || c.NotBefore.Before(p.NotBefore) {
 		t.Fatalf("lives %s to %s, the parent to %s", c.NotBefore, c.Expiry, p.Expiry)
 	}
-	if p.Confirmation != nil && c.Confirmation == nil {
-		t.Fatal("the binding is gone")
+	same("cnf", g.Confirmation, c.Confirmation)
+	if p.Confirmation != nil && (c.Confirmation == nil || g.Actor == p.Actor.Subject && *c.Confirmation != *p.Confirmation) {
+		t.Fatalf("ACT9: bound to %v, and then to %v", p.Confirmation, c.Confirmation)
 	}
 	if c.Actor.Subject != g.Actor {
 		t.Fatalf("%s acts, not %s", c.Actor.Subject, g.Actor)
@@ -157,7 +160,7 @@ func narrower(t *rapid.T, p, c delegation.Claims, g delegation.Grant) {
 	}
 }
 
-// TestRandomWalks: over random walks of exchanges no token is wider in any dimension than its parent, the law allows all
+// TestRandomWalks: ACT3, ACT6, ACT8, ACT9, RA3, DP11: over random walks of exchanges no token is wider in any dimension than its parent, the law allows all
 // that it should and nothing else, and verify(sign(x)) = x.
 func TestRandomWalks(t *testing.T) {
 	t.Parallel()
@@ -167,12 +170,16 @@ func TestRandomWalks(t *testing.T) {
 		first.Org, first.ClientID, first.Actor, first.MayAct = "acme", "acme.a", "agent:acme/a", ""
 		first.Issuer, first.Transaction, first.Life = delegationtest.IssuerURL, "txn", max(first.Life, time.Minute)
 		first.Life = min(first.Life, time.Hour)
+		if !bindable(delegation.Claims{}, first) {
+			first.Confirmation = nil
+		}
 		subject := subjects().Draw(r, "subject")
 		u, err := delegation.Root(subject, first)
 		if err != nil {
 			r.Fatal(err)
 		}
-		if c := u.Claims(); !subject.Expiry.IsZero() && c.Expiry.After(subject.Expiry) || !c.Scope.Equal(first.Scope) || c.Depth() != 1 {
+		if c := u.Claims(); !subject.Expiry.IsZero() && c.Expiry.After(subject.Expiry) || !c.Scope.Equal(first.Scope) || c.Depth() != 1 ||
+			string(c.AuthorizationDetails) != string(first.Details.JSON()) {
 			r.Fatalf("the root is wider than the subject token: %v", c)
 		}
 		v := w.sign(r, u)
@@ -185,6 +192,7 @@ func TestRandomWalks(t *testing.T) {
 			if rapid.Bool().Draw(r, "mostly lawful") {
 				g.Org, g.ClientID, g.MayAct, g.Issuer, g.MaxDepth = "acme", "acme.a", "", delegationtest.IssuerURL, 10
 				g.Scope, g.Life = g.Scope.Intersect(v.Scope()), time.Minute
+				w.makeLawful(r, v.Claims(), &g)
 			}
 			child, err := v.Delegate(g)
 			if want := lawful(v.Claims(), g); want != (err == nil) {
