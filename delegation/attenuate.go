@@ -154,8 +154,8 @@ func (c *Claims) allows(g Grant) error {
 // compared with anything, so nothing is within them.
 func (c *Claims) narrowDetails(d rar.Details) ([]byte, error) {
 	if d.Empty() {
-		if len(d.Types().Names()) > 0 {
-			return nil, nil // what there was has been taken away
+		if c.AuthorizationDetails == nil || len(d.Types().Names()) > 0 {
+			return nil, nil // there was nothing, or what there was has been taken away
 		}
 		return slices.Clone(c.AuthorizationDetails), nil
 	}
