@@ -247,7 +247,7 @@ func (f *Facts) scope(h hop) (delegation.Scopes, error) {
 	}
 	if beyond := f.Want.Scope.Without(widest); !beyond.Empty() {
 		if h == firstHop {
-			return widest, refuse(InvalidScope, "", nil, "agent %s is not registered for: %s", f.Actor.Name, beyond)
+			return widest, refuse(InvalidScope, "", nil, "%s: %s", f.bounds(), beyond)
 		}
 		return widest, refuse(InvalidScope, "", nil, "the subject_token does not have: %s", beyond)
 	}
@@ -384,7 +384,7 @@ func unlawful(err error, seen evidence) *Error {
 		e = refuse(DelegationDenied, "", err, "the delegation chain would be longer than the org allows") // ACT6
 	case delegation.RuleBinding:
 		e = refuse(SubjectTokenInvalid, "subject_token", err, "subject_token: it is bound to another key") // ACT9
-	case "authorization_details":
+	case delegation.RuleDetails:
 		e = refuse(InvalidAuthorizationDetails, "", err, "authorization_details: wider than the subject_token") // RA3
 	case delegation.RuleSize:
 		e = refuse(DelegationDenied, "", err, "the token would be larger than %d bytes", delegation.MaxTokenSize)
