@@ -49,7 +49,10 @@ func (c *checker) view(p parsed) *schemaView {
 	case ast.ScopeTypeInSet:
 		named = scope.Entities
 	case ast.ScopeTypeAll:
-		named = []types.EntityUID{action(actionExchange), action(actionDetail), action(actionCall)}
+		named = []types.EntityUID{action(actionExchange), action(actionCall)}
+		if c.schema.Actions[action(actionDetail)].AppliesTo == nil || isAboutDetails(p.ast().Resource) {
+			named = append(named, action(actionDetail))
+		}
 	}
 	key := fmt.Sprint(named)
 	if v, ok := c.views[key]; ok {
@@ -69,6 +72,13 @@ func (c *checker) view(p parsed) *schemaView {
 	v.validator = validate.New(&narrow, validate.WithStrict())
 	c.views[key] = v
 	return v
+}
+
+// isAboutDetails reports whether a resource's scope is that of details alone. Where no type is registered, the other policies
+// are not checked for details too: whatever holds of a scope holds of the group that stands for them.
+func isAboutDetails(scope ast.IsScopeNode) bool {
+	is := constraintOf(scope)
+	return is.entity.Type == typeDetailType
 }
 
 // isIn reports whether an action is one of these or in one of these groups.

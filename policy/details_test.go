@@ -290,6 +290,7 @@ func TestDetailGuardrails(t *testing.T) {
 	rails := []File{{Name: "g.cedar", Text: `
 		@id("any") forbid (principal, action in Action::"detail", resource) when { context.depth > 1 };
 		@id("one") forbid (principal, action in Action::"detail", resource == DetailType::"payment") when { context.life > 3600 };
+		@id("whatever") forbid (principal, action, resource == DetailType::"payment") when { context.depth > 100 };
 		@id("named") forbid (principal, action == Action::"detail.payment", resource) when { context.detail.amount.greaterThan(decimal("1000.0")) };`}}
 	b := detailBundle(permitAll)
 	b.Platform = rails
@@ -311,7 +312,7 @@ func TestDetailGuardrails(t *testing.T) {
 	b = bundle(permitAll)
 	b.Platform = rails
 	s = compile(t, b)
-	if got := s.Policies(); !slices.Equal(got, []string{"org/all", "platform/any", "platform/one"}) {
+	if got := s.Policies(); !slices.Equal(got, []string{"org/all", "platform/any", "platform/one", "platform/whatever"}) {
 		t.Errorf("without types: %v", got)
 	}
 	if got := s.AbsentActions(); !slices.Equal(got, []string{"detail.payment"}) || len(s.DetailTypes().Names()) != 0 {
