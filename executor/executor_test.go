@@ -24,6 +24,7 @@ import (
 
 const create = `{"project":"apollo","title":"engine"}`
 
+// TestExecute: EX9, EX10. The provider gets its own credential and nothing of ours, and the trail has who asked for what.
 func TestExecute(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -77,6 +78,9 @@ func TestRefusals(t *testing.T) {
 		stale  bool // the feed was last heard of three hours ago
 		silent bool // nobody is known, so nothing is recorded
 	}{
+		{name: "EX6 a chain that is too long", mutate: func(c *delegation.Claims) {
+			c.Actor = delegationtest.Chain("acme", strings.Fields(strings.Repeat("researcher orchestrator ", 6))...)
+		}, reason: executor.InvalidToken, silent: true},
 		{name: "EX2 another audience", mutate: func(c *delegation.Claims) { c.Audience = "https://other.test" }, reason: executor.InvalidToken, silent: true},
 		{name: "EX3 expired", mutate: func(c *delegation.Claims) {
 			c.IssuedAt, c.Expiry = time.Now().Add(-time.Hour), time.Now().Add(-30*time.Minute)
@@ -177,7 +181,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestTenants: two orgs have an alice each. Neither's token ever spends the other's credential, and nothing that one org
+// TestTenants: EX7. Two orgs have an alice each. Neither's token ever spends the other's credential, and nothing that one org
 // does touches the other.
 func TestTenants(t *testing.T) {
 	t.Parallel()
@@ -358,7 +362,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-// TestEgress: the provider's record does not open the network: a name or an address that is not public is refused after DNS.
+// TestEgress: JW13. The provider's record does not open the network: a name or an address that is not public is refused after DNS.
 func TestEgress(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"https://169.254.169.254", "https://10.0.0.1", "https://[fd00::1]:8443"} {
@@ -406,7 +410,7 @@ func TestSharedSecret(t *testing.T) {
 	}
 }
 
-// TestCanary: credential and token bytes are in no log line (at debug level), error, audit record, answer or, in the clear,
+// TestCanary: EX9, EX10. Credential and token bytes are in no log line (at debug level), error, audit record, answer or, in the clear,
 // database file, whatever a provider does with what it was sent.
 func TestCanary(t *testing.T) {
 	t.Parallel()

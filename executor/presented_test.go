@@ -15,6 +15,7 @@ import (
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/delegation/delegationtest"
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/jose"
@@ -222,7 +223,36 @@ func TestBadTokenWithAGoodProof(t *testing.T) {
 	}
 }
 
-// TestReplay: DP3, DP11. One proof is good for one request, at whichever replica and door it is shown.
+// TestKinds: EX1. Only an access token that the issuer signed with its own key is one.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good := r.token(t, "tracker:write")
+	message, err := jose.Parse(good)
+	must(t, err)
+	payload, err := message.Verify(r.issuer.Signer().Key())
+	must(t, err)
+	tokens := map[string]string{"EX1 another issuer's key": delegationtest.NewIssuer(t).Sign(t, delegation.TokenType, payload)}
+	for _, typ := range []string{
+		"JWT", "", "dpop+jwt", "txntoken+jwt", "oauth-id-jag+jwt", "secevent+jwt", "token-introspection+jwt", "client-authentication+jwt", "statuslist+jwt",
+	} {
+		tokens["EX1 typ "+typ] = r.issuer.Sign(t, typ, payload)
+	}
+	tokens["EX1 alg none"] = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0Iiwia2lkIjoiayJ9." + strings.Split(good, ".")[1] + "."
+	for name, token := range tokens {
+		t.Run(name, func(t *testing.T) {
+			_, err := r.execute(t.Context(), token, executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+			if refused, ok := errors.AsType[*executor.Error](err); !ok || refused.Reason != executor.InvalidToken {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if len(r.calls()) != 0 || len(r.trail(t, "acme")) != 0 {
+		t.Errorf("%d calls, records %+v", len(r.calls()), r.trail(t, "acme"))
+	}
+}
+
+// TestReplay: DP3. One proof is good for one request, at whichever replica and door it is shown.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -23,18 +23,29 @@ import (
 	"github.com/onbehalf/obo/exchange"
 )
 
-// TestLimiter: so many at once and no queue (TE15).
+// TestLimiter: TE15. So many at once over all that the doors let in, and no queue.
 func TestLimiter(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(nil, 1)
 	l.free <- struct{}{} // one exchange runs
-	_, err := l.Exchange(t.Context(), exchange.Credential{}, exchange.Request{})
-	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.RateLimited || e.RetryAfter <= 0 {
-		t.Errorf("got %v", err)
+	for name, f := range map[string]func() error{
+		"exchange": func() error {
+			_, err := l.Exchange(t.Context(), exchange.Credential{}, exchange.Request{})
+			return err
+		},
+		"introspection": func() error {
+			_, err := l.Introspect(t.Context(), exchange.Credential{}, "token", false)
+			return err
+		},
+		"revocation": func() error { return l.RevokeToken(t.Context(), exchange.Credential{}, "token", "") },
+	} {
+		if e, ok := errors.AsType[*exchange.Error](f()); !ok || e.Reason != exchange.RateLimited || e.RetryAfter <= 0 {
+			t.Errorf("%s: got %v", name, e)
+		}
 	}
 }
 
-// TestTLS: both doors of the binary speak TLS, and neither speaks anything else.
+// TestTLS: TX20. Both doors of the binary speak TLS, and neither speaks anything else.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -100,6 +100,8 @@ func TestErrors(t *testing.T) {
 		oauth string
 	}{
 		{&executor.Error{Reason: executor.InvalidToken, Description: "the token has expired"}, codes.Unauthenticated, "invalid_token"},
+		{&executor.Error{Reason: executor.InvalidProof, Description: "old", ActionID: "t.c"}, codes.Unauthenticated, "invalid_dpop_proof"},
+		{&executor.Error{Reason: executor.UseNonce, Nonce: "n", ActionID: "t.c"}, codes.Unauthenticated, "use_dpop_nonce"},
 		{&executor.Error{Reason: executor.InsufficientScope, Scope: "tracker:write", ActionID: "t.c"}, codes.PermissionDenied, "insufficient_scope"},
 		{&executor.Error{Reason: executor.AccessDenied}, codes.PermissionDenied, "access_denied"},
 		{&executor.Error{Reason: executor.InvalidRequest, Field: "arguments/title"}, codes.InvalidArgument, "invalid_request"},
