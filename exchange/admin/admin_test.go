@@ -109,20 +109,20 @@ func works(t *testing.T, w *exchangetest.World, cred exchange.Credential, want e
 func TestApplyCreatesAnOrg(t *testing.T) {
 	t.Parallel()
 	w, s := start(t)
-	r, err := s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: initech\nagents: [{name: bot}]")})
+	r, err := s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "hooli", Document: []byte("org: hooli\nagents: [{name: bot}]")})
 	if err != nil || r.Version != 1 || len(r.Changes) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	ids, err := s.ListOrgs(t.Context())
-	if err != nil || !slices.Equal(ids, []delegation.OrgID{"acme", "globex", "initech"}) {
+	if err != nil || !slices.Equal(ids, []delegation.OrgID{"acme", "globex", "hooli", "initech"}) {
 		t.Errorf("%q, %v", ids, err)
 	}
-	secret, err := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "initech", Agent: "bot"})
-	if err != nil || secret.ClientID != "initech.bot" {
+	secret, err := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "hooli", Agent: "bot"})
+	if err != nil || secret.ClientID != "hooli.bot" {
 		t.Fatalf("%+v, %v", secret, err)
 	}
-	works(t, w, exchange.Credential{ClientID: "initech.bot", Secret: secret.Secret}, exchange.SubjectTokenInvalid) // known, and trusts no issuer
-	if r, err = s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: initech")}); !errors.Is(err, admin.ErrConflict) {
+	works(t, w, exchange.Credential{ClientID: "hooli.bot", Secret: secret.Secret}, exchange.SubjectTokenInvalid) // known, and trusts no issuer
+	if r, err = s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "hooli", Document: []byte("org: hooli")}); !errors.Is(err, admin.ErrConflict) {
 		t.Errorf("created twice: %+v, %v", r, err)
 	}
 }
@@ -138,7 +138,7 @@ func TestApplyOrgRefuses(t *testing.T) {
 		}
 	}
 	invalid(admin.ApplyOrgRequest{Org: "acme", Document: []byte("x: 1")}, "x")
-	invalid(admin.ApplyOrgRequest{Org: "initech", Document: []byte("org: acme")}, "org")
+	invalid(admin.ApplyOrgRequest{Org: "hooli", Document: []byte("org: acme")}, "org")
 	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Limits.MaxDepth = 99 }), "limits/max_depth")
 	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Policies[0].Text += "permit (" }), "acme.cedar")
 	// CVE-2026-18215: a shared identity provider without the claim, or with the value of another org.

@@ -142,7 +142,7 @@ func Introspections() []Inquiry {
 	cases := named("IN2", dead())
 	cases = append(cases, nobody("IN1")...)
 	return append(cases, []Inquiry{
-		{Name: "IN3 the introspector of its resource", Build: of(courier, nil), Active: true, Check: wholeToken},
+		{Name: "IN3 IN5 the introspector of its resource sees all of the scope, since a token is for one resource", Build: of(courier, nil), Active: true, Check: wholeToken},
 		{Name: "IN3 the client that it was issued to", Build: of(orchestrator, nil), Active: true},
 		{Name: "CA3 IN1 a client that asks with private_key_jwt", Build: func(t testing.TB, w *World) (exchange.Credential, string) {
 			return w.Orchestrator.AssertionCredential(t, w, nil), w.Token(t, w.Orchestrator, "github:read", nil)

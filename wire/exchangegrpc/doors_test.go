@@ -11,8 +11,7 @@ import (
 	"github.com/onbehalf/obo/exchange/exchangetest"
 )
 
-// TestGR9Parity: GR9. The same request says the same at both doors, success or refusal: TX1 to TX13 and all else that the table
-// of logical cases names.
+// TestGR9Parity: GR9, GR4. The same request says the same at both doors, success or refusal.
 func TestGR9Parity(t *testing.T) {
 	t.Parallel()
 	w := exchangetest.NewWorld(t)
@@ -77,6 +76,41 @@ func checkRefusal(t *testing.T, name string, got answer, want exchange.Reason, f
 	}
 	if want == exchange.DelegationDenied && got.code != codes.PermissionDenied {
 		t.Errorf("grpc: %s for %s (GR1)", got.code, want)
+	}
+}
+
+// TestGR9Grants: GR9, TX1, TE10, TE16. Which grants there are is decided behind the doors, by exact comparison.
+func TestGR9Grants(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	doors := both(t, w.Service)
+	for _, c := range []struct {
+		name, grant string
+		want        exchange.Reason
+	}{
+		{"TX1 the URN", exchange.GrantType, ""},
+		{"TX1 in another case", "urn:ietf:params:oauth:grant-type:Token-Exchange", exchange.UnsupportedGrantType},
+		{"TX1 its last part", "token-exchange", exchange.UnsupportedGrantType},
+		{"TX1 with a space", exchange.GrantType + " ", exchange.UnsupportedGrantType},
+		{"TE10 not allowed to the client", exchange.GrantClientCredentials, exchange.UnauthorizedClient},
+		{"TE10 another that is not allowed", exchange.GrantJWTBearer, exchange.UnauthorizedClient},
+		{"TE16 password", "password", exchange.UnsupportedGrantType},
+		{"TE10 authorization_code", "authorization_code", exchange.UnsupportedGrantType},
+		{"TX14 refresh_token", "refresh_token", exchange.UnsupportedGrantType},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for name, d := range doors {
+				req := exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read")
+				req.Grant = c.grant
+				got := d.exchange(t, w.Orchestrator.Credential(), req)
+				if c.want != "" {
+					checkRefusal(t, name, got, c.want, "")
+				} else if got.oauth != "" {
+					t.Errorf("%s: %s", name, got.oauth)
+				}
+			}
+		})
 	}
 }
 

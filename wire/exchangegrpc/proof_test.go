@@ -199,7 +199,7 @@ func (r *refuser) RevokeToken(context.Context, exchange.Credential, string, stri
 	return r.err
 }
 
-// TestGR9Refusals: GR3, GR9. Whatever the server behind the doors refuses with, every method of both doors says it alike.
+// TestGR9Refusals: GR3, GR4, GR6, GR9. Whatever the server behind the doors refuses with, every method of both doors says it alike.
 func TestGR9Refusals(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []exchange.Reason{
@@ -217,6 +217,9 @@ func TestGR9Refusals(t *testing.T) {
 					d.exchange(t, cred, exchange.Request{}), d.introspect(t, cred, "t", false), d.revoke(t, cred, "t"),
 				} {
 					checkRefusal(t, name, got, reason, "")
+					if got.code == codes.Internal && reason != exchange.Internal || got.code == codes.Unknown {
+						t.Errorf("%s: %s (GR6)", reason, got.code) // what gRPC's own table makes of HTTP's 400
+					}
 				}
 			}
 		})

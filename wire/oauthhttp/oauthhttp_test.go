@@ -254,7 +254,8 @@ func TestPanicTellsNothing(t *testing.T) {
 	}
 }
 
-// TestRequestReachesExchange: every parameter arrives, and every way to authenticate (CA1, CA2, CA3).
+// TestRequestReachesExchange: every parameter arrives, and every way to authenticate (CA1, CA2, CA3); TX12, TE7, TE13 and TE14 of the
+// answer.
 func TestRequestReachesExchange(t *testing.T) {
 	t.Parallel()
 	x := &fake{resp: exchange.Response{AccessToken: "at", IssuedTokenType: exchange.TypeAccessToken, TokenType: "Bearer",
