@@ -73,6 +73,21 @@ func (f *Facts) registered() (delegation.Scopes, error) {
 	return widest, nil
 }
 
+// bounds says what a first hop asks beyond of.
+func (f *Facts) bounds() string {
+	text := "agent " + f.Actor.Name + " is not registered for"
+	if f.Subject.login.service != nil {
+		text += ", or its service account is not"
+	}
+	if f.Subject.login.scope != nil {
+		text += ", or the assertion does not name"
+	}
+	if f.Want.IssuedType == TypeIDJAG {
+		text += ", or the org does not let it be asserted at that authorization server"
+	}
+	return text
+}
+
 // checkFormat checks what kind of token is asked for, and that the request has what that kind needs. What a kind cannot say is
 // refused, never dropped. It comes after the subject, the targets and the scope were read.
 func checkFormat(w *Want, r Request) *Error {

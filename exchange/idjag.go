@@ -24,14 +24,14 @@ const maxGrantAssertionLife = time.Hour
 
 // assertedClaims are the claims of an assertion that mean something here, beside those of a login.
 type assertedClaims struct {
-	Issuer       string           `json:"iss"`
-	ID           string           `json:"jti"`
-	ClientID     string           `json:"client_id"`
-	Tenant       *string          `json:"tenant"`     // of the issuer (JG7)
-	OurTenant    *string          `json:"aud_tenant"` // of ours
-	Scope        *string          `json:"scope"`
-	Resource     json.RawMessage  `json:"resource"`
-	Confirmation *json.RawMessage `json:"cnf"`
+	Issuer       string          `json:"iss"`
+	ID           string          `json:"jti"`
+	ClientID     string          `json:"client_id"`
+	Tenant       *string         `json:"tenant"`     // of the issuer (JG7)
+	OurTenant    *string         `json:"aud_tenant"` // of ours
+	Scope        *string         `json:"scope"`
+	Resource     json.RawMessage `json:"resource"`
+	Confirmation json.RawMessage `json:"cnf"`
 }
 
 // asserted is an assertion on its way to becoming a login.
@@ -234,7 +234,7 @@ func (a *asserted) subject(org delegation.OrgID) (*login, error) {
 		subject: delegation.Subject{
 			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups, Expiry: c.Expiry.time(),
 		},
-		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct,
+		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, profile: a.label,
 	}
 	if a.claims.Scope != nil {
 		scope, err := delegation.ParseScopes(*a.claims.Scope)
@@ -246,7 +246,7 @@ func (a *asserted) subject(org delegation.OrgID) (*login, error) {
 	if l.resources, err = a.resources(); err != nil {
 		return nil, err
 	}
-	l.bound, err = a.bound()
+	l.bound, err = readConfirmation(a.claims.Confirmation) // JG5
 	return l, err
 }
 
@@ -271,20 +271,6 @@ func (a *asserted) resources() ([]string, error) {
 		several[i] = uri
 	}
 	return several, nil
-}
-
-// bound is the key that must be proven beside an ID-JAG (JG5). Another condition than a DPoP key could not be checked.
-func (a *asserted) bound() (*delegation.Confirmation, error) {
-	if a.claims.Confirmation == nil {
-		return nil, nil
-	}
-	var cnf struct {
-		JKT string `json:"jkt"`
-	}
-	if err := jose.DecodeClosed(*a.claims.Confirmation, &cnf); err != nil || cnf.JKT == "" {
-		return nil, flaw("its cnf must have the member jkt alone")
-	}
-	return &delegation.Confirmation{JKT: cnf.JKT}, nil
 }
 
 // checkIDJAG checks the shape of a request for an ID-JAG (JG3).
