@@ -98,7 +98,7 @@ func (i *Interceptors) credentials(ctx context.Context) (credentials, error) {
 // proof checks the proof of a call by the name that the caller used, which must be one of ours.
 func (i *Interceptors) proof(ctx context.Context, method, token string) (dpop.Proof, error) {
 	uri := ""
-	if names := metadata.ValueFromIncomingContext(ctx, authorityName); len(names) == 1 && i.authorities[strings.ToLower(names[0])] {
+	if names := metadata.ValueFromIncomingContext(ctx, authorityName); len(names) == 1 && i.authorities[canonical(names[0])] {
 		uri = "https://" + names[0] + method
 	}
 	return i.config.DPoP.Check(dpop.Request{

@@ -50,9 +50,14 @@ func New(config Config) (*Interceptors, error) {
 		if err != nil || u.Host != name || u.Hostname() == "" {
 			return nil, fmt.Errorf("delegationgrpc: authority %q: want HOST or HOST:PORT", name)
 		}
-		i.authorities[strings.ToLower(name)] = true
+		i.authorities[canonical(name)] = true
 	}
 	return i, nil
+}
+
+// canonical is an authority as it is compared: callers may say the port of https, and in any case.
+func canonical(authority string) string {
+	return strings.TrimSuffix(strings.ToLower(authority), ":443")
 }
 
 // Unary verifies the token of every unary call and puts it into the handler's context. A token that is bound to a client
