@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"slices"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
@@ -82,15 +81,7 @@ func (c caller) mayKnow(v delegation.Verified) bool {
 	if v.OrgID() != c.org.ID() {
 		return false
 	}
-	if v.ClientID() == c.client.ClientID || v.Actor() == c.client.ID {
-		return true
-	}
-	for _, r := range c.org.Document().Resources {
-		if r.URI == v.Audience() {
-			return slices.Contains(r.Introspectors, c.client.Name)
-		}
-	}
-	return false
+	return v.ClientID() == c.client.ClientID || v.Actor() == c.client.ID || c.org.MayIntrospect(v.Audience(), c.client.Name)
 }
 
 // describeToken is what is told of a live token.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func checkReason(t *testing.T, err error, want exchange.Reason, field string) {
 	if got := exchange.ReasonOf(err); got != want {
 		t.Fatalf("reason %q, want %q (%v)", got, want, err)
 	}
-	if e, ok := err.(*exchange.Error); ok && e.Field != field { //nolint:errorlint // never wrapped here
+	if e, ok := errors.AsType[*exchange.Error](err); ok && e.Field != field {
 		t.Errorf("field %q, want %q", e.Field, field)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	gojose "github.com/go-jose/go-jose/v4"
+
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/delegation/delegationtest"
 	"github.com/onbehalf/obo/exchange"
@@ -263,4 +265,49 @@ func (c confusion) answer(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return c.issuer.Sign(t, u.Type(), payload)
+}
+
+// TestConfusionOfPlatforms: JW4, JW5, WI6. The same of what a platform signs, as a client's credential and as an actor_token.
+func TestConfusionOfPlatforms(t *testing.T) {
+	t.Parallel()
+	k8s, spire := newCluster(t), newSpire(t)
+	for _, p := range []struct {
+		name  string
+		world *exchangetest.World
+		make  func(*testing.T, string) string
+		cred  func(string) exchange.Credential
+	}{
+		{"workload token", k8s.w, func(t *testing.T, typ string) string { return k8s.token(t, k8s.key, typ, nil) }, k8s.credential},
+		{"JWT-SVID", spire.w, func(t *testing.T, typ string) string {
+			header := map[gojose.HeaderKey]any{}
+			if typ != "" {
+				header["typ"] = typ
+			}
+			return spire.svid(t, gojose.ES256, header, nil)
+		}, spire.credential},
+	} {
+		t.Run("JW4 "+p.name, func(t *testing.T) {
+			t.Parallel()
+			w := p.world
+			for _, typ := range kinds {
+				want := typ == "JWT" || typ == ""
+				_, err := w.Service.Exchange(t.Context(), p.cred(p.make(t, typ)), exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
+				if (err == nil) != want {
+					t.Errorf("client_assertion of typ %q: %v", typ, err)
+				}
+				req := exchangetest.Next(w.Token(t, w.Orchestrator, "github:read", nil), "github:read")
+				req.ActorToken, req.ActorTokenType = p.make(t, typ), exchange.TypeJWT
+				if _, err = w.Service.Exchange(t.Context(), w.Orchestrator.Credential(), req); (err == nil) != want {
+					t.Errorf("actor_token of typ %q: %v", typ, err)
+				}
+				for _, label := range []string{exchange.TypeAccessToken, exchange.TypeIDToken, exchange.TypeJWT} {
+					req := exchangetest.FirstHop(p.make(t, typ), "github:read")
+					req.SubjectTokenType = label
+					if _, err = w.Service.Exchange(t.Context(), w.Orchestrator.Credential(), req); err == nil {
+						t.Errorf("subject_token of typ %q is taken as %s", typ, label)
+					}
+				}
+			}
+		})
+	}
 }
