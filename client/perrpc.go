@@ -14,23 +14,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// RPC adds a token, and the proof of its key, to each call of a gRPC connection. It is a credentials.PerRPCCredentials; its
-// Unary is for connections to a server that may ask for nonces.
-type RPC struct {
+// PerRPC makes credentials that add a token, and the proof of its key, to each call: of a whole connection with
+// grpc.WithPerRPCCredentials, or of one call with grpc.PerRPCCredentials, so that one connection serves many users. A server
+// that may ask for nonces needs grpc.WithUnaryInterceptor(c.Unary) too.
+func (c *Client) PerRPC(r Request) credentials.PerRPCCredentials { return perRPC{c, r} }
+
+type perRPC struct {
 	c *Client
 	r Request
 }
 
-// PerRPC makes the credentials of a connection: grpc.WithPerRPCCredentials(c.PerRPC(r)).
-func (c *Client) PerRPC(r Request) *RPC { return &RPC{c, r} }
-
-var _ credentials.PerRPCCredentials = (*RPC)(nil)
-
 // RequireTransportSecurity leaves the question to GetRequestMetadata, which lets a connection in the clear only to loopback.
-func (p *RPC) RequireTransportSecurity() bool { return false }
+func (perRPC) RequireTransportSecurity() bool { return false }
 
 // GetRequestMetadata is called by gRPC for each attempt of a call.
-func (p *RPC) GetRequestMetadata(ctx context.Context, uri ...string) (map[string]string, error) {
+func (p perRPC) GetRequestMetadata(ctx context.Context, uri ...string) (map[string]string, error) {
 	at, err := methodURL(ctx, uri)
 	if err != nil {
 		return nil, err
@@ -61,16 +59,16 @@ type attempt struct{ server string }
 
 type attemptKey struct{}
 
-// Unary remembers the nonces that the server sends, and makes a call once more that was refused for want of one (DP4, DP10).
-// A call that is refused so has done nothing.
-func (p *RPC) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker,
+// Unary is a grpc.UnaryClientInterceptor: it remembers the nonces that servers send, and makes a call once more that was refused
+// for want of one (DP4, DP10). A call that is refused so has done nothing.
+func (c *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker,
 	opts ...grpc.CallOption) error {
 	for again := false; ; again = true {
 		var trailer metadata.MD
 		a := &attempt{}
 		err := invoke(context.WithValue(ctx, attemptKey{}, a), method, req, reply, cc,
 			append(opts[:len(opts):len(opts)], grpc.Trailer(&trailer))...)
-		nonce := a.server != "" && p.c.nonces.put(a.server, trailer.Get("dpop-nonce"))
+		nonce := a.server != "" && c.nonces.put(a.server, trailer.Get("dpop-nonce"))
 		if again || !nonce || status.Code(err) != codes.Unauthenticated {
 			return err
 		}

@@ -52,9 +52,8 @@ func dial(t *testing.T, r *resource, c *client.Client, opts ...grpc.DialOption) 
 	grpc_health_v1.RegisterHealthServer(s, r)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(s.Stop)
-	rpc := c.PerRPC(request)
 	conn, err := grpc.NewClient(l.Addr().String(), append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithPerRPCCredentials(rpc), grpc.WithUnaryInterceptor(rpc.Unary))...)
+		grpc.WithPerRPCCredentials(c.PerRPC(request)), grpc.WithUnaryInterceptor(c.Unary))...)
 	if err != nil {
 		t.Fatal(err)
 	}

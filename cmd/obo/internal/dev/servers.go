@@ -34,6 +34,7 @@ key_file: "%[5]s/sts/kek.json"
 admin: {token_file: "%[5]s/sts/admin.token"}
 feed: {token_file: "%[5]s/sts/feed.token"}
 egress: {allow_loopback: true}
+dpop: {require_nonce: true}
 log: {level: %[6]s, format: text}
 `
 
@@ -46,6 +47,7 @@ store: {url: "%[6]s"}
 key_file: "%[7]s/executor/kek.json"
 admin: {token_file: "%[7]s/sts/admin.token"}
 egress: {allow_loopback: true}
+dpop: {require_nonce: true}
 log: {level: %[8]s, format: text}
 `
 

@@ -166,7 +166,7 @@ func advice(reason string, code codes.Code) string {
 	case "INSUFFICIENT_SCOPE":
 		return "exchange for a token with the scope that the tool needs (obo tools lists them)"
 	case "INVALID_TOKEN":
-		return "exchange for a fresh token; obo token inspect shows what this one says"
+		return "exchange for a fresh token, and give --dpop-key when it is bound; obo token inspect shows what this one says"
 	case "INVALID_REQUEST":
 		return "correct what the reason names"
 	case "INVALID_AUTHORIZATION_DETAILS":
