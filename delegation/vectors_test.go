@@ -109,7 +109,7 @@ func (f vectorFile) verifier(t testing.TB, acceptBound bool) *delegation.Verifie
 	})
 }
 
-// TestVectors: the golden tokens, good and evil. With -update they are made anew.
+// TestVectors: the golden tokens, good and evil, each under the name of its rule. With -update they are made anew.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	if *update {
@@ -126,11 +126,14 @@ func TestVectors(t *testing.T) {
 				t.Errorf("vector %q has no name of its own, no rule or no reason", v.Name)
 			}
 			names[v.Name] = true
-			if f.Vectors[0].Error == "" {
-				checkGood(t, f, v)
-			} else {
-				checkEvil(t, f, v)
-			}
+			t.Run(v.Rule+" "+v.Name, func(t *testing.T) {
+				t.Parallel()
+				if f.Vectors[0].Error == "" {
+					checkGood(t, f, v)
+				} else {
+					checkEvil(t, f, v)
+				}
+			})
 		}
 	}
 }

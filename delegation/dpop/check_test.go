@@ -283,3 +283,22 @@ func TestNewChecker(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAlgorithms: DP1, DP9: what a challenge and the metadata list is what a proof may be signed with, and nothing else.
+func TestAlgorithms(t *testing.T) {
+	t.Parallel()
+	want := []jose.Algorithm{jose.ES256, jose.EdDSA, jose.Ed25519, jose.PS256, jose.RS256}
+	listed := strings.Fields(dpop.Algorithms)
+	if len(listed) != len(want) {
+		t.Errorf("listed are %q", listed)
+	}
+	for n, alg := range want {
+		if listed[n] != string(alg) {
+			t.Errorf("%s is not listed", alg)
+		}
+		r := dpop.Request{Proofs: []string{proofOf(t, newSigner(t, alg), nil)}, Method: "POST", URI: tokenEndpoint}
+		if _, err := newChecker(t, dpop.Config{}).Check(r); err != nil {
+			t.Errorf("%s: %v", alg, err)
+		}
+	}
+}
