@@ -71,8 +71,8 @@ func (p *problems) metadata(path, value string) {
 // hosts wants names and addresses without ports.
 func (p *problems) hosts(list []string) {
 	for _, host := range list {
-		if u, err := url.Parse("https://" + bracket(host)); err != nil || host == "" || u.Hostname() != host || u.Port() != "" || u.User != nil ||
-			u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		u, err := url.Parse("https://" + bracket(host))
+		if err != nil || host == "" || u.Host != bracket(host) || u.Hostname() != host || strings.HasSuffix(host, ":") {
 			p.add("listen.hosts", "%q is no host: use a name or an address without port, such as sts.internal", host)
 		}
 	}

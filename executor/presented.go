@@ -136,7 +136,9 @@ func (s *Service) proofError(err error) *Error {
 	if issueErr != nil {
 		return unavailable("no nonce can be made now", issueErr)
 	}
-	return &Error{Reason: UseNonce, Description: "the DPoP proof needs the nonce that comes with this answer", Nonce: nonce, cause: err}
+	return &Error{
+		Reason: UseNonce, Description: "the DPoP proof needs the nonce that comes with this answer", Nonce: nonce, cause: err,
+	}
 }
 
 // nonce is for the next proof of a caller that makes proofs; empty when none is demanded.
@@ -153,7 +155,7 @@ func (s *Service) nonce(ctx context.Context, p Presented) string {
 
 // boundError says what is missing: the key, or the right one.
 func boundError(p Presented, err error) *Error {
-	why := "the token is bound to a key: present it as DPoP with a proof, or over TLS with the client certificate that it is bound to"
+	why := "the token is bound to a key: present it as DPoP with a proof, or over TLS with the client certificate that it names"
 	if p.dpop() {
 		why = "the token is not bound to the key of the DPoP proof"
 	}

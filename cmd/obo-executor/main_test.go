@@ -197,7 +197,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Fatalf("%s did not come about", what)
 }
 
-// TestServe: from `init` to a served token; not ready before the feed's snapshot; refusing when the feed is gone (EX4);
+// TestServe: EX4, EX5, DP3, DP6, DP10. From `init` to a served token; not ready before the feed's snapshot; refusing when the feed is gone;
 // and a drain that ends well.
 func TestServe(t *testing.T) {
 	t.Parallel()
@@ -246,6 +246,8 @@ func TestServe(t *testing.T) {
 	if err := list(good); err != nil {
 		t.Errorf("a good token: %v", err)
 	}
+	checkBound(t, s, p, scopes)
+	checkWeb(t, p)
 	if err := list(token("broken")); status.Code(err) != codes.Unavailable {
 		t.Errorf("an org whose policy does not compile: %v", err)
 	}

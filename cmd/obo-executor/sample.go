@@ -17,6 +17,7 @@ listen:
   grpc: 127.0.0.1:8444
   http: 127.0.0.1:8081
   # tls: {cert_file: /path/cert.pem, key_file: /path/key.pem}   # required on any address but loopback
+  # hosts: [executor.internal]   # further names under which agents call the gRPC listener, for DPoP
 store:
   url: sqlite:%[1]s/executor.db   # or postgres://obo:${file:/path/password}@host/obo_executor?sslmode=verify-full
 key_file: %[1]s/` + keyFile + `

@@ -35,16 +35,20 @@ func newWeb(cfg config.Executor, x admitter, ready func() error) (http.Handler, 
 	w := &web{executor: x, ready: ready, metadata: cfg.ResourceMetadata}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", w.healthz)
-	resource, err := url.Parse(cmp.Or(cfg.ResourceMetadata, cfg.Audience))
+	resource, err := url.Parse(cfg.Audience)
 	if err != nil {
 		return nil, fmt.Errorf("audience: %w", err)
 	}
-	w.origin = resource.Scheme + "://" + resource.Host
+	w.origin = resource.Scheme + "://" + resource.Host // nobody's, when the identifier is no URL of a server: no proof is good
 	if w.metadata != "" {
+		at, err := url.Parse(w.metadata)
+		if err != nil {
+			return nil, fmt.Errorf("resource_metadata: %w", err)
+		}
 		if w.document, err = json.Marshal(describe(cfg)); err != nil {
 			return nil, err
 		}
-		mux.HandleFunc("GET "+resource.Path, w.describe)
+		mux.HandleFunc("GET "+at.Path, w.describe)
 	}
 	mux.HandleFunc("/", w.resource)
 	return secured(mux), nil

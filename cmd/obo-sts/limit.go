@@ -30,7 +30,9 @@ func (l limiter) Exchange(ctx context.Context, cred exchange.Credential, req exc
 }
 
 // Introspect is Exchange for introspection: it costs a look into memory, but a stranger's flood has the same end.
-func (l limiter) Introspect(ctx context.Context, cred exchange.Credential, token string, signed bool) (exchange.Introspection, error) {
+func (l limiter) Introspect(
+	ctx context.Context, cred exchange.Credential, token string, signed bool,
+) (exchange.Introspection, error) {
 	select {
 	case l.free <- struct{}{}:
 		defer func() { <-l.free }()
@@ -52,5 +54,7 @@ func (l limiter) RevokeToken(ctx context.Context, cred exchange.Credential, toke
 }
 
 func busy() *exchange.Error {
-	return &exchange.Error{Reason: exchange.RateLimited, RetryAfter: time.Second, Description: "the server has as much to do as it may"}
+	return &exchange.Error{
+		Reason: exchange.RateLimited, RetryAfter: time.Second, Description: "the server has as much to do as it may",
+	}
 }

@@ -14,6 +14,7 @@ listen:
   grpc: 127.0.0.1:8443
   http: 127.0.0.1:8080
   # tls: {cert_file: /path/cert.pem, key_file: /path/key.pem}   # required on any address but loopback
+  # hosts: [sts.internal]   # further names under which clients call the gRPC listener, for DPoP
 store:
   url: sqlite:%[1]s/sts.db   # or postgres://obo:${file:/path/password}@host/obo?sslmode=verify-full
 key_file: %[1]s/` + keyFile + `

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -13,6 +14,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,12 +48,13 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// TestTLS: TX20. Both doors of the binary speak TLS, and neither speaks anything else.
+// TestTLS: TX20, DP9, MT3. Both doors of the binary speak TLS, and neither speaks anything else.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	pool := certificate(t, dir)
-	b := startWith(t, "  tls: {cert_file: "+filepath.Join(dir, "cert.pem")+", key_file: "+filepath.Join(dir, "key.pem")+"}\n")
+	b := startWith(t, "  tls: {cert_file: "+filepath.Join(dir, "cert.pem")+", key_file: "+filepath.Join(dir, "key.pem")+"}\n"+
+		"mtls_url: https://mtls.sts.example\ndpop: {require_nonce: true}\n")
 	secure := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: secure, ForceAttemptHTTP2: true}}
 	resp, err := client.Get("https" + b.http[len("http"):] + "/healthz")
@@ -61,6 +65,7 @@ func TestTLS(t *testing.T) {
 	if resp.Header.Get("Strict-Transport-Security") == "" {
 		t.Error("https without Strict-Transport-Security")
 	}
+	checkMetadata(t, client, "https"+b.http[len("http"):]+"/.well-known/oauth-authorization-server")
 	conn, err := grpc.NewClient(b.grpc, grpc.WithTransportCredentials(credentials.NewTLS(secure)))
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +79,29 @@ func TestTLS(t *testing.T) {
 	}
 	if resp, err := http.Get(b.http + "/healthz"); err == nil && resp.StatusCode == http.StatusOK {
 		t.Error("http answered in plaintext")
+	}
+}
+
+// checkMetadata: what this binary can do is what its metadata says.
+func checkMetadata(t *testing.T, client *http.Client, url string) {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var m struct {
+		Proofs  []string          `json:"dpop_signing_alg_values_supported"`
+		Bound   bool              `json:"tls_client_certificate_bound_access_tokens"`
+		Aliases map[string]string `json:"mtls_endpoint_aliases"`
+		Signed  []string          `json:"introspection_signing_alg_values_supported"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Proofs) != 5 || !m.Bound || !strings.HasPrefix(m.Aliases["token_endpoint"], "https://mtls.sts.example/") ||
+		!slices.Equal(m.Signed, []string{"ES256"}) {
+		t.Errorf("DP9, MT3: metadata %+v", m)
 	}
 }
 
