@@ -13,7 +13,7 @@ import (
 	"github.com/onbehalf/obo/jose"
 )
 
-// TestOneKindOfToken: JW4, JW5, AT1, AT6: of all kinds of JWT, rightly signed by our own key over the very same claims, an
+// TestOneKindOfToken: JW4, AT1, AT6: of all kinds of JWT, rightly signed by our own key over the very same claims, an
 // access token is the only one that is an access token. None may go without a typ.
 func TestOneKindOfToken(t *testing.T) {
 	t.Parallel()
@@ -77,8 +77,8 @@ func TestWhoActs(t *testing.T) {
 	}
 }
 
-// TestShapeOfTheToken: ACT1, ACT2, ACT5, ACT11, ACT12, AT1, AT2, AT3, DP5, DP7, DP11, MT1: the members that others read, as the
-// standards name them, here and in what introspection says of the token.
+// TestShapeOfTheToken: ACT1, ACT2, ACT5, ACT11, AT1, AT2, AT3, DP5, DP11, MT1: the members that others read, as the standards name
+// them.
 func TestShapeOfTheToken(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -166,7 +166,7 @@ func TestKeyOfTheIssuer(t *testing.T) {
 	}
 }
 
-// TestDescribe: MD8: why a token is refused, in words that may stand in a challenge.
+// TestDescribe: why a token is refused, in words that may stand in a challenge.
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{

@@ -138,7 +138,7 @@ func rsaJWK(t *testing.T, bits int, exponent int64) string {
 	return `{"kty":"RSA","n":"` + b64(string(n)) + `","e":"` + b64(strings.TrimLeft(string(e), "\x00")) + `"}`
 }
 
-// TestThumbprintOfEveryKind: JW12, JW15: what stands in a proof has the thumbprint that stands in a token, and members
+// TestThumbprintOfEveryKind: what stands in a proof has the thumbprint that stands in a token, and members
 // that are not required do not change it (RFC 7638 §3.2).
 func TestThumbprintOfEveryKind(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestThumbprintOfEveryKind(t *testing.T) {
 	}
 }
 
-// TestPS256HasOneSalt: JW1: PS256 is PSS with a salt of 32 bytes, and a signature with another is none (RFC 7518 §3.5).
+// TestPS256HasOneSalt: PS256 is PSS with a salt of 32 bytes, and a signature with another is none (RFC 7518 §3.5).
 func TestPS256HasOneSalt(t *testing.T) {
 	t.Parallel()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -284,7 +284,7 @@ func TestNewChecker(t *testing.T) {
 	}
 }
 
-// TestAlgorithms: DP1, DP9: what a challenge and the metadata list is what a proof may be signed with, and nothing else.
+// TestAlgorithms: DP1, DP6: what a challenge lists is what a proof may be signed with, and nothing else.
 func TestAlgorithms(t *testing.T) {
 	t.Parallel()
 	want := []jose.Algorithm{jose.ES256, jose.EdDSA, jose.Ed25519, jose.PS256, jose.RS256}
