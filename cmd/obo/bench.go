@@ -245,7 +245,11 @@ func (a *app) bed(store string) (bed, error) {
 	if err != nil {
 		return b, err
 	}
-	b.setup = load.Setup{STS: a.STS, Issuer: a.Issuer, Audience: get("OBO_EXECUTOR_AUDIENCE"),
+	prover, err := remote.NewProver(a.now)
+	if err != nil {
+		return b, err
+	}
+	b.setup = load.Setup{Prover: prover, STS: a.STS, Issuer: a.Issuer, Audience: get("OBO_EXECUTOR_AUDIENCE"),
 		ClientID: get("OBO_ORCHESTRATOR_ID"), ClientSecret: secretOf(get("OBO_ORCHESTRATOR_SECRET")), UserToken: user,
 		ActorID: get("OBO_RESEARCHER_ID"), ActorKey: key, Workers: 1, Connections: 1}
 	return b, nil

@@ -33,25 +33,27 @@ func Compare(ctx context.Context, s Setup, sts, floor *Target, door string, k Ki
 	if err != nil {
 		return Row{}, fmt.Errorf("cannot prepare %s: %w", k, err)
 	}
+	nonce := ""
+	if k == FirstDPoP {
+		if nonce, err = sts.Nonce(ctx, r); err != nil {
+			return Row{}, fmt.Errorf("cannot prepare %s: %w", k, err)
+		}
+	}
 	var ours, floors []Result
 	rate := 2000.0 // of a first guess; each round knows better
 	for round := range p.Rounds + 1 {
 		p.Progress(fmt.Sprintf("%s over %s, round %d of %d", k, door, round, p.Rounds))
-		var fresh, idle *Assertions
-		if k == Delegation {
-			if fresh, err = s.Prepare(int(rate * 1.3 * p.Duration.Seconds())); err != nil {
-				return Row{}, err
-			}
-			// The floor does not read assertions, but its message must be as long.
-			idle = &Assertions{same: fresh.ready[0]}
+		fresh, err := s.Prepare(k, nonce, int(rate*1.3*p.Duration.Seconds()))
+		if err != nil {
+			return Row{}, err
 		}
-		op := sts.GRPC(r, fresh)
+		op := sts.GRPC(k, r, fresh)
 		if door == "http" {
-			if op, err = HTTP(ctx, s, r, fresh); err != nil {
+			if op, err = HTTP(ctx, s, r); err != nil {
 				return Row{}, err
 			}
 		}
-		f := metered(floor.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, floor.GRPC(r, idle)) })
+		f := metered(floor.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, floor.GRPC(k, r, fresh.forFloor())) })
 		o := metered(sts.PID, func() Result { return Closed(ctx, s.Workers, p.Duration, op) })
 		if ctx.Err() != nil {
 			return Row{}, ctx.Err()
@@ -102,6 +104,6 @@ func OpenRow(ctx context.Context, s Setup, sts *Target, rate float64, p Plan) (R
 	}
 	p.Progress(fmt.Sprintf("first hops at %.0f a second", rate))
 	// Enough workers that none who is due waits for a free one, unless the server is far behind.
-	res := metered(sts.PID, func() Result { return Open(ctx, max(256, 4*s.Workers), p.Duration, rate, sts.GRPC(r, nil)) })
+	res := metered(sts.PID, func() Result { return Open(ctx, max(256, 4*s.Workers), p.Duration, rate, sts.GRPC(First, r, nil)) })
 	return Row{Door: "grpc", Kind: First, Loop: "open", Asked: rate, Result: res}, ctx.Err()
 }

@@ -2,16 +2,14 @@ package load
 
 import (
 	"context"
-	"errors"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/onbehalf/obo/client"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
+	"github.com/onbehalf/obo/delegation/dpop"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/telemetry"
@@ -25,10 +23,13 @@ const (
 	First        Kind = "first hop"    // an ID token that the server has seen before, for a delegation token
 	Continuation Kind = "continuation" // a delegation token, for a narrower one of the same actor
 	Delegation   Kind = "delegation"   // a delegation token and a fresh assertion of the next agent, for a token of that agent
+
+	FirstDPoP Kind = "first hop + dpop" // with a fresh proof of a key, for a token that is bound to it
+	FirstRAR  Kind = "first hop + rar"  // with authorization_details
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{First, Continuation, Delegation} }
+func Kinds() []Kind { return []Kind{First, Continuation, Delegation, FirstDPoP, FirstRAR} }
 
 // Setup is whom to load and as whom.
 type Setup struct {
@@ -38,6 +39,7 @@ type Setup struct {
 	UserToken             telemetry.Secret
 	ActorID               string
 	ActorKey              jose.Signer
+	Prover                *dpop.Prover
 	Workers, Connections  int
 }
 
@@ -81,8 +83,14 @@ func (t *Target) Exchange(ctx context.Context, worker int, r *obov1.ExchangeRequ
 func (t *Target) Request(ctx context.Context, k Kind) (*obov1.ExchangeRequest, error) {
 	first := &obov1.ExchangeRequest{SubjectToken: t.setup.UserToken.Reveal(), SubjectTokenType: remote.TypeIDToken,
 		Resource: []string{t.setup.Audience}, Scope: "tracker:issues:read tracker:issues:write"}
-	if k == First {
+	switch k {
+	case First, FirstDPoP:
 		return first, nil
+	case FirstRAR:
+		first.Scope = "tracker:issues:read tracker:bounties:award"
+		first.AuthorizationDetails = `[{"type":"tracker_bounty","project":"apollo","dollars":100}]`
+		return first, nil
+	default:
 	}
 	first.RequestedExpiresIn = 600 // outlives the run
 	root, err := t.Exchange(ctx, 0, first)
@@ -97,71 +105,44 @@ func (t *Target) Request(ctx context.Context, k Kind) (*obov1.ExchangeRequest, e
 	return r, nil
 }
 
-// Assertions are made ahead of a round, so that the round does not measure the client's own signing. When they run out, more
-// are made on the way.
-type Assertions struct {
-	setup Setup
-	ready []string
-	same  string // sent every time, to a server that does not look at it
-	next  atomic.Int64
-}
-
-// Prepare makes n assertions, on all cores.
-func (s Setup) Prepare(n int) (*Assertions, error) {
-	a := &Assertions{setup: s, ready: make([]string, n)}
-	const makers = 4
-	errs := make([]error, makers)
-	var wg sync.WaitGroup
-	for m := range makers {
-		wg.Go(func() {
-			for i := m; i < n; i += makers {
-				token, err := s.assertion()
-				if err != nil {
-					errs[m] = err
-					return
-				}
-				a.ready[i] = token
-			}
-		})
-	}
-	wg.Wait()
-	return a, errors.Join(errs...)
-}
-
-func (s Setup) assertion() (string, error) {
-	token, err := remote.Assertion(s.ActorKey, s.ActorID, s.ActorID, s.Issuer, time.Now())
-	return token.Reveal(), err
-}
-
-func (a *Assertions) take() (string, error) {
-	if a.same != "" {
-		return a.same, nil
-	}
-	if n := a.next.Add(1) - 1; n < int64(len(a.ready)) {
-		return a.ready[n], nil
-	}
-	return a.setup.assertion()
-}
-
-// GRPC is an operation that sends a request over gRPC. assertions is nil for kinds without.
-func (t *Target) GRPC(r *obov1.ExchangeRequest, assertions *Assertions) Operation {
+// GRPC is an operation that sends a request of a kind over gRPC, with what each needs anew.
+func (t *Target) GRPC(k Kind, r *obov1.ExchangeRequest, fresh *Fresh) Operation {
 	return func(ctx context.Context, worker int) error {
 		req := r
-		if assertions != nil {
-			token, err := assertions.take()
+		if fresh != nil {
+			text, err := fresh.take()
 			if err != nil {
 				return err
 			}
-			req = proto.CloneOf(r)
-			req.ActorToken = token
+			if k == FirstDPoP {
+				ctx = metadata.AppendToOutgoingContext(ctx, "dpop", text)
+			} else {
+				req = proto.CloneOf(r)
+				req.ActorToken = text
+			}
 		}
 		_, err := t.Exchange(ctx, worker, req)
 		return err
 	}
 }
 
-// HTTP is an operation that posts a request's form to the token endpoint. assertions is nil for kinds without.
-func HTTP(ctx context.Context, s Setup, r *obov1.ExchangeRequest, assertions *Assertions) (Operation, error) {
+// Nonce learns the nonce that proofs need at the moment; empty when they need none (DP4).
+func (t *Target) Nonce(ctx context.Context, r *obov1.ExchangeRequest) (string, error) {
+	proof, err := t.setup.proof("")
+	if err != nil {
+		return "", err
+	}
+	var trailer metadata.MD
+	ctx = remote.Basic(metadata.AppendToOutgoingContext(ctx, "dpop", proof), t.setup.ClientID, t.setup.ClientSecret)
+	_, err = t.clients[0].Exchange(ctx, r, grpc.Trailer(&trailer))
+	if nonces := trailer.Get("dpop-nonce"); len(nonces) == 1 {
+		return nonces[0], nil
+	}
+	return "", err
+}
+
+// HTTP is an operation that posts a request's form to the token endpoint.
+func HTTP(ctx context.Context, s Setup, r *obov1.ExchangeRequest) (Operation, error) {
 	door, err := remote.HTTP("", s.Workers)
 	if err != nil {
 		return nil, err
@@ -176,9 +157,6 @@ func HTTP(ctx context.Context, s Setup, r *obov1.ExchangeRequest, assertions *As
 	}
 	request := client.Request{Subject: client.Static(r.GetSubjectToken()), SubjectType: r.GetSubjectTokenType(),
 		Resource: r.GetResource(), Scope: r.GetScope()}
-	if assertions != nil {
-		request.Actor = client.SourceFunc(func(context.Context) (string, error) { return assertions.take() })
-	}
 	return func(ctx context.Context, _ int) error {
 		_, err := c.Exchange(ctx, request)
 		return err

@@ -34,6 +34,15 @@ func ReadProver(path string, make bool, now func() time.Time) (*dpop.Prover, err
 	return dpop.NewSignerProver(key, now)
 }
 
+// NewProver makes a key that nobody keeps.
+func NewProver(now func() time.Time) (*dpop.Prover, error) {
+	key, err := jose.Generate(jose.ES256)
+	if err != nil {
+		return nil, err
+	}
+	return dpop.NewProver(key, now)
+}
+
 // makeKey makes a key file that only its owner can read, unless there is one.
 func makeKey(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
