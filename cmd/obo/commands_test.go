@@ -30,13 +30,51 @@ type fake struct {
 	mu            sync.Mutex
 	exchange      *obov1.ExchangeRequest
 	authorization string
+	proofs        []string // of every attempt
+	revoked       string
+}
+
+// noted remembers a call's metadata. A proof without the nonce n-1 is refused, as a server does that demands nonces.
+func (f *fake) noted(ctx context.Context) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	f.authorization = strings.Join(md.Get("authorization"), ",")
+	for _, proof := range md.Get("dpop") {
+		f.proofs = append(f.proofs, proof)
+		if m, _, err := jose.ParseProof(proof); err != nil || !strings.Contains(string(m.UnverifiedPayload()), `"nonce":"n-1"`) {
+			_ = grpc.SetTrailer(ctx, metadata.Pairs("dpop-nonce", "n-1"))
+			return status.Error(codes.Unauthenticated, "use a nonce")
+		}
+	}
+	return nil
+}
+
+func (f *fake) Introspect(_ context.Context, r *obov1.IntrospectRequest) (*obov1.IntrospectResponse, error) {
+	if r.GetSigned() {
+		return &obov1.IntrospectResponse{Jwt: "signed." + r.GetToken()}, nil
+	}
+	return &obov1.IntrospectResponse{Active: true, Claims: `{"active":true,"sub":"user:acme/s|alice"}`}, nil
+}
+
+func (f *fake) RevokeToken(_ context.Context, r *obov1.RevokeTokenRequest) (*obov1.RevokeTokenResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = r.GetToken()
+	return &obov1.RevokeTokenResponse{}, nil
+}
+
+func (f *fake) ListTools(ctx context.Context, _ *obov1.ListToolsRequest) (*obov1.ListToolsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &obov1.ListToolsResponse{Tools: []*obov1.Tool{{Name: "tracker.echo"}}}, f.noted(ctx)
 }
 
 func (f *fake) Exchange(ctx context.Context, r *obov1.ExchangeRequest) (*obov1.ExchangeResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	md, _ := metadata.FromIncomingContext(ctx)
-	f.exchange, f.authorization = r, strings.Join(md.Get("authorization"), ",")
+	f.exchange = r
+	if err := f.noted(ctx); err != nil {
+		return nil, err
+	}
 	if strings.Contains(r.GetScope(), "wide") {
 		s, _ := status.New(codes.PermissionDenied, "the subject_token does not have: wide").WithDetails(&errdetails.ErrorInfo{
 			Reason: "INVALID_SCOPE", Domain: "obo.dev", Metadata: map[string]string{"oauthError": "invalid_scope", "actionId": "txn.id"}})
