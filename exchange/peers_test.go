@@ -121,7 +121,7 @@ func TestStaleReplicaRefuses(t *testing.T) {
 	want(t, exchange.ReasonOf(err), exchange.DependencyUnavailable)
 }
 
-// toolhive: claims of the subject's issuer that mean something here are never carried over.
+// TestForeignClaimsAreStripped: TX20, toolhive: claims of the subject's issuer that mean something here are never carried over.
 func TestForeignClaimsAreStripped(t *testing.T) {
 	t.Parallel()
 	w := exchangetest.NewWorld(t)

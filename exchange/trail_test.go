@@ -157,8 +157,12 @@ func TestCanary(t *testing.T) {
 	var said strings.Builder
 	for _, c := range exchangetest.Cases() {
 		cred, req := c.Build(t, w)
+		if c.Prove != nil {
+			cred.Method, cred.URI = exchangetest.TokenMethod, exchangetest.TokenURI
+			cred.Proofs = c.Prove(t, w, cred.Method, cred.URI)
+		}
 		r, err := s.Exchange(t.Context(), cred, req)
-		for _, secret := range []string{cred.Secret.Reveal(), cred.Assertion, req.SubjectToken, req.ActorToken, r.AccessToken} {
+		for _, secret := range append(cred.Proofs, cred.Secret.Reveal(), cred.Assertion, req.SubjectToken, req.ActorToken, req.Assertion, r.AccessToken) {
 			if len(secret) > 20 {
 				canaries = append(canaries, secret, secret[len(secret)-20:])
 			}
@@ -168,7 +172,7 @@ func TestCanary(t *testing.T) {
 			fmt.Fprintf(&said, "%v %+v\n", err, err)
 		}
 	}
-	for _, org := range []exchangetest.Agent{w.Orchestrator, w.Stranger} {
+	for _, org := range []exchangetest.Agent{w.Orchestrator, w.Stranger, w.Teller} {
 		for _, r := range w.Records(t, org.Org) {
 			data, err := jose.Encode(r)
 			if err != nil {

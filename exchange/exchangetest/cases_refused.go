@@ -72,6 +72,9 @@ func clientRefusals() []Case {
 
 func requestRefusals() []Case {
 	return []Case{
+		{Name: "TX1 grant_type in another spelling", Build: asking(func(r *exchange.Request) { r.Grant = strings.ToUpper(exchange.GrantType) }),
+			Want: exchange.UnsupportedGrantType},
+		{Name: "TX1 grant_type of no grant of ours", Build: asking(func(r *exchange.Request) { r.Grant = "password" }), Want: exchange.UnsupportedGrantType},
 		{Name: "TX2 no subject_token", Build: asking(func(r *exchange.Request) { r.SubjectToken = "" }), Want: exchange.InvalidRequest, Field: "subject_token"},
 		{Name: "TX2 no subject_token_type", Build: asking(func(r *exchange.Request) { r.SubjectTokenType = "" }), Want: exchange.InvalidRequest, Field: "subject_token_type"},
 		{Name: "TX4 subject_token_type that is not supported", Build: asking(func(r *exchange.Request) { r.SubjectTokenType = "urn:ietf:params:oauth:token-type:saml2" }),
@@ -141,9 +144,10 @@ func loginRefusals() []Case {
 			r.SubjectTokenType = exchange.TypeJWT
 			return r
 		})},
+		{Name: "ACT1 a foreign act claim that is a string", Build: login(func(c Claims) { c["act"] = "bot" })},
 		{Name: "ACT7 a foreign act claim", Build: login(func(c Claims) { c["act"] = map[string]any{"sub": "bot"} })},
 		{Name: "ACT7 a foreign act claim that is null", Build: login(func(c Claims) { c["act"] = (*int)(nil) })},
-		{Name: "ACT9 a foreign bound token", Build: login(func(c Claims) { c["cnf"] = map[string]any{"jkt": "x"} })},
+		{Name: "JG5 a foreign bound token", Build: login(func(c Claims) { c["cnf"] = map[string]any{"jkt": "x"} })},
 		{Name: "DESIGN-6 more groups than a token carries", Build: login(func(c Claims) { c["groups"] = several })},
 		{Name: "JW3 signed by another key", Build: byOrchestrator(func(t testing.TB, w *World) exchange.Request {
 			return FirstHop(w.IDP.SignedBy(t, w.Stranger.Key, "alice", nil), "github:read")
