@@ -51,7 +51,7 @@ type teller struct {
 // broke down.
 func Tell(ctx context.Context, w *World, p render.Printer) (Report, error) {
 	t := &teller{World: w, p: p}
-	for _, chapter := range []func(context.Context) error{t.hops, t.calls, t.refusals, t.trail, t.revocation} {
+	for _, chapter := range []func(context.Context) error{t.hops, t.calls, t.refusals, t.boundaries, t.trail, t.revocation} {
 		if err := chapter(ctx); err != nil {
 			return t.report, err
 		}

@@ -33,6 +33,7 @@ type World struct {
 	issuer, audience, org, org2, provider, state string
 	orchestrator, researcher, stranger           agent
 	alice, operator                              telemetry.Secret
+	stsAddress, executorAddress                  string
 	sts                                          *remote.STS
 	executor                                     *remote.Executor
 }
@@ -66,6 +67,7 @@ func NewWorld(env func(string) (string, bool)) (*World, error) {
 	if w.operator, err = remote.ReadSecret(get["OBO_ADMIN_TOKEN_FILE"], nil); err != nil {
 		return nil, err
 	}
+	w.stsAddress, w.executorAddress = get["OBO_STS_GRPC"], get["OBO_EXECUTOR_GRPC"]
 	if w.sts, err = remote.NewSTS(get["OBO_STS_GRPC"], ""); err != nil {
 		return nil, err
 	}
