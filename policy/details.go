@@ -47,8 +47,8 @@ func (s *Set) Details(r ExchangeRequest) []Decision {
 	return out
 }
 
-// detail asks about one detail, in the context that all of the request share.
-func (q *question) detail(actor string, shared types.RecordMap, d rar.Detail) Decision {
+// detail asks about one detail, in the context that all of the request share but for the detail itself.
+func (q *question) detail(actor string, context types.RecordMap, d rar.Detail) Decision {
 	is, ok := q.set.details[d.Type]
 	if !ok {
 		return q.set.refuse("there is no such type of authorization_details")
@@ -57,7 +57,6 @@ func (q *question) detail(actor string, shared types.RecordMap, d rar.Detail) De
 	if err != nil {
 		return q.set.refuse(err.Error())
 	}
-	context := maps.Clone(shared)
 	context["detail"] = seen
 	q.request.Action, q.request.Resource, q.request.Context = is.action.uid, is.resource.uid, types.NewRecord(context)
 	q.next = chooseAction(q.set.agents[actor].next, is.action.fits)
@@ -208,8 +207,8 @@ func (s *shape) misfit(pointer []string, rule rar.Rule) (says, hint string) {
 // writeDetailActions writes an action for each type. Without types the group stands for one, so that an operator's guardrail
 // about details is checked in every org.
 func writeDetailActions(b *strings.Builder, details map[string]detailType) {
-	b.WriteString("\n// May this agent have this object of authorization_details? Asked for each object before the token is signed." +
-		"\n// One action for each type, on the type.\n")
+	b.WriteString("\n// May this agent have this object of authorization_details? Asked for each object before the token is " +
+		"signed.\n// One action for each type, on the type.\n")
 	if len(details) == 0 {
 		fmt.Fprintf(b, "// No type is registered.\naction %q appliesTo {\n  principal: [Agent],\n  resource: [DetailType],\n"+
 			"  context: {\n%s\n  }\n};\n", actionDetail, mintContext)

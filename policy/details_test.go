@@ -19,10 +19,11 @@ func detailBundle(policies ...string) Bundle {
 	b.DetailTypes = []rar.Type{
 		{
 			Name: "payment", Narrowing: map[string]rar.Rule{
-				"amount": rar.AtMost, "count": rar.AtMost, "to": rar.Prefix, "tags": rar.Subset, "address": rar.Equal, "urgent": rar.Equal},
+				"amount": rar.AtMost, "count": rar.AtMost, "to": rar.Prefix, "tags": rar.Subset, "address": rar.Equal, "urgent": rar.Equal, "lines": rar.Equal},
 			Schema: json.RawMessage(`{"type": "object", "required": ["amount"], "additionalProperties": true, "properties": {
 				"amount": {"type": "number"}, "count": {"type": "integer"}, "to": {"type": "string"}, "urgent": {"type": "boolean"},
 				"tags": {"type": "array", "items": {"type": "string"}},
+				"lines": {"type": "array", "items": {"type": "object", "additionalProperties": true, "properties": {"sku": {"type": "string"}}}},
 				"address": {"type": "object", "required": ["city"], "additionalProperties": true, "properties": {"city": {"type": "string"}}}}}`),
 			Covers: []rar.Cover{{Tool: "payments.transfer", Arguments: map[string]string{"amount": "/amount", "count": "/count"}}},
 		},
@@ -75,7 +76,7 @@ func TestDetailsAreDecidedOneByOne(t *testing.T) {
 	}
 }
 
-// TestDetailsNeedAPermit: RA3. What permits scopes or calls permits no detail.
+// TestDetailsNeedAPermit: RA1, RA2, RA3. What permits scopes or calls permits no detail, and what does not fit its type has none.
 func TestDetailsNeedAPermit(t *testing.T) {
 	t.Parallel()
 	for name, policies := range map[string][]string{

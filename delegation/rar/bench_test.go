@@ -8,6 +8,13 @@ const (
 	benchCall   = `{"repository":"acme/site","total":{"amount":9.99,"currency":"USD"}}`
 )
 
+func BenchmarkCompile(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		standard(b)
+	}
+}
+
 func BenchmarkParse(b *testing.B) {
 	types, raw := standard(b), []byte(benchParent)
 	b.ReportAllocs()

@@ -15,6 +15,7 @@ const (
 	maxTypes       = 64
 	maxSchema      = 16 << 10 // bytes of one schema
 	maxFields      = 32       // of one object
+	maxParts       = 200      // schemas in a schema: each value is held against each
 	maxCovers      = 64       // of one type
 	maxName        = 128      // bytes of the name of a type, a field or a tool
 	maxPointer     = 256

@@ -48,6 +48,8 @@ func TestCompile(t *testing.T) {
 		{"a schema with a huge number", schema(`{"type":"object","properties":{"a":{"type":"number","maximum":1e99999}}}`), "huge numbers"},
 		{"a large schema", schema(`{"type":"object","properties":{}}` + strings.Repeat(" ", maxSchema)), "16384 bytes"},
 		{"a deep schema", schema(strings.Repeat(`{"type":"object","properties":{"a":`, 20) + `{}` + strings.Repeat(`}}`, 20)), "32 levels"},
+		{"a schema of many parts", schema(`{"type":"object","properties":{"a":{"type":"number","allOf":[` +
+			strings.Repeat(`{"minimum":0},`, 200) + `{}]}}}`), "more than 200 parts"},
 		{"not of an object", schema(`{"type":"array"}`), `must have "type": "object"`},
 		{"of an object or not", schema(`{"type":["object","null"]}`), `must have "type": "object"`},
 		{"no properties", schema(`{"type":"object"}`), "needs properties"},

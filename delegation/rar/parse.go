@@ -11,6 +11,8 @@ import (
 const (
 	MaxSize  = 4 << 10 // bytes of the whole array, as it comes and as it is written
 	MaxCount = 16      // objects
+
+	maxValues = 256 // in all: each is held against each part of a schema
 )
 
 // Parse reads authorization_details: an array of objects, each of a registered type (RA1) and as the type's schema wants
@@ -26,6 +28,9 @@ func (t Types) Parse(raw []byte) (Details, error) {
 	}
 	if array.kind != kindArray || len(array.items) == 0 || len(array.items) > MaxCount {
 		return Details{}, fmt.Errorf("%w: not an array of 1 to %d objects", ErrDetails, MaxCount)
+	}
+	if array.size() > maxValues {
+		return Details{}, fmt.Errorf("%w: more than %d values in all", ErrDetails, maxValues)
 	}
 	d := Details{types: t, list: make([]object, len(array.items))}
 	size := 1

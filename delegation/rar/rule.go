@@ -28,9 +28,10 @@ func (r Rule) admits(bound, argument value) bool {
 	return r.within(argument, bound)
 }
 
-// lacks reports whether an array has no such element.
+// lacks reports whether an array of a detail, in the form of the rule subset, has no such element.
 func (v value) lacks(element value) bool {
-	return !slices.ContainsFunc(v.items, func(i value) bool { return i.compare(element) == 0 })
+	_, ok := slices.BinarySearchFunc(v.items, element, value.compare)
+	return !ok
 }
 
 // types says which JSON types a rule can compare.

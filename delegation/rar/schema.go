@@ -40,12 +40,17 @@ func (s schemas) compile(t Type, p *problems) *jsonschema.Schema {
 	}
 	var doc value
 	if err := jose.Decode(t.Schema, &doc); err != nil || doc.kind != kindObject || !doc.readable() {
-		p.add("", "its schema is no JSON object, or one with a name twice, with more than %d levels or with huge numbers", jose.MaxDepth)
+		p.add("", "its schema is no JSON object, or one with a name twice, with more than %d levels or with huge numbers",
+			jose.MaxDepth)
 		return nil
 	}
 	root := doc.plain().(map[string]any)
 	if keyword := forbidden(root); keyword != "" {
 		p.add("", "its schema has %s: a schema refers to nothing, not to its own parts either, and costs what it says", keyword)
+		return nil
+	}
+	if parts(doc) > maxParts {
+		p.add("", "its schema has more than %d parts", maxParts)
 		return nil
 	}
 	if root["type"] != "object" {
@@ -73,6 +78,21 @@ func (s schemas) compile(t Type, p *problems) *jsonschema.Schema {
 		return nil
 	}
 	return compiled
+}
+
+// parts counts the objects in a schema, and so at least its schemas.
+func parts(v value) int {
+	n := 0
+	if v.kind == kindObject {
+		n = 1
+	}
+	for _, item := range v.items {
+		n += parts(item)
+	}
+	for _, m := range v.members {
+		n += parts(m.value)
+	}
+	return n
 }
 
 // closeObject refuses what is not of one type, and closes an object: a member that the schema does not name is never

@@ -135,6 +135,18 @@ func (v value) readable() bool {
 		!slices.ContainsFunc(v.members, func(m member) bool { return !m.value.readable() })
 }
 
+// size is how many values there are in v, itself too.
+func (v value) size() int {
+	n := 1
+	for _, item := range v.items {
+		n += item.size()
+	}
+	for _, m := range v.members {
+		n += m.value.size()
+	}
+	return n
+}
+
 // append adds the canonical JSON.
 func (v value) append(b []byte) []byte {
 	switch v.kind {
