@@ -114,7 +114,7 @@ func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
 	return nil
 }
 
-// owner checks whose a connection is: nobody's when the org shares it, else a user of this very org.
+// owner checks whose a connection is: nobody's when the org shares it, else a user or a service account of this very org.
 func owner(org delegation.OrgID, k Link) error {
 	if k.Pattern == DeveloperSecret {
 		if k.Subject != "" {
@@ -124,10 +124,13 @@ func owner(org delegation.OrgID, k Link) error {
 	}
 	of, _, _, err := delegation.ParseUserID(k.Subject)
 	if err != nil {
-		return fmt.Errorf("%w: subject must be whose it is, such as user:%s/okta|00u1", ErrInvalid, org)
+		of, _, err = delegation.ParseServiceID(k.Subject)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: subject must be whose it is, such as user:%s/okta|00u1 or service:%s/reporting", ErrInvalid, org, org)
 	}
 	if of != org {
-		return fmt.Errorf("%w: subject must be a user of org %s", ErrInvalid, org)
+		return fmt.Errorf("%w: subject must be a user or a service account of org %s", ErrInvalid, org)
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ func TestPutConnection(t *testing.T) {
 	if err != nil || again.Version != 2 || !again.Created.Equal(first.Created) {
 		t.Fatalf("%+v %v", again, err)
 	}
-	for _, k := range []connection.Link{link("shared", "developer_secret", ""), link("basic", "basic", alice)} {
+	for _, k := range []connection.Link{link("shared", "developer_secret", ""), link("basic", "basic", alice),
+		link("service", "api_key", "service:acme/reporting")} {
 		if _, err := f.links.Put(ctx, "acme", k); err != nil {
 			t.Error(err)
 		}
@@ -100,6 +101,7 @@ func TestPutConnection(t *testing.T) {
 		"shared with an owner":      link("x", "developer_secret", alice),
 		"key without an owner":      link("x", "api_key", ""),
 		"owner of another org":      link("x", "api_key", "user:globex/okta|alice"),
+		"service of another org":    link("x", "api_key", "service:globex/reporting"),
 		"owner that is an agent":    link("x", "api_key", "agent:acme/researcher"),
 		"another owner, same id":    link("alice", "api_key", "user:acme/okta|bob"),
 		"another pattern, same id":  link("alice", "developer_secret", ""),

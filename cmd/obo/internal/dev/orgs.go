@@ -18,8 +18,11 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-// Connection is the id of alice's connection to the tracker, in either org.
-const Connection = "alice-tracker"
+// Connection is the id of alice's connection to the tracker, in either org, and ServiceConnection that of acme's service account.
+const (
+	Connection        = "alice-tracker"
+	ServiceConnection = "reporting-tracker"
+)
 
 // writeOrgs puts the sample orgs, with this run's addresses, where they can be edited and applied again.
 func (e *Env) writeOrgs() error {
@@ -113,6 +116,10 @@ func (e *Env) handOut(ctx context.Context) error {
 		keys := map[string]string{}
 		for _, a := range accounts {
 			keys[a.User] = a.Key.Reveal()
+		}
+		if _, err := executor.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: "acme", Connection: ServiceConnection,
+			Provider: "tracker", Pattern: "api_key", Subject: delegation.ServiceID("acme", "reporting"), Secret: keys[reporting]}); err != nil {
+			return err
 		}
 		for _, p := range sample.People() {
 			if p.Name != "alice" {

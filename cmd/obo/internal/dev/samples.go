@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -91,14 +92,27 @@ func (f *firstLine) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// makeAccounts gives each person an API key of the tracker.
+// reporting is the account of acme's service account at the tracker.
+const reporting = "reporting of acme"
+
+// makeAccounts gives each person, and acme's service account, an API key of the tracker; who has one keeps it.
 func (e *Env) makeAccounts() error {
-	if _, err := os.Stat(e.path(accountsFile)); err == nil {
-		return nil
-	}
 	keys := map[string]string{}
+	known, err := readAccounts(e.path(accountsFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, a := range known {
+		keys[a.User] = a.Key.Reveal()
+	}
+	users := []string{reporting}
 	for _, p := range sample.People() {
-		keys[account(p)] = randomSecret().Reveal()
+		users = append(users, account(p))
+	}
+	for _, u := range users {
+		if keys[u] == "" {
+			keys[u] = randomSecret().Reveal()
+		}
 	}
 	data, err := json.Marshal(keys)
 	if err != nil {
