@@ -68,7 +68,8 @@ func (s *Service) Introspect(ctx context.Context, cred Credential, token string,
 			return Introspection{}, s.verdict(ctx, err)
 		}
 	}
-	s.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "introspection", slog.String("client_id", c.client.ClientID), slog.Bool("active", out.Active))
+	s.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "introspection",
+		slog.String("client_id", c.client.ClientID), slog.Bool("active", out.Active))
 	if signed {
 		return s.signIntrospection(ctx, c, out)
 	}

@@ -68,7 +68,9 @@ func (w *World) Alive(token string) bool {
 }
 
 // of asks about the orchestrator's own token of alice for the executor, with what change makes of it.
-func of(who func(*World) Agent, change func(*World, *delegation.Subject, *delegation.Grant)) func(testing.TB, *World) (exchange.Credential, string) {
+func of(
+	who func(*World) Agent, change func(*World, *delegation.Subject, *delegation.Grant),
+) func(testing.TB, *World) (exchange.Credential, string) {
 	return func(t testing.TB, w *World) (exchange.Credential, string) {
 		token := w.Token(t, w.Orchestrator, "github:read github:write", func(s *delegation.Subject, g *delegation.Grant) {
 			if change != nil {
@@ -124,15 +126,16 @@ func named(prefix string, list []Inquiry) []Inquiry {
 
 // nobody are askers without a right to ask.
 func nobody(prefix string) []Inquiry {
-	wrong := func(cred exchange.Credential) func(testing.TB, *World) (exchange.Credential, string) {
-		return func(t testing.TB, w *World) (exchange.Credential, string) {
-			return cred, w.Token(t, w.Orchestrator, "github:read", nil)
-		}
+	wrong := func(name string, cred exchange.Credential) Inquiry {
+		return Inquiry{Name: name, Want: exchange.InvalidClient, Active: true,
+			Build: func(t testing.TB, w *World) (exchange.Credential, string) {
+				return cred, w.Token(t, w.Orchestrator, "github:read", nil)
+			}}
 	}
 	return named(prefix, []Inquiry{
-		{Name: "no credential", Build: wrong(exchange.Credential{}), Want: exchange.InvalidClient, Active: true},
-		{Name: "a wrong secret", Build: wrong(exchange.Credential{ClientID: "acme.orchestrator", Secret: "x"}), Want: exchange.InvalidClient, Active: true},
-		{Name: "an unknown client", Build: wrong(exchange.Credential{ClientID: "acme.nobody", Secret: "x"}), Want: exchange.InvalidClient, Active: true},
+		wrong("no credential", exchange.Credential{}),
+		wrong("a wrong secret", exchange.Credential{ClientID: "acme.orchestrator", Secret: "x"}),
+		wrong("an unknown client", exchange.Credential{ClientID: "acme.nobody", Secret: "x"}),
 		{Name: "no token", Build: saying(func(testing.TB, *World) string { return "" }), Want: exchange.InvalidRequest, Field: "token"},
 	})
 }
@@ -142,7 +145,8 @@ func Introspections() []Inquiry {
 	cases := named("IN2", dead())
 	cases = append(cases, nobody("IN1")...)
 	return append(cases, []Inquiry{
-		{Name: "IN3 IN5 the introspector of its resource sees all of the scope, since a token is for one resource", Build: of(courier, nil), Active: true, Check: wholeToken},
+		{Name: "IN3 IN5 the introspector of its resource sees all of the scope, since a token is for one resource",
+			Build: of(courier, nil), Active: true, Check: wholeToken},
 		{Name: "IN3 the client that it was issued to", Build: of(orchestrator, nil), Active: true},
 		{Name: "CA3 IN1 a client that asks with private_key_jwt", Build: func(t testing.TB, w *World) (exchange.Credential, string) {
 			return w.Orchestrator.AssertionCredential(t, w, nil), w.Token(t, w.Orchestrator, "github:read", nil)
@@ -161,7 +165,9 @@ func Introspections() []Inquiry {
 			return w.Orchestrator.Credential(), third
 		}},
 		{Name: "IN3 the introspector of another resource", Build: of(researcher, nil)},
-		{Name: "IN3 RS2's token at RS1", Build: of(courier, func(_ *World, _ *delegation.Subject, g *delegation.Grant) { g.Audience = Reports })},
+		{Name: "IN3 RS2's token at RS1", Build: of(courier, func(_ *World, _ *delegation.Subject, g *delegation.Grant) {
+			g.Audience = Reports
+		})},
 		{Name: "IN2 another org's introspector of the same resource", Build: of(stranger, nil)},
 		{Name: "ACT12 may_act", Build: func(t testing.TB, w *World) (exchange.Credential, string) {
 			token := w.Exchange(t, w.Orchestrator, mayAct(FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"), w.Researcher)).AccessToken

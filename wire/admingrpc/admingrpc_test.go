@@ -63,7 +63,7 @@ func TestOperator(t *testing.T) {
 	client, ctx := dial(t, w, nil), t.Context()
 
 	orgs, err := client.ListOrgs(ctx, &obov1.ListOrgsRequest{})
-	if err != nil || strings.Join(orgs.GetOrgIds(), " ") != "acme globex" {
+	if err != nil || strings.Join(orgs.GetOrgIds(), " ") != "acme globex initech" {
 		t.Fatalf("ListOrgs: %v, %v", orgs, err)
 	}
 	got, err := client.GetOrg(ctx, &obov1.GetOrgRequest{OrgId: "acme"})

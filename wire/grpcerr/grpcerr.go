@@ -113,14 +113,14 @@ func (e Error) details(r row) []protoadapt.MessageV1 {
 	if len(bad.FieldViolations) > 0 {
 		out = append(out, &bad)
 	}
-	switch e.Reason {
+	switch v := violation(Violation{e.Field, e.Description}); e.Reason {
 	case RateLimited:
 		out = append(out, &errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{
-			{Subject: cmp.Or(cut(Clean(e.Field), maxField), "requests"), Description: cut(Clean(e.Description), maxViolation)},
+			{Subject: cmp.Or(v.GetField(), "requests"), Description: v.GetDescription()},
 		}})
 	case InteractionRequired:
 		out = append(out, &errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{
-			{Type: string(e.Reason), Subject: cmp.Or(cut(Clean(e.Field), maxField), "user"), Description: cut(Clean(e.Description), maxViolation)},
+			{Type: string(e.Reason), Subject: cmp.Or(v.GetField(), "user"), Description: v.GetDescription()},
 		}})
 	}
 	if e.RetryAfter > 0 {

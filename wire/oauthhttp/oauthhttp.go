@@ -62,7 +62,8 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	}
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	mtls, err := url.Parse(cfg.MTLS)
-	if err != nil || cfg.MTLS != "" && (mtls.Scheme != "https" || mtls.Host == "" || strings.TrimSuffix(mtls.EscapedPath(), "/") != path) {
+	if err != nil || cfg.MTLS != "" &&
+		(mtls.Scheme != "https" || mtls.Host == "" || strings.TrimSuffix(mtls.EscapedPath(), "/") != path) {
 		return nil, fmt.Errorf("oauthhttp: MTLS %q is no https URL with the issuer's path", cfg.MTLS)
 	}
 	document, err := metadata(cfg)
