@@ -125,3 +125,27 @@ func TestNoTransactionTokens(t *testing.T) {
 		t.Errorf("an ID-JAG for nobody known: %v", err)
 	}
 }
+
+// FuzzRequestContext: TT3, TT6. Whatever is sent as request_context is refused, or is one object with one meaning, of bounded
+// size, without the access token, and says the same when it is read again.
+func FuzzRequestContext(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"a":{"b":[1,2.50,null,"\u0061"]}}`, `{"a":1,"a":2}`, `[]`, `null`, `{"x.y.z":"x.y\u002ez"}`, `{"n":1E400}`, "{\"\xff\":1}"} {
+		f.Add(seed)
+	}
+	r := Request{SubjectToken: "x.y.z"}
+	f.Fuzz(func(t *testing.T, raw string) {
+		read, refused := readContext("request_context", raw, r)
+		if refused != nil || raw == "" {
+			if read != nil || refused != nil && (refused.Reason != InvalidRequest || refused.Field != "request_context") {
+				t.Fatalf("%q, %v", read, refused)
+			}
+			return
+		}
+		if len(read) > maxContext || read[0] != '{' || strings.Contains(string(read), r.SubjectToken) {
+			t.Fatalf("%q", read)
+		}
+		if again, refused := readContext("request_context", string(read), r); refused != nil || string(again) != string(read) {
+			t.Fatalf("%q became %q: %v", read, again, refused)
+		}
+	})
+}

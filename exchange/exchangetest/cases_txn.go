@@ -106,6 +106,9 @@ func transactionRefusals() []Case {
 			func(_ *World, r *exchange.Request) { r.Resource = []string{Executor} }),
 		refused("TT4 a transaction token wider than its subject", exchange.InvalidScope, "",
 			func(_ *World, r *exchange.Request) { r.Scope = "github:read github:admin" }),
+		{Name: "TT4 a transaction token of a token that allows nothing", Build: byReporter(func(t testing.TB, w *World) exchange.Request {
+			return ForTransaction(w.Token(t, w.Reporter, "", nil), exchange.TypeAccessToken, "github:read")
+		}), Want: exchange.InvalidScope},
 		refused("TT6 the access token in request_context", exchange.InvalidRequest, "request_context",
 			func(_ *World, r *exchange.Request) { r.RequestContext = `{"a":["` + r.SubjectToken + `"]}` }),
 		refused("TT6 the access token in request_details, in escapes", exchange.InvalidRequest, "request_details",
