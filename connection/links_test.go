@@ -126,7 +126,7 @@ func TestPutConnection(t *testing.T) {
 		t.Errorf("deleted from another org: %v", err)
 	}
 	list, err := f.links.List(ctx, "acme")
-	if err != nil || len(list) != 2 || list[0].ID != "basic" || list[1].ID != "shared" {
+	if err != nil || len(list) != 3 || list[0].ID != "basic" || list[1].ID != "service" || list[2].ID != "shared" {
 		t.Errorf("%+v %v", list, err)
 	}
 }
