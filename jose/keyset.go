@@ -33,8 +33,9 @@ func NewKeySet(keys ...Key) KeySet {
 }
 
 // ParseKeySet reads a JWK set (RFC 7517 §5). Keys that this package has no use for are passed over: unknown kty or alg,
-// use other than sig, key_ops without verify, symmetric, weak, and any that carries private members (JW12). A key without alg is for ES256 when
-// it is on P-256, for EdDSA when it is Ed25519, and for RS256 when it is RSA.
+// use other than sig, key_ops without verify, symmetric, weak or of a broken generator (CVE-2017-15361), and any that carries
+// private members (JW12). A key without alg is for ES256 when it is on P-256, for EdDSA when it is Ed25519, and for RS256 when
+// it is RSA.
 func ParseKeySet(data []byte) (KeySet, error) {
 	if len(data) > MaxKeySetSize {
 		return KeySet{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxKeySetSize)
