@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/jose"
-	"github.com/onbehalf/obo/telemetry"
 )
 
 // Authentication is how a client proves who it is. Certificate, Workload and SPIFFE need no secret at rest: prefer them.
@@ -66,9 +65,11 @@ func (w workload) authenticate(ctx context.Context, c *Client, form url.Values, 
 }
 
 // PrivateKey authenticates by assertions that the key signs (private_key_jwt; RFC 7523 §2.2). The org has its public part.
-func PrivateKey(key jose.Signer) Authentication { return privateKey{key} }
+func PrivateKey(key jose.Signer) Authentication { return privateKey{key.Sign} }
 
-type privateKey struct{ key jose.Signer }
+type privateKey struct {
+	sign func(typ string, payload []byte) (string, error)
+}
 
 func (p privateKey) authenticate(_ context.Context, c *Client, form url.Values, _ http.Header) error {
 	assertion, err := p.assert(c, "client-authentication+jwt", "") // CA5
@@ -96,7 +97,7 @@ func (p privateKey) assert(c *Client, typ, jkt string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("client: cannot write the assertion: %w", err)
 	}
-	token, err := p.key.Sign(typ, payload)
+	token, err := p.sign(typ, payload)
 	if err != nil {
 		return "", fmt.Errorf("client: cannot sign the assertion: %w", err)
 	}
@@ -134,16 +135,14 @@ func (c *Client) ActorToken() (string, error) {
 
 // Secret authenticates by a client secret in the Authorization header (client_secret_basic). It is the last choice: a secret
 // lies somewhere, and is good until somebody changes it.
-func Secret(secret string) Authentication { return basic{telemetry.Secret(secret)} }
+func Secret(secret string) Authentication { return basic{func() string { return secret }} }
 
-type basic struct{ secret telemetry.Secret }
-
-// Format keeps the secret out of whatever prints a Config: fmt looks into fields without asking their methods.
-func (basic) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("client secret")) }
+// basic holds its secret in a function, as static does its token.
+type basic struct{ secret func() string }
 
 // authenticate form-encodes both before base64 (RFC 6749 §2.3.1, CA1).
 func (b basic) authenticate(_ context.Context, c *Client, _ url.Values, header http.Header) error {
 	r := http.Request{Header: header}
-	r.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(b.secret.Reveal()))
+	r.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(b.secret()))
 	return nil
 }

@@ -129,8 +129,9 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		for _, text := range []string{fmt.Sprintf(verb, token), fmt.Sprintf(verb, &token), fmt.Sprintf(verb, request),
-			fmt.Sprintf(verb, client.Secret("s+cret"))} {
+		for _, v := range []any{token, &token, request, &request, client.Secret("s+cret"), client.Config{Auth: client.Secret("s+cret")},
+			c, *c, c.PerRPC(request), c.Transport(request, nil), c.TokenSource(t.Context(), request)} {
+			text := fmt.Sprintf(verb, v)
 			if strings.Contains(text, "opaque 1") || strings.Contains(text, "id-token") || strings.Contains(text, "s+cret") ||
 				strings.Contains(text, fmt.Sprintf("%x", "opaque 1")) {
 				t.Errorf("%s prints %s", verb, text)
@@ -308,7 +309,8 @@ func TestOtherEndpoints(t *testing.T) {
 	c := newClient(t, s, nil)
 	live, err := c.Introspect(t.Context(), "live")
 	want := client.Introspection{Active: true, Subject: "user:acme/s|a", ClientID: "acme.b", Scope: "x",
-		Expiry: time.Unix(1700000000, 0), TokenType: "DPoP", Actor: `{"sub":"agent:acme/b"}`, Confirmation: `{"jkt":"k"}`, AuthorizationDetails: `[{"type":"t"}]`}
+		Expiry: time.Unix(1700000000, 0), TokenType: "DPoP", Actor: `{"sub":"agent:acme/b"}`, Confirmation: `{"jkt":"k"}`,
+		AuthorizationDetails: `[{"type":"t"}]`}
 	if err != nil || live != want {
 		t.Errorf("%+v, %v", live, err)
 	}

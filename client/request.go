@@ -52,21 +52,21 @@ type Request struct {
 }
 
 // Source gives the token that goes into a request, each time that the request is sent: an assertion is accepted once, and an
-// ID token is renewed elsewhere. Sources are compared with ==, to know whether two requests are the same.
+// ID token is renewed elsewhere. Sources are compared with ==, but for Static, whose tokens are, to
+// know whether two requests are the same.
 type Source interface {
 	Token(ctx context.Context) (string, error)
 }
 
 // Static is a token that is always the same.
-func Static(token string) Source { return static(token) }
+func Static(token string) Source { return &static{func() string { return token }} }
 
-type static string
+// static holds its token in a function: fmt looks into the fields of a Request that somebody else's struct holds, does not ask
+// their methods there, and cannot look into a function.
+type static struct{ token func() string }
 
 // Token is the token.
-func (s static) Token(context.Context) (string, error) { return string(s), nil }
-
-// Format keeps the token out of whatever prints a Request.
-func (static) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[token]")) }
+func (s *static) Token(context.Context) (string, error) { return s.token(), nil }
 
 // SourceFunc is a Source that calls f. Keep it: each call of SourceFunc makes a source that equals no other, and so shares no
 // token with another.
@@ -147,12 +147,12 @@ func (r Request) key() (key, error) {
 		source Source
 		into   *Source
 	}{{r.Subject, &k.subject}, {r.Actor, &k.actor}, {r.Assertion, &k.assertion}} {
-		fixed, ok := s.source.(static)
+		fixed, ok := s.source.(*static)
 		switch {
 		case s.source == nil:
 			add(h, "none")
 		case ok:
-			add(h, "static", string(fixed))
+			add(h, "static", fixed.token())
 		case !reflect.ValueOf(s.source).Comparable():
 			return key{}, errSource
 		default:

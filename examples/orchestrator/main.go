@@ -114,7 +114,8 @@ func connect(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Server: server, ClientID: os.Getenv("OBO_ORCHESTRATOR_ID"), Auth: client.PrivateKey(own), DPoP: prover})
+	return client.New(client.Config{Server: server, ClientID: os.Getenv("OBO_ORCHESTRATOR_ID"),
+		Auth: client.PrivateKey(own), DPoP: prover})
 }
 
 // userToken is the ID token of the user's login. It is renewed by whoever signed the user in.

@@ -89,7 +89,8 @@ func connect(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Server: server, ClientID: os.Getenv("OBO_RESEARCHER_ID"), Auth: client.PrivateKey(own), DPoP: prover})
+	return client.New(client.Config{Server: server, ClientID: os.Getenv("OBO_RESEARCHER_ID"),
+		Auth: client.PrivateKey(own), DPoP: prover})
 }
 
 type agent struct {

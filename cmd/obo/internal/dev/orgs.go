@@ -117,8 +117,9 @@ func (e *Env) handOut(ctx context.Context) error {
 		for _, a := range accounts {
 			keys[a.User] = a.Key.Reveal()
 		}
-		if _, err := executor.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: "acme", Connection: ServiceConnection,
-			Provider: "tracker", Pattern: "api_key", Subject: delegation.ServiceID("acme", "reporting"), Secret: keys[reporting]}); err != nil {
+		_, err = executor.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: "acme", Connection: ServiceConnection,
+			Provider: "tracker", Pattern: "api_key", Subject: delegation.ServiceID("acme", "reporting"), Secret: keys[reporting]})
+		if err != nil {
 			return err
 		}
 		for _, p := range sample.People() {

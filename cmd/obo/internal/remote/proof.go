@@ -86,7 +86,8 @@ func NewProofs(prover *dpop.Prover, address, caFile string) *Proofs {
 // Call makes a call, with a proof for a method such as /obo.v1.ExecutorService/Execute and for a token (empty at the
 // authorization server), and once more when the server wants a nonce (DP4, DP10). f is called for each attempt: whatever is
 // accepted only once, it makes anew.
-func (p *Proofs) Call(ctx context.Context, method string, token telemetry.Secret, f func(context.Context, ...grpc.CallOption) error) error {
+func (p *Proofs) Call(ctx context.Context, method string, token telemetry.Secret,
+	f func(context.Context, ...grpc.CallOption) error) error {
 	if p == nil {
 		return f(ctx)
 	}

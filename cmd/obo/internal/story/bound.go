@@ -25,11 +25,13 @@ func (t *teller) boundaries(ctx context.Context) error {
 	sts := remote.NewProofs(prover, t.stsAddress, "")
 	executor := remote.NewProofs(prover, t.executorAddress, "")
 	var token *obov1.ExchangeResponse
-	err = sts.Call(ctx, obov1.ExchangeService_Exchange_FullMethodName, "", func(ctx context.Context, opts ...grpc.CallOption) (err error) {
-		token, err = t.sts.Exchange.Exchange(remote.Basic(ctx, t.orchestrator.id, t.orchestrator.secret), &obov1.ExchangeRequest{
-			SubjectToken: t.alice.Reveal(), SubjectTokenType: remote.TypeIDToken, Resource: []string{t.audience}, Scope: readScope}, opts...)
-		return err
-	})
+	err = sts.Call(ctx, obov1.ExchangeService_Exchange_FullMethodName, "",
+		func(ctx context.Context, opts ...grpc.CallOption) (err error) {
+			token, err = t.sts.Exchange.Exchange(remote.Basic(ctx, t.orchestrator.id, t.orchestrator.secret), &obov1.ExchangeRequest{
+				SubjectToken: t.alice.Reveal(), SubjectTokenType: remote.TypeIDToken, Resource: []string{t.audience},
+				Scope: readScope}, opts...)
+			return err
+		})
 	name := "the orchestrator gets a token that is bound to its key (DPoP), and uses it"
 	if err != nil {
 		t.done(failed(name, err))
