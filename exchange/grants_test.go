@@ -296,3 +296,16 @@ func TestReplacementForAnotherDomain(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestOwnAssertion: JG4. An ID-JAG that we issued buys nothing here, not even in an org that trusts us as an identity provider.
+func TestOwnAssertion(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	w.Apply(t, exchangetest.Acme, func(d *registry.Document) {
+		d.Issuers = append(d.Issuers, registry.Issuer{
+			Name: "ourselves", URL: exchangetest.Issuer, Audiences: []string{"x"}, TokenTypes: []string{registry.TokenTypeIDJAG},
+		})
+	})
+	ours := w.Exchange(t, w.Reporter, exchangetest.ForPartner(w.IDP.IDToken(t, "alice", nil), "github:read")).AccessToken
+	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(ours, "github:read")), exchange.InvalidGrant)
+}
