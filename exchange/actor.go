@@ -71,7 +71,7 @@ func (s *Service) actorByAssertion(ctx context.Context, c caller, token string, 
 		return acting{}, err
 	}
 	if signer != actor && named != nil {
-		return acting{}, flaw("its signer is a controller, which cannot say what key the agent has: leave cnf out, or let the agent sign")
+		return acting{}, flaw("a controller signed it, who cannot say what key the agent has: leave cnf out, or let the agent sign")
 	}
 	if err := s.prove(ctx, a, signer, now); err != nil {
 		return acting{}, err

@@ -20,7 +20,8 @@ func (f *Facts) binding(h hop) (*delegation.Confirmation, error) {
 	}
 	bound := f.Subject.bound()
 	if bound != nil && !possesses(f.Possession, bound) {
-		return nil, refuse(SubjectTokenInvalid, "subject_token", nil, "subject_token: it is bound to a key, which this request does not prove")
+		return nil, refuse(SubjectTokenInvalid, "subject_token", nil,
+			"subject_token: it is bound to a key, which this request does not prove")
 	}
 	if h == handOver {
 		return f.actorBinding(bound)
@@ -64,7 +65,8 @@ func (f *Facts) actorBinding(parent *delegation.Confirmation) (*delegation.Confi
 	switch {
 	case f.ActorKey != nil:
 		if f.ActorKey.X5T != "" && own.DPoPBound {
-			return nil, refuse(ActorTokenInvalid, "actor_token", nil, "actor_token: the agent uses DPoP-bound tokens only, and its cnf names a certificate")
+			return nil, refuse(ActorTokenInvalid, "actor_token", nil,
+				"actor_token: the agent uses DPoP-bound tokens only, and its cnf names a certificate")
 		}
 		return f.ActorKey, nil
 	case parent == nil && f.Possession.JKT == "" && !own.DPoPBound && !own.CertificateBound && (!f.Org.FAPI() || !f.accessToken()):
@@ -73,7 +75,7 @@ func (f *Facts) actorBinding(parent *delegation.Confirmation) (*delegation.Confi
 		return f.ActorSigner, nil
 	}
 	return nil, refuse(ActorTokenInvalid, "actor_token", nil,
-		"actor_token: the new token must be bound to the agent's own key: let the agent sign its assertion itself, or name the key there as cnf")
+		"actor_token: the new token must be bound to the agent's own key: let the agent sign its assertion, or name the key there as cnf")
 }
 
 // accessToken reports whether what is asked for is an access token: other kinds are not sender-constrained by themselves.

@@ -29,7 +29,8 @@ func (f *Facts) details(h hop) (rar.Details, error) {
 	if h == firstHop {
 		for _, d := range asked.List() {
 			if !slices.Contains(f.Actor.Registration.DetailTypes, d.Type) {
-				return rar.Details{}, refusedDetails(nil, "agent %s is not registered for authorization_details of type %s", f.Actor.Name, d.Type)
+				return rar.Details{}, refusedDetails(nil,
+					"agent %s is not registered for authorization_details of type %s", f.Actor.Name, d.Type)
 			}
 		}
 		return asked, nil

@@ -20,7 +20,9 @@ import (
 //
 // The proof is consumed here, after the client has authenticated, so that no stranger fills the store; and in the org's
 // store, so that no replica takes it again (DP3).
-func (s *Service) possession(ctx context.Context, c caller, cred Credential, now time.Time) (p delegation.Possession, nonce string, err error) {
+func (s *Service) possession(
+	ctx context.Context, c caller, cred Credential, now time.Time,
+) (p delegation.Possession, nonce string, err error) {
 	if len(cred.Certificates) > 0 {
 		p.X5T = delegation.CertificateThumbprint(cred.Certificates[0]) // MT1; who issued it plays no part (RFC 8705 §3)
 	}
@@ -35,6 +37,9 @@ func (s *Service) possession(ctx context.Context, c caller, cred Credential, now
 		return p, "", unavailable(err, "DPoP proofs cannot be checked now")
 	case err != nil:
 		return p, "", refuse(InvalidProof, "", err, "%s", reasonOf(err, dpop.ErrProof, "the DPoP proof is refused")) // DP1, DP2
+	}
+	if c.org.FAPI() && !fapiProof(cred.Proofs[0]) {
+		return p, "", refuse(InvalidProof, "", nil, "the DPoP proof is refused: %s", flawFAPI) // FA6
 	}
 	err = s.cfg.Assertions(c.org.ID()).Consume(ctx, proofKey(proof), proof.Until())
 	switch {
@@ -52,6 +57,12 @@ func (s *Service) possession(ctx context.Context, c caller, cred Credential, now
 		}
 	}
 	return p, nonce, nil
+}
+
+// fapiProof reports whether a proof that was accepted is signed with an algorithm of the FAPI profile.
+func fapiProof(proof string) bool {
+	m, _, err := jose.ParseProof(proof)
+	return err == nil && fapiAlgorithm(m.Algorithm())
 }
 
 // demandNonce sends the client back for a proof with a nonce (RFC 9449 §8). The proof was not consumed.

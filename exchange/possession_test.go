@@ -2,6 +2,8 @@ package exchange_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/exchangetest"
+	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -36,7 +39,7 @@ func proven(t *testing.T, w *exchangetest.World, change func(header, claims exch
 	return cred
 }
 
-// ask is the orchestrator's first hop of alice by a credential.
+// firstHop is the orchestrator's first hop of alice by a credential.
 func firstHop(t *testing.T, w *exchangetest.World, s *exchange.Service, cred exchange.Credential) (exchange.Response, *exchange.Error) {
 	t.Helper()
 	r, err := s.Exchange(t.Context(), cred, exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
@@ -63,7 +66,7 @@ func TestNonces(t *testing.T) {
 		return func(_, c exchangetest.Claims) { c["nonce"] = value }
 	}
 	_, refused := firstHop(t, w, s, proven(t, w, nil))
-	if refused == nil || refused.Reason != exchange.UseNonce || refused.Nonce == "" || refused.Field != "" {
+	if refused == nil || refused.Reason != exchange.UseNonce || refused.Nonce == "" || refused.Field != "" || refused.ActionID != "" {
 		t.Fatalf("DP4 without a nonce: got %+v", refused)
 	}
 	answer, refused := firstHop(t, w, replica, proven(t, w, nonce(refused.Nonce)))
@@ -94,6 +97,40 @@ func TestNonces(t *testing.T) {
 	}
 	if answer, refused := firstHop(t, w, s, w.Orchestrator.Credential()); refused != nil || answer.Nonce != "" || answer.TokenType != "Bearer" {
 		t.Errorf("without a proof no nonce is needed: got %+v, %v", answer, refused)
+	}
+}
+
+// TestProofAlgorithms: DP1, FA6. A proof may be signed with RS256, and not where the org is held to the FAPI profile.
+func TestProofAlgorithms(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	for _, c := range []struct {
+		name  string
+		alg   jose.Algorithm
+		agent exchangetest.Agent
+		want  exchange.Reason
+	}{
+		{"DP1 RS256", jose.RS256, w.Orchestrator, ""}, {"DP1 EdDSA", jose.EdDSA, w.Orchestrator, ""}, {"DP1 PS256", jose.PS256, w.Orchestrator, ""},
+		{"FA6 RS256", jose.RS256, w.Teller, exchange.InvalidProof}, {"FA6 EdDSA", jose.EdDSA, w.Teller, ""}, {"FA6 PS256", jose.PS256, w.Teller, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			payload, err := json.Marshal(exchangetest.Claims{
+				"jti": rand.Text(), "htm": exchangetest.TokenMethod, "htu": exchangetest.TokenURI, "iat": w.Clock.Now().Unix(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			proof, err := newSigner(t, "proof", c.alg).SignProof(payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cred := c.agent.AssertionCredential(t, w, nil)
+			cred.Method, cred.URI, cred.Proofs = exchangetest.TokenMethod, exchangetest.TokenURI, []string{proof}
+			login := w.IDP.IDToken(t, "alice", func(claims exchangetest.Claims) { claims["tenant"] = string(c.agent.Org) })
+			_, err = w.Service.Exchange(t.Context(), cred, exchangetest.FirstHop(login, "github:read"))
+			want(t, exchange.ReasonOf(err), c.want)
+		})
 	}
 }
 

@@ -66,7 +66,8 @@ func (a Approval) detail() string {
 }
 
 // refused records a refusal of an authenticated client and gives the error back to the caller. When the trail cannot take the
-// record the refusal stands: it grants nothing. What is no decision (something is away, the caller is gone) is not recorded.
+// record the refusal stands: it grants nothing. What is no decision (something is away, the caller is gone, a nonce is needed)
+// is not recorded.
 func (s *Service) refused(ctx context.Context, f *Facts, err error) (Response, error) {
 	e, ok := errors.AsType[*Error](err)
 	if ok {
@@ -78,7 +79,7 @@ func (s *Service) refused(ctx context.Context, f *Facts, err error) (Response, e
 	case !ok:
 		e = refuse(Internal, "", err, "")
 		return Response{}, e
-	case e.Reason == DependencyUnavailable, e.Reason == Internal:
+	case e.Reason == DependencyUnavailable, e.Reason == Internal, e.Reason == UseNonce:
 		return Response{}, e
 	}
 	left, ok := s.refusals.take(f.Client.ClientID, f.Now)
@@ -129,7 +130,8 @@ func (s *Service) turnedAway(ctx context.Context, cred Credential, err error) er
 	}
 	if left, ok := s.strangers.take("", s.cfg.Now()); ok {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "client authentication failed", slog.Any("credential", cred),
-			slog.String("remote_ip", cred.RemoteIP.String()), slog.Uint64("not_logged_before", left), slog.Any("error", err))
+			slog.String("remote_ip", cred.RemoteIP.String()), slog.Uint64("not_logged_before", left), slog.Any("error", err),
+			slog.Any("cause", errors.Unwrap(err))) // which the caller is not told
 	}
 	return err
 }

@@ -130,7 +130,8 @@ func (r *Request) grant() string {
 // parse checks the shape of a request (RFC 8693 §2.1), before anything is verified. Of an org it knows what can be named.
 func parse(r Request, types rar.Types) (Want, error) {
 	w := Want{Grant: r.grant(), SubjectType: r.SubjectTokenType, ActorType: r.ActorTokenType, MayAct: r.MayAct}
-	for _, check := range []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkFormat, checkExtras} {
+	checks := []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkFormat, checkExtras}
+	for _, check := range checks {
 		if err := check(&w, r); err != nil {
 			return Want{}, err
 		}
