@@ -30,6 +30,7 @@ func (f flaw) Error() string { return string(f) }
 
 // The flaws of who has proven nothing, and would learn from them who is registered and with what.
 const (
+	flawSecret    flaw = "the secret is not one of its live ones"
 	flawKey       flaw = "it is not signed with a registered key"
 	flawSignature flaw = "its signature does not verify"
 	flawIssuer    flaw = "its issuer is not one that the org registered for workloads"
@@ -43,7 +44,7 @@ const (
 // tells reports whether a stranger could learn from the flaw.
 func (f flaw) tells() bool {
 	switch f {
-	case flawKey, flawSignature, flawIssuer, flawAlgorithm, flawDomain, flawSVID, flawOther:
+	case flawSecret, flawKey, flawSignature, flawIssuer, flawAlgorithm, flawDomain, flawSVID, flawOther:
 		return true
 	}
 	return false

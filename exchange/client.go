@@ -95,6 +95,9 @@ func (s *Service) bySecret(ctx context.Context, cred Credential, now time.Time) 
 		if named {
 			s.throttle.guessed(g, now)
 		}
+		if err == nil {
+			err = flawSecret
+		}
 		return caller{}, refuse(InvalidClient, "", err, unknownCaller)
 	}
 	if c.org.FAPI() { // FA1. Only who has the secret hears it.

@@ -78,7 +78,8 @@ func (s *Service) readSVID(token string, now time.Time) (svid, error) {
 	return svid{token, jose.Algorithm(header.Algorithm), id}, checkLife(claims.Expiry, claims.IssuedAt, claims.NotBefore, now)
 }
 
-// proveSVID verifies the signature with the keys for JWT-SVIDs of the bundle of the very domain that the ID is of.
+// proveSVID verifies the signature with the keys for JWT-SVIDs of the bundle of the very domain that the ID is of. The library
+// looks at the dates again, by the clock of the machine.
 func (s *Service) proveSVID(org *registry.Org, v svid) error {
 	domain, ok := org.TrustDomain(v.id.TrustDomain().Name())
 	if !ok {

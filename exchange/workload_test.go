@@ -1,6 +1,7 @@
 package exchange_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -202,5 +203,18 @@ func TestWorkloadAsActorToken(t *testing.T) {
 	register("retired")
 	if got := reason(t, c.w, c.w.Orchestrator, handOver(nil)); got == "" {
 		t.Error("a disabled agent acts")
+	}
+}
+
+// TestFAPIWorkload: FA6, under the FAPI profile a platform that signs with RS256 proves nothing, and its workload is told why.
+func TestFAPIWorkload(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	doc := orgDocument(t, c.w)
+	doc.Profile = registry.ProfileFAPI
+	force(t, c.w, doc)
+	_, err := c.w.Service.Exchange(t.Context(), c.credential(c.token(t, c.key, "JWT", nil)), exchange.Request{})
+	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.InvalidClient || !strings.Contains(e.Description, "PS256") {
+		t.Errorf("got %v", err)
 	}
 }

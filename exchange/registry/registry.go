@@ -109,6 +109,12 @@ func (r *Registry) once(ctx context.Context, key string, f func(context.Context)
 }
 
 func (r *Registry) list(ctx context.Context) error {
+	r.mu.RLock()
+	listed := r.listed
+	r.mu.RUnlock()
+	if listed { // by the flight before this one
+		return nil
+	}
 	ids, err := r.cfg.Orgs(ctx)
 	if err != nil {
 		return fmt.Errorf("registry: orgs: %w", err)

@@ -218,6 +218,9 @@ func TestValidateEveryField(t *testing.T) {
 		{"workload issuer's URL", "workload_issuers/cluster/url", "https", func(d *registry.Document) { d.WorkloadIssuers[0].URL = "http://kubernetes.test" }},
 		{"workload issuer twice", "workload_issuers/ci/url", "twice", func(d *registry.Document) { d.WorkloadIssuers[1].URL = d.WorkloadIssuers[0].URL }},
 		{"CA9 users' audience", "workload_issuers/ci/audience", "user's login", func(d *registry.Document) { d.WorkloadIssuers[1].URL = d.Issuers[0].URL }},
+		{"CA9 no audience beside users", "workload_issuers/ci/audience", "user's login", func(d *registry.Document) {
+			d.WorkloadIssuers[1].URL, d.WorkloadIssuers[1].Audience = d.Issuers[0].URL, ""
+		}},
 		{"workload issuer's keys", "workload_issuers/cluster/jwks", "JWK set", func(d *registry.Document) { d.WorkloadIssuers[0].JWKS = []byte(`[]`) }},
 		{"workload issuer without a key", "workload_issuers/cluster/jwks", "discovery", func(d *registry.Document) { d.WorkloadIssuers[0].JWKS = []byte(`{"keys":[]}`) }},
 		{"workload issuer's algorithms", "workload_issuers/ci/algorithms", "not one of", func(d *registry.Document) { d.WorkloadIssuers[1].Algorithms = []string{"HS256"} }},

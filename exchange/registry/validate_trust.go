@@ -56,8 +56,9 @@ func (v *validator) workloadIssuer(i int, w WorkloadIssuer) {
 	v.url(path+"/url", w.URL)
 	v.require(w.Audience == "" || isText(w.Audience), path+"/audience", "must be at most %d printable characters", maxText)
 	for _, is := range v.doc.Issuers {
-		v.require(is.URL != w.URL || w.Audience == "" || !slices.Contains(is.Audiences, w.Audience), path+"/audience",
-			"is an audience of issuers/%s too: a user's login would be an agent's credential; give workloads one of their own", clip(is.Name))
+		v.require(is.URL != w.URL || w.Audience != "" && !slices.Contains(is.Audiences, w.Audience), path+"/audience",
+			"must tell workloads from the users of issuers/%s, or a user's login would be an agent's credential: give workloads one of their own",
+			clip(is.Name))
 	}
 	v.algorithms(path, w.Algorithms)
 	v.jwks(path+"/jwks", w.JWKS)

@@ -16,12 +16,11 @@ import (
 type Workload struct {
 	WorkloadIssuer
 	Keys jose.KeySet // empty: by discovery
-	fapi bool
 }
 
-// AcceptsAlgorithm reports whether the issuer may sign with it.
+// AcceptsAlgorithm reports whether the issuer may sign with it. What the org's profile says of it comes on top.
 func (w *Workload) AcceptsAlgorithm(alg jose.Algorithm) bool {
-	return accepts(w.Algorithms, alg, w.fapi)
+	return accepts(w.Algorithms, alg, false)
 }
 
 // Domain is a registered SPIFFE trust domain, made ready. It never changes.
@@ -34,7 +33,7 @@ type Domain struct {
 func (o *Org) trustWorkloads() error {
 	o.workloads = make(map[string]*Workload, len(o.doc.WorkloadIssuers))
 	for _, w := range o.doc.WorkloadIssuers {
-		ready := &Workload{WorkloadIssuer: w, fapi: o.FAPI()}
+		ready := &Workload{WorkloadIssuer: w}
 		if len(w.JWKS) > 0 {
 			var err error
 			if ready.Keys, err = jose.ParseKeySet(w.JWKS); err != nil {
