@@ -21,7 +21,7 @@ type Listen struct {
 	// TLS is the certificate of both. Without it both must be loopback addresses: tokens never cross a network in clear.
 	TLS *ServerTLS `yaml:"tls"`
 	// Hosts are further names or addresses, without ports, under which clients reach the gRPC listener. The host of the
-	// server's own identifier (issuer, audience) is always one. A DPoP proof for a gRPC call must name one of them, or a
+	// server's own identifier (issuer, audience) and a loopback address that it listens on are always among them. A DPoP proof for a gRPC call must name one of them, or a
 	// server that is called by another name could pass on the proofs that it gets. Optional.
 	Hosts []string `yaml:"hosts"`
 }

@@ -124,7 +124,7 @@ func TestLoadExecutor(t *testing.T) {
 	}
 	if c.DPoP != (DPoP{RequireNonce: true, NonceLife: 30 * time.Second}) || !c.RequireDPoP ||
 		c.ResourceMetadata != "https://gateway.example/.well-known/oauth-protected-resource/executor" ||
-		!slices.Equal(c.Hosts(), []string{"executor.internal", "executor.example"}) {
+		!slices.Equal(c.Hosts(), []string{"executor.internal", "127.0.0.1", "executor.example"}) {
 		t.Errorf("read %+v, hosts %q", c, c.Hosts())
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -27,9 +28,13 @@ func (p *problems) dpop(d DPoP) {
 	p.duration("dpop.nonce_life", d.NonceLife, 10*time.Second, time.Hour)
 }
 
-// Hosts are those under which clients reach the gRPC door: what the configuration names, and the host of a URL of ours.
+// hosts are those under which clients reach the gRPC door: what the configuration names, the host of a URL of ours, and a
+// loopback address that is listened on.
 func (l Listen) hosts(of string) []string {
 	hosts := slices.Clone(l.Hosts)
+	if host, _, err := net.SplitHostPort(l.GRPC); err == nil && loopbackHost(host) {
+		hosts = append(hosts, host)
+	}
 	if u, err := url.Parse(of); err == nil && u.Hostname() != "" {
 		hosts = append(hosts, u.Hostname())
 	}

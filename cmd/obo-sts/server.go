@@ -46,7 +46,7 @@ func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Issuer: cfg.Issuer, Hosts: cfg.Listen.Hosts}, log); err != nil {
+	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Hosts: cfg.Hosts()}, log); err != nil {
 		return nil, err
 	}
 	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
@@ -99,9 +99,7 @@ func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	if err := exchangegrpc.Register(g, x); err != nil {
-		return err
-	}
+	exchangegrpc.Register(g, x)
 	admingrpc.Register(g, p.admin)
 	feed.Register(g)
 	trail.Register(g)

@@ -3,18 +3,15 @@ package exchangegrpc
 import (
 	"context"
 	"encoding/base64"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/wire/grpcerr"
+	"github.com/onbehalf/obo/wire/grpcpeer"
 )
 
 // credential finds what the client authenticates with: in the `authorization` metadata Basic with its id and secret
@@ -22,10 +19,10 @@ import (
 // apart; or the certificate of the connection. `obo-client-id` names the client where the credential does not. It finds and
 // does not judge.
 func (s server) credential(ctx context.Context, method string) (exchange.Credential, error) {
-	c := exchange.Credential{RemoteIP: remoteIP(ctx)}
-	tls := tlsOf(ctx)
-	if tls != nil {
-		c.Certificates = tls.State.PeerCertificates // of the connection, never of metadata (CA8)
+	from := grpcpeer.From(ctx, method, s.hosts)
+	c := exchange.Credential{
+		RemoteIP: from.IP, Certificates: from.Certificates, Method: grpcpeer.Method, URI: from.URI,
+		Proofs: metadata.ValueFromIncomingContext(ctx, "dpop"), // DP1: all values, so that two are seen
 	}
 	ids := metadata.ValueFromIncomingContext(ctx, "obo-client-id")
 	if len(ids) > 1 {
@@ -37,10 +34,7 @@ func (s server) credential(ctx context.Context, method string) (exchange.Credent
 	if err := authorization(ctx, &c); err != nil {
 		return exchange.Credential{}, err
 	}
-	c.Proofs = metadata.ValueFromIncomingContext(ctx, "dpop") // DP1: all values, so that two are seen
-	c.Method = "POST"
-	var known bool
-	if c.URI, known = s.uri(ctx, tls != nil, method); !known && len(c.Proofs) > 0 {
+	if c.URI == "" && len(c.Proofs) > 0 {
 		return exchange.Credential{}, grpcerr.Error{Reason: grpcerr.InvalidProof,
 			Description: "a proof names a URI of this server, and the authority of this call is not one of its hosts"}
 	}
@@ -91,50 +85,6 @@ func basic(value string) (id, secret string, ok bool) {
 	id, errID := url.QueryUnescape(rawID)
 	secret, errSecret := url.QueryUnescape(rawSecret)
 	return id, secret, found && errID == nil && errSecret == nil && id != "" && secret != ""
-}
-
-// uri is what a proof for this call names as htu (DP10). The authority is the caller's own word, so its host must be one of
-// ours: otherwise whoever is called by another name could relay the proofs that it gets.
-func (s server) uri(ctx context.Context, tls bool, method string) (string, bool) {
-	values := metadata.ValueFromIncomingContext(ctx, ":authority")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme := "http://"
-	if tls {
-		scheme = "https://"
-	}
-	at, err := url.Parse(scheme + values[0] + method)
-	if err != nil || at.Host != values[0] { // it holds a path, or somebody's name before the host
-		return "", false
-	}
-	return at.String(), slices.ContainsFunc(s.hosts, func(h string) bool { return strings.EqualFold(h, at.Hostname()) })
-}
-
-// tlsOf is the TLS of the connection, or nil.
-func tlsOf(ctx context.Context) *credentials.TLSInfo {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return nil
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return nil
-	}
-	return &info
-}
-
-// remoteIP is the peer of the connection. A forwarding header is anybody's claim, so none is read (CA8).
-func remoteIP(ctx context.Context) netip.Addr {
-	p, ok := peer.FromContext(ctx)
-	if !ok || p.Addr == nil {
-		return netip.Addr{}
-	}
-	at, err := netip.ParseAddrPort(p.Addr.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr().Unmap()
 }
 
 func unauthenticated(description string) error {

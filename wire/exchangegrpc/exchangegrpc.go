@@ -5,8 +5,6 @@ package exchangegrpc
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -28,27 +26,17 @@ type Exchanger interface {
 	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
 }
 
-// Config is what the door needs. All but Hosts is required.
+// Config is what the door needs.
 type Config struct {
 	// Exchange does the work.
 	Exchange Exchanger
-	// Issuer is the issuer identifier. Its host is one that a proof of possession may name (DP10).
-	Issuer string
-	// Hosts are further hosts under which clients call this door, without ports.
+	// Hosts are those under which clients call this door, without ports: a proof of possession names one of them (DP10).
 	Hosts []string
 }
 
 // Register puts the service on a server.
-func Register(s grpc.ServiceRegistrar, cfg Config) error {
-	issuer, err := url.Parse(cfg.Issuer)
-	switch {
-	case cfg.Exchange == nil:
-		return errors.New("exchangegrpc: Exchange is required")
-	case err != nil, issuer.Hostname() == "":
-		return fmt.Errorf("exchangegrpc: issuer %q is no URL", cfg.Issuer)
-	}
-	obov1.RegisterExchangeServiceServer(s, server{exchange: cfg.Exchange, hosts: append([]string{issuer.Hostname()}, cfg.Hosts...)})
-	return nil
+func Register(s grpc.ServiceRegistrar, cfg Config) {
+	obov1.RegisterExchangeServiceServer(s, server{exchange: cfg.Exchange, hosts: cfg.Hosts})
 }
 
 type server struct {

@@ -20,7 +20,6 @@ import (
 	"github.com/onbehalf/obo/exchange/exchangetest"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/seal"
-	"github.com/onbehalf/obo/wire/exchangegrpc"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 )
 
@@ -51,7 +50,7 @@ func TestMetadata(t *testing.T) {
 			return len(c.Certificates) == 1 && c.Secret == "b"
 		}},
 		{"DP10 a proof without TLS", metadata.MD{"authorization": {secret}, "dpop": {"p"}}, nil, codes.OK, func(c exchange.Credential) bool {
-			return slices.Equal(c.Proofs, []string{"p"}) && c.Method == "POST" && c.URI == "http://sts.test/obo.v1.ExchangeService/Exchange"
+			return slices.Equal(c.Proofs, []string{"p"}) && c.Method == "POST" && c.URI == "https://sts.test/obo.v1.ExchangeService/Exchange"
 		}},
 		{"DP10 a proof with TLS", metadata.MD{"authorization": {secret}, "dpop": {"p"}}, leaf, codes.OK, func(c exchange.Credential) bool {
 			return c.URI == "https://sts.test/obo.v1.ExchangeService/Exchange"
@@ -87,9 +86,9 @@ func TestAuthority(t *testing.T) {
 	for _, c := range []struct {
 		authority, uri string // uri is empty for one that is not ours
 	}{
-		{"sts.test", "http://sts.test/obo.v1.ExchangeService/Introspect"},
-		{"STS.test:9090", "http://STS.test:9090/obo.v1.ExchangeService/Introspect"},
-		{"sts.internal:443", "http://sts.internal:443/obo.v1.ExchangeService/Introspect"},
+		{"sts.test", "https://sts.test/obo.v1.ExchangeService/Introspect"},
+		{"STS.test:9090", "https://STS.test:9090/obo.v1.ExchangeService/Introspect"},
+		{"sts.internal:443", "https://sts.internal:443/obo.v1.ExchangeService/Introspect"},
 		{"evil.test", ""},
 		{"sts.test.evil.test", ""},
 		{"sts.test:443@evil.test", ""},
@@ -253,21 +252,6 @@ func TestServedKeys(t *testing.T) {
 			if _, there := k[private]; there {
 				t.Errorf("key %v has %s", k["kid"], private)
 			}
-		}
-	}
-}
-
-// TestRegisterRefuses: a door that could not tell its own name is not opened.
-func TestRegisterRefuses(t *testing.T) {
-	t.Parallel()
-	for name, cfg := range map[string]exchangegrpc.Config{
-		"nothing":     {},
-		"no exchange": {Issuer: exchangetest.Issuer},
-		"no issuer":   {Exchange: &counter{}},
-		"no URL":      {Exchange: &counter{}, Issuer: "sts"},
-	} {
-		if err := exchangegrpc.Register(grpc.NewServer(), cfg); err == nil {
-			t.Errorf("%s: accepted", name)
 		}
 	}
 }

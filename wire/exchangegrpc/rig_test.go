@@ -70,12 +70,8 @@ type grpcDoor struct {
 	plain  *grpc.ClientConn
 }
 
-func (d grpcDoor) uri(cred exchange.Credential) string {
-	scheme := "http://"
-	if len(cred.Certificates) > 0 {
-		scheme = "https://"
-	}
-	return scheme + authority + obov1.ExchangeService_Exchange_FullMethodName
+func (grpcDoor) uri(exchange.Credential) string {
+	return "https://" + authority + obov1.ExchangeService_Exchange_FullMethodName
 }
 
 func (d grpcDoor) client(t testing.TB, cred exchange.Credential) obov1.ExchangeServiceClient {
@@ -180,9 +176,7 @@ func dial(t testing.TB, x exchangegrpc.Exchanger, certificates []*x509.Certifica
 		creds = shown{creds, certificates}
 	}
 	s := grpcerr.NewServer(grpc.Creds(creds), grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(5<<20))
-	if err := exchangegrpc.Register(s, exchangegrpc.Config{Exchange: x, Issuer: exchangetest.Issuer, Hosts: []string{"sts.internal"}}); err != nil {
-		t.Fatal(err)
-	}
+	exchangegrpc.Register(s, exchangegrpc.Config{Exchange: x, Hosts: []string{"sts.test", "sts.internal"}})
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	options = append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority(authority),
