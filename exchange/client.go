@@ -116,7 +116,8 @@ func (s *Service) byAssertion(ctx context.Context, cred Credential, now time.Tim
 		return s.bySVID(ctx, cred, now)
 	case ClientAssertionType, "":
 	default:
-		return caller{}, refuse(InvalidClient, "", nil, "client_assertion_type must be %s or %s", ClientAssertionType, ClientAssertionSPIFFE)
+		return caller{}, refuse(InvalidClient, "", nil,
+			"client_assertion_type must be %s or %s", ClientAssertionType, ClientAssertionSPIFFE)
 	}
 	a, err := openAssertion(cred.Assertion, "", "jwt", typeClientAuthentication) // CA5
 	if cred.AssertionType == "" && (err != nil || isSPIFFEID(a.claims.Subject)) && isSPIFFEID(subjectOf(cred.Assertion)) {
@@ -175,7 +176,8 @@ func notClient(what string, err error) error {
 // find looks a client up. Whoever does not exist costs a look into a map.
 func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
 	if isSPIFFEID(clientID) { // trust domains are an org's own: two orgs may call one by the same name
-		return caller{}, refuse(InvalidClient, "", nil, "client_id must be the agent's, as in acme.researcher: a SPIFFE ID names no org")
+		return caller{}, refuse(InvalidClient, "", nil,
+			"client_id must be the agent's, as in acme.researcher: a SPIFFE ID names no org")
 	}
 	id, name, err := delegation.ParseClientID(clientID)
 	if err != nil {
@@ -200,7 +202,8 @@ func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
 // named is find for the credentials that do not name the client themselves (CA6, CA7).
 func (s *Service) named(ctx context.Context, clientID, what string) (caller, error) {
 	if clientID == "" {
-		return caller{}, refuse(InvalidClient, "", nil, "client_id is missing: %s does not say which agent of which org it is for", what)
+		return caller{}, refuse(InvalidClient, "", nil,
+			"client_id is missing: %s does not say which agent of which org it is for", what)
 	}
 	return s.find(ctx, clientID)
 }

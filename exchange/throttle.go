@@ -156,7 +156,8 @@ func (t *throttle) take(key string, perSecond int, now time.Time) error {
 	if l.AllowN(now, 1) {
 		return nil
 	}
-	return limited(max(shortestRetry, untilNext(l, now)), "%s asks for more than %d tokens a second: ask for fewer, or use them longer", key, perSecond)
+	return limited(max(shortestRetry, untilNext(l, now)),
+		"%s asks for more than %d tokens a second: ask for fewer, or use them longer", key, perSecond)
 }
 
 func limited(wait time.Duration, format string, args ...any) *Error {

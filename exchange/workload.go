@@ -85,7 +85,9 @@ func (s *Service) workloadKey(ctx context.Context, issuer *registry.Workload, m 
 
 // workloadActor finds the agent that an actor_token of a workload issuer or a SPIFFE trust domain proves (WI6). ok is false
 // when the token is of no such kind, and then nothing was decided.
-func (s *Service) workloadActor(ctx context.Context, c caller, token string, now time.Time) (agent *registry.Client, ok bool, err error) {
+func (s *Service) workloadActor(ctx context.Context, c caller, token string, now time.Time) (
+	agent *registry.Client, ok bool, err error,
+) {
 	if isSPIFFEID(subjectOf(token)) {
 		v, err := s.readSVID(token, now)
 		if err == nil {

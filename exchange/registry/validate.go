@@ -115,7 +115,8 @@ func (v *validator) head() {
 	life := time.Duration(d.Limits.MaxLife)
 	v.require(life == 0 || life >= time.Second && life <= maxLife, "limits/max_life",
 		"must be 1s to %s, or absent for the operator's", maxLife)
-	v.require(d.Profile == "" || d.Profile == ProfileFAPI, "profile", "%q is not a profile: leave it out, or write fapi", clip(d.Profile))
+	v.require(d.Profile == "" || d.Profile == ProfileFAPI, "profile",
+		"%q is not a profile: leave it out, or write fapi", clip(d.Profile))
 	v.rate("limits/rate", d.Limits.Rate)
 	v.rate("limits/agent_rate", d.Limits.AgentRate)
 	v.require(len(d.Issuers) <= maxIssuers, "issuers", "has %d entries; at most %d", len(d.Issuers), maxIssuers)
@@ -209,7 +210,8 @@ func (v *validator) resource(i int, r Resource) {
 	v.require(r.Name == "" || isText(r.Name) && !strings.ContainsAny(r.Name, `"\ `), path+"/name",
 		"must be at most %d printable characters without space", maxText)
 	v.require(len(r.URI) <= maxResource, path+"/uri", "must be at most %d characters", maxResource)
-	v.require(len(r.Introspectors) <= maxIntrospectors, path+"/introspectors", "has %d entries; at most %d", len(r.Introspectors), maxIntrospectors)
+	v.require(len(r.Introspectors) <= maxIntrospectors, path+"/introspectors",
+		"has %d entries; at most %d", len(r.Introspectors), maxIntrospectors)
 	for _, a := range r.Introspectors {
 		v.require(v.names[a], path+"/introspectors", "%q must be an agent of this document: the resource server's own client", clip(a))
 	}

@@ -18,7 +18,8 @@ const (
 // services checks service accounts, types of authorization_details and other servers.
 func (v *validator) services() {
 	d := v.doc
-	v.require(len(d.ServiceAccounts) <= maxServiceAccounts, "service_accounts", "has %d entries; at most %d", len(d.ServiceAccounts), maxServiceAccounts)
+	v.require(len(d.ServiceAccounts) <= maxServiceAccounts, "service_accounts",
+		"has %d entries; at most %d", len(d.ServiceAccounts), maxServiceAccounts)
 	named := map[string]bool{}
 	for i, s := range d.ServiceAccounts {
 		path := "service_accounts/" + label(s.Name, i)
@@ -41,7 +42,8 @@ func (v *validator) services() {
 	if td := d.TransactionTokens.TrustDomain; td != "" {
 		v.require(isText(td) && !strings.ContainsAny(td, `"\ `), "transaction_tokens/trust_domain",
 			"must be 1 to %d printable characters without space, quote and backslash", maxText)
-		v.require(!targets[td], "transaction_tokens/trust_domain", "is a resource or an authorization server too: aud could not say which is meant")
+		v.require(!targets[td], "transaction_tokens/trust_domain",
+			"is a resource or an authorization server too: aud could not say which is meant")
 	}
 	_, err := rar.Compile(d.DetailTypes)
 	if invalid, ok := errors.AsType[*rar.InvalidError](err); ok {

@@ -30,11 +30,13 @@ const (
 // trust checks who vouches for the org's workloads.
 func (v *validator) trust() {
 	d := v.doc
-	v.require(len(d.WorkloadIssuers) <= maxWorkloadIssuers, "workload_issuers", "has %d entries; at most %d", len(d.WorkloadIssuers), maxWorkloadIssuers)
+	v.require(len(d.WorkloadIssuers) <= maxWorkloadIssuers, "workload_issuers",
+		"has %d entries; at most %d", len(d.WorkloadIssuers), maxWorkloadIssuers)
 	for i, w := range d.WorkloadIssuers[:min(len(d.WorkloadIssuers), maxWorkloadIssuers)] {
 		v.workloadIssuer(i, w)
 	}
-	v.require(len(d.TrustDomains) <= maxTrustDomains, "trust_domains", "has %d entries; at most %d", len(d.TrustDomains), maxTrustDomains)
+	v.require(len(d.TrustDomains) <= maxTrustDomains, "trust_domains",
+		"has %d entries; at most %d", len(d.TrustDomains), maxTrustDomains)
 	for i, t := range d.TrustDomains[:min(len(d.TrustDomains), maxTrustDomains)] {
 		v.trustDomain(i, t)
 	}
@@ -57,8 +59,8 @@ func (v *validator) workloadIssuer(i int, w WorkloadIssuer) {
 	v.require(w.Audience == "" || isText(w.Audience), path+"/audience", "must be at most %d printable characters", maxText)
 	for _, is := range v.doc.Issuers {
 		v.require(is.URL != w.URL || w.Audience != "" && !slices.Contains(is.Audiences, w.Audience), path+"/audience",
-			"must tell workloads from the users of issuers/%s, or a user's login would be an agent's credential: give workloads one of their own",
-			clip(is.Name))
+			"must tell workloads from the users of issuers/%s, or a user's login would be an agent's credential: "+
+				"give workloads one of their own", clip(is.Name))
 	}
 	v.algorithms(path, w.Algorithms)
 	v.jwks(path+"/jwks", w.JWKS)
@@ -78,12 +80,13 @@ func (v *validator) trustDomain(i int, t TrustDomain) {
 	}
 	d, err := newDomain(t)
 	if err != nil {
-		v.add(path+"/bundle", "must be a SPIFFE bundle, a JWK set whose keys have the use x509-svid or jwt-svid, as `spire-server bundle show"+
-			" -format spiffe` prints it: %s", clip(err.Error()))
+		v.add(path+"/bundle", "must be a SPIFFE bundle, a JWK set whose keys have the use x509-svid or jwt-svid, "+
+			"as `spire-server bundle show -format spiffe` prints it: %s", clip(err.Error()))
 		return
 	}
 	authorities, keys := d.Bundle.X509Authorities(), d.Bundle.JWTAuthorities()
-	v.require(len(authorities)+len(keys) > 0, path+"/bundle", "has no key with the use x509-svid or jwt-svid: nobody could be verified with it")
+	v.require(len(authorities)+len(keys) > 0, path+"/bundle",
+		"has no key with the use x509-svid or jwt-svid: nobody could be verified with it")
 	for _, c := range authorities {
 		v.require(c.IsCA, path+"/bundle", "the certificate of %s is not a certificate authority's", clip(c.Subject.String()))
 	}
@@ -138,10 +141,12 @@ func (v *validator) tlsSubject(path string, t TLSSubject) {
 			v.add(path+"/subject_dn", "%v", err)
 		}
 	}
-	v.require(t.DNS == "" || isText(t.DNS) && !strings.ContainsAny(t.DNS, "* /:@"), path+"/san_dns", "must be one host name, without wildcard")
+	v.require(t.DNS == "" || isText(t.DNS) && !strings.ContainsAny(t.DNS, "* /:@"), path+"/san_dns",
+		"must be one host name, without wildcard")
 	if t.URI != "" {
 		u, err := url.Parse(t.URI)
-		v.require(err == nil && u.IsAbs() && u.String() == t.URI, path+"/san_uri", "must be an absolute URI, as it stands in the certificate")
+		v.require(err == nil && u.IsAbs() && u.String() == t.URI, path+"/san_uri",
+			"must be an absolute URI, as it stands in the certificate")
 		v.require(!strings.HasPrefix(t.URI, "spiffe://"), path+"/san_uri", "is a SPIFFE ID: register it as spiffe_id")
 	}
 	if t.IP != "" {
@@ -167,8 +172,10 @@ func (v *validator) workloads(path string, a Agent) {
 }
 
 func (v *validator) claim(path, name, value string) {
-	v.require(isText(name) && !strings.HasSuffix(name, "/"), path, "claim %q must be a name, or a JSON pointer such as /kubernetes.io/namespace", clip(name))
-	v.require(!slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "jti"}, name), path, "claim %q is checked by itself: leave it out", clip(name))
+	v.require(isText(name) && !strings.HasSuffix(name, "/"), path,
+		"claim %q must be a name, or a JSON pointer such as /kubernetes.io/namespace", clip(name))
+	v.require(!slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "jti"}, name), path,
+		"claim %q is checked by itself: leave it out", clip(name))
 	prefix, open := strings.CutSuffix(value, "*")
 	v.require(isText(value) && !strings.Contains(prefix, "*"), path,
 		"claim %q must be 1 to %d printable characters, with a * at the end only", clip(name), maxText)
@@ -205,6 +212,7 @@ func (v *validator) x5c(path string, jwks []byte) {
 			continue
 		}
 		of, err := jose.NewKey("", keys.Keys()[i].Algorithm(), c.PublicKey)
-		v.require(err == nil && of.Thumbprint() == keys.Keys()[i].Thumbprint(), path, "the first certificate of kid %q is of another key", clip(k.KeyID))
+		v.require(err == nil && of.Thumbprint() == keys.Keys()[i].Thumbprint(), path,
+			"the first certificate of kid %q is of another key", clip(k.KeyID))
 	}
 }
