@@ -225,6 +225,7 @@ func TestRevoke(t *testing.T) {
 		{"agent", "courier", "agent:acme/courier"}, {"agent", "agent:acme/courier", "agent:acme/courier"}, {"client", "acme.courier", "acme.courier"},
 		{"subject", "user:acme/okta|alice", "user:acme/okta|alice"}, {"session", "s\u00e9ance 1", "s\u00e9ance 1"}, {"token", "abc", "abc"},
 		{"transaction", "abc", "abc"}, {"connection", "github-alice", "github-alice"}, {"org", "acme", "acme"},
+		{"subject", "service:acme/reporting", "service:acme/reporting"}, {"subject", "service:globex/reporting", ""},
 		{"agent", "agent:globex/assistant", ""}, {"client", "globex.assistant", ""}, {"subject", "user:globex/okta|alice", ""}, {"org", "globex", ""},
 		{"agent", "", ""}, {"agent", "No Name", ""}, {"token", "a\nb", ""}, {"session", "a\nb", ""}, {"everything", "x", ""},
 	} {
@@ -243,7 +244,7 @@ func TestRevoke(t *testing.T) {
 	if err != nil || len(entries) < 8 || !slices.IsSortedFunc(entries, func(a, b store.Revocation) int { return int(a.Sequence) - int(b.Sequence) }) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
-	if len(w.Records(t, "acme")) != 9 {
+	if len(w.Records(t, "acme")) != 10 {
 		t.Errorf("%d records", len(w.Records(t, "acme")))
 	}
 }

@@ -126,7 +126,9 @@ func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
 	case revocation.Client:
 		of, _, err = delegation.ParseClientID(id)
 	case revocation.Subject:
-		of, _, _, err = delegation.ParseUserID(id)
+		if of, _, err = delegation.ParseServiceID(id); err != nil {
+			of, _, _, err = delegation.ParseUserID(id)
+		}
 	case revocation.Org:
 		of = delegation.OrgID(id)
 	case revocation.Connection:
