@@ -3,6 +3,7 @@ package exchange_test
 import (
 	"testing"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/exchangetest"
 )
@@ -40,5 +41,38 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// BenchmarkPossession is a continuation of a bound token: one more proof to verify, and one more durable write.
+func BenchmarkPossession(b *testing.B) {
+	w := exchangetest.NewWorld(b)
+	root := w.Token(b, w.Orchestrator, "github:read", func(_ *delegation.Subject, g *delegation.Grant) {
+		g.Confirmation = &delegation.Confirmation{JKT: w.Orchestrator.JKT(b)}
+	})
+	cred, req := w.Orchestrator.Credential(), exchangetest.Next(root, "")
+	cred.Method, cred.URI = exchangetest.TokenMethod, exchangetest.TokenURI
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer() // making the proof is the client's work
+		cred.Proofs = []string{w.Orchestrator.Proof(b, w, cred.Method, cred.URI, nil)}
+		b.StartTimer()
+		if _, err := w.Service.Exchange(b.Context(), cred, req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDetails is a continuation with two details that are read, compared, and asked of policy.
+func BenchmarkDetails(b *testing.B) {
+	w := exchangetest.NewWorld(b)
+	req := exchangetest.Next(w.Detailed(b, `[{"type":"payment","amount":100,"currency":"EUR"},{"type":"repository","name":"acme/"}]`), "")
+	req.AuthorizationDetails = `[{"type":"payment","amount":20,"currency":"EUR"},{"type":"repository","name":"acme/web"}]`
+	cred := w.Orchestrator.Credential()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Service.Exchange(b.Context(), cred, req); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
