@@ -71,7 +71,8 @@ func (u Unsigned) IDJAG(g IDJAG) (Unsigned, error) {
 	w := toWire(c)
 	return c.as(TypeIDJAG, wireIDJAG{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ClientID: g.ClientID, ID: c.ID, Expiry: w.Expiry,
-		IssuedAt: w.IssuedAt, Scope: c.Scope, Resource: oneOrMany(g.Resources), Tenant: c.OrgID, Actor: w.Actor, Confirmation: w.Confirmation,
+		IssuedAt: w.IssuedAt, Scope: c.Scope, Resource: oneOrMany(g.Resources), Tenant: c.OrgID, Actor: w.Actor,
+		Confirmation:         w.Confirmation,
 		AuthorizationDetails: w.AuthorizationDetails, AuthTime: w.AuthTime, ACR: c.ACR, AMR: c.AMR,
 	})
 }

@@ -19,7 +19,8 @@ func (f *Facts) grantAllowed() error {
 	name, known := names[f.Grant]
 	switch {
 	case !known:
-		return refuse(UnsupportedGrantType, "", nil, "grant_type must be one of %s, %s, %s", GrantType, GrantClientCredentials, GrantJWTBearer)
+		return refuse(UnsupportedGrantType, "", nil, "grant_type must be one of %s, %s, %s",
+			GrantType, GrantClientCredentials, GrantJWTBearer)
 	case !f.Client.Grant(name):
 		return refuse(UnauthorizedClient, "", nil, "agent %s is not registered for the grant %s", f.Client.Name, name)
 	}
@@ -98,7 +99,8 @@ func checkFormat(w *Want, r Request) *Error {
 	if w.IssuedType != TypeTxnToken {
 		switch {
 		case r.SubjectTokenType == TypeTxnToken: // TT6: it is a credential for nothing
-			return invalid("requested_token_type", "a transaction token is good only for its replacement: requested_token_type must be %s", TypeTxnToken)
+			return invalid("requested_token_type",
+				"a transaction token is good only for its replacement: requested_token_type must be %s", TypeTxnToken)
 		case r.RequestContext != "":
 			return invalid("request_context", "request_context is for transaction tokens: requested_token_type must be %s", TypeTxnToken)
 		case r.RequestDetails != "":

@@ -63,7 +63,8 @@ func (s *Service) readAssertion(ctx context.Context, c caller, assertion string,
 		return nil, err
 	}
 	for _, err := range []error{
-		a.checkKind(), a.login.checkTimes(now), a.checkLife(now), a.checkAudience(s.cfg.Issuer), a.checkTenant(c.org.ID()), a.checkClient(c),
+		a.checkKind(), a.login.checkTimes(now), a.checkLife(now), a.checkAudience(s.cfg.Issuer), a.checkTenant(c.org.ID()),
+		a.checkClient(c),
 	} {
 		if err != nil {
 			return nil, err
@@ -107,7 +108,8 @@ func (s *Service) openAsserted(ctx context.Context, org *registry.Org, assertion
 		return nil, flaw("its typ is that of another kind of token")
 	}
 	payload := m.UnverifiedPayload()
-	if jose.DecodeClaims(payload, &a.claims) != nil || jose.DecodeClaims(payload, &a.login) != nil || jose.Decode(payload, &a.all) != nil {
+	if jose.DecodeClaims(payload, &a.claims) != nil || jose.DecodeClaims(payload, &a.login) != nil ||
+		jose.Decode(payload, &a.all) != nil {
 		return nil, flaw("its claims are malformed")
 	}
 	trust, ok := org.Issuer(a.claims.Issuer)
@@ -311,7 +313,8 @@ func (f *Facts) idjagTarget() (string, error) {
 	stranger := func(aud string) bool { return !slices.Contains(f.Client.Registration.Audiences, aud) }
 	if len(l.audience) == 0 || slices.ContainsFunc(l.audience, stranger) {
 		return "", refuse(SubjectTokenInvalid, "subject_token", nil,
-			"subject_token: its aud is not one that agent %s is registered for; an ID-JAG needs audiences in the agent's own registration", f.Client.Name)
+			"subject_token: its aud is not one that agent %s is registered for; an ID-JAG needs audiences in the agent's own registration",
+			f.Client.Name)
 	}
 	return server.Issuer, nil
 }

@@ -46,7 +46,8 @@ func checkTxn(w *Want, r Request) *Error {
 	case w.AnyScope:
 		return invalid("scope", "scope is missing: it says what the transaction is for")
 	case len(r.Resource) > 0:
-		return refuse(InvalidTarget, "resource", nil, "a transaction token is for a trust domain: name it as audience, and leave resource out")
+		return refuse(InvalidTarget, "resource", nil,
+			"a transaction token is for a trust domain: name it as audience, and leave resource out")
 	case replaces && r.ActorToken != "":
 		return invalid("actor_token", "a replacement keeps its actors: leave actor_token out")
 	case replaces && r.AuthorizationDetails != "":
@@ -95,7 +96,8 @@ func (f *Facts) txnTarget() (string, error) {
 	domain := f.Org.TransactionDomain()
 	switch {
 	case domain == "":
-		return "", invalid("requested_token_type", "the org has no transaction tokens: set transaction_tokens.trust_domain in its configuration")
+		return "", invalid("requested_token_type",
+			"the org has no transaction tokens: set transaction_tokens.trust_domain in its configuration")
 	case len(f.Want.Names) != 1 || f.Want.Names[0] != domain:
 		return "", refuse(InvalidTarget, "", nil, "audience must be the org's trust domain")
 	}
