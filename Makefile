@@ -28,7 +28,7 @@ conformance: build ## Run all tests, and write docs/conformance.md and docs/ERRO
 	$(PG) go run ./tools/conformance -update ./...
 
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
-	interop/run
+	bash interop/run
 
 race: ## Run the tests under the race detector, but e2e: the binaries that it starts would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -v /e2e)

@@ -155,6 +155,7 @@ const controls = "\x00\x1b[31m\r\nSet-Cookie: x\x7f\u202e\u0085"
 
 // controlCodes are the answers that are not INVALID_REQUEST.
 var controlCodes = map[string]string{
+	"ExchangeService/Exchange grant_type":            "Unimplemented UNSUPPORTED_GRANT_TYPE",
 	"ExchangeService/Exchange subject_token":         badSubject,
 	"ExchangeService/Exchange resource":              "InvalidArgument INVALID_TARGET",
 	"ExchangeService/Exchange audience":              "InvalidArgument INVALID_TARGET",

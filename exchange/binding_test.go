@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -31,7 +32,7 @@ func TestBindingNeverLoosens(t *testing.T) {
 		parent := f.Subject.bound()
 		key, err := f.binding(h)
 		if err != nil {
-			if e, ok := err.(*Error); !ok || e.Description == "" {
+			if e, ok := errors.AsType[*Error](err); !ok || e.Description == "" {
 				r.Fatalf("%v", err)
 			}
 			return

@@ -152,7 +152,10 @@ func printable(s string) string {
 		s = s[:maxDescription] + "..."
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+		switch {
+		case r == '"':
+			return '\''
+		case r < ' ' || r > '~' || r == '\\':
 			return '?'
 		}
 		return r

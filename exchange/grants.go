@@ -12,16 +12,19 @@ import (
 // grantAllowed refuses a grant that is not known, or that the agent is not registered for (TE10). A password grant is not known
 // and never will be (TE16).
 func (f *Facts) grantAllowed() error {
-	names := map[string]string{
-		"": registry.GrantTokenExchange, GrantType: registry.GrantTokenExchange,
-		GrantClientCredentials: registry.GrantClientCredentials, GrantJWTBearer: registry.GrantJWTBearer,
-	}
-	name, known := names[f.Grant]
-	switch {
-	case !known:
+	var name string
+	switch f.Grant {
+	case "", GrantType:
+		name = registry.GrantTokenExchange
+	case GrantClientCredentials:
+		name = registry.GrantClientCredentials
+	case GrantJWTBearer:
+		name = registry.GrantJWTBearer
+	default:
 		return refuse(UnsupportedGrantType, "", nil, "grant_type must be one of %s, %s, %s",
 			GrantType, GrantClientCredentials, GrantJWTBearer)
-	case !f.Client.Grant(name):
+	}
+	if !f.Client.Grant(name) {
 		return refuse(UnauthorizedClient, "", nil, "agent %s is not registered for the grant %s", f.Client.Name, name)
 	}
 	return nil

@@ -88,7 +88,7 @@ func (f *Facts) judgeScopes(question policy.ExchangeRequest, seen *evidence) (de
 	if len(granted) == 0 {
 		return delegation.Scopes{}, forbidden(strings.Join(names, " "), refused...)
 	}
-	return delegation.NewScopes(granted...) //nolint:wrapcheck // they were scopes before
+	return delegation.NewScopes(granted...)
 }
 
 // forbidden is policy's refusal, with the policies that refused: none of them when no policy permitted.

@@ -121,7 +121,7 @@ func readConfirmation(raw json.RawMessage) (*delegation.Confirmation, error) {
 
 func decodeThumbprint(raw json.RawMessage, into *string) ([]byte, error) {
 	if err := jose.Decode(raw, into); err != nil {
-		return nil, err //nolint:wrapcheck // nobody reads it
+		return nil, err
 	}
 	return base64.RawURLEncoding.Strict().DecodeString(*into)
 }

@@ -150,6 +150,8 @@ func checkSubject(w *Want, r Request) *Error {
 		return checkOtherSubject(w, r)
 	}
 	switch {
+	case r.Assertion != "":
+		return invalid("assertion", "assertion is for the grant %s: a token exchange has a subject_token", GrantJWTBearer)
 	case r.SubjectToken == "":
 		return invalid("subject_token", "subject_token is missing") // TX2
 	case len(r.SubjectToken) > jose.MaxTokenSize:

@@ -127,7 +127,7 @@ func decode64(part string) ([]byte, error) {
 	if strings.ContainsAny(part, "\r\n") { // the decoder would skip them (JW8)
 		return nil, flaw("it is not base64url")
 	}
-	return base64.RawURLEncoding.Strict().DecodeString(part) //nolint:wrapcheck // only whether
+	return base64.RawURLEncoding.Strict().DecodeString(part)
 }
 
 // subjectOf is the sub of a token that nobody has verified, or empty.

@@ -105,7 +105,8 @@ func TestPriorActorsAreNoAuthority(t *testing.T) {
 	want(t, reason(t, w, w.Researcher, w.HandOver(t, second, "", w.Courier)), exchange.DelegationDenied)
 }
 
-// TestScopeFollowsTheResource: RI3, TE13. Of what is not named, what the resource may have is granted, and the answer says so.
+// TestScopeFollowsTheResource: RI3, AT5, TE13. Of what is not named, what the resource may have is granted, and the answer says
+// so; a scope that is named and means nothing there is refused.
 func TestScopeFollowsTheResource(t *testing.T) {
 	t.Parallel()
 	w := exchangetest.NewWorld(t)
@@ -122,6 +123,9 @@ when { context.audience == Resource::"acme/https://reports.test" };`})
 			t.Errorf("RI3 %s: %q", resource, r.Scope)
 		}
 	}
+	req := exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:write")
+	req.Resource = []string{exchangetest.Reports}
+	want(t, reason(t, w, w.Orchestrator, req), exchange.DelegationDenied)
 }
 
 // TestResourceOfEveryGrant: RI1, RI2. Each grant holds its resource to the same rules.

@@ -180,7 +180,7 @@ func TestPresentedOverHTTP(t *testing.T) {
 	}
 	ask(h, "PUT", "http://evil.example/executor/x%2fy?a=b", header)
 	p := x.shown
-	if p.URI != "https://gateway.example/executor/x%2fy" || p.Method != "PUT" || p.Scheme != "DPoP" || p.Token != "abc" ||
+	if p.URI != "https://gateway.example/executor/x%2fy" || p.Method != http.MethodPut || p.Scheme != "DPoP" || p.Token != "abc" ||
 		!slices.Equal(p.Proofs, []string{"p", "q"}) || p.Certificates != nil {
 		t.Errorf("%+v", struct {
 			URI, Method string

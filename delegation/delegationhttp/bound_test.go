@@ -215,7 +215,7 @@ func TestNonces(t *testing.T) {
 	}
 	wantAnswer(t, call(next[0]), 200)
 	wantAnswer(t, call("made-up"), 401, asked, "Bearer")
-	if bearer := s.call(t, []string{"Bearer " + i.Token(t, nil)}, nil, nil); bearer.StatusCode != 200 || bearer.Header.Get("DPoP-Nonce") != "" {
+	if bearer := s.call(t, []string{"Bearer " + i.Token(t, nil)}, nil, nil); bearer.StatusCode != http.StatusOK || bearer.Header.Get("DPoP-Nonce") != "" {
 		t.Error("a bearer is offered a nonce")
 	}
 }

@@ -2,6 +2,7 @@ package dpop_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func FuzzCheck(f *testing.F) {
 			Method string `json:"htm"`
 			URI    string `json:"htu"`
 		}
-		if err := jose.DecodeClaims([]byte(payload), &c); err != nil || c.ID == "" || len(c.ID) > 256 || c.Method != "POST" ||
+		if err := jose.DecodeClaims([]byte(payload), &c); err != nil || c.ID == "" || len(c.ID) > 256 || c.Method != http.MethodPost ||
 			strings.ContainsAny(c.URI, "?#@ ") || p.JKT != s.Key().Thumbprint() {
 			t.Fatalf("took %s for %s", payload, uri)
 		}

@@ -65,12 +65,10 @@ func (v *value) readNumber(d *jsontext.Decoder) error {
 	if err != nil {
 		return err
 	}
-	n, err := parseDecimal(string(text))
-	if err != nil {
-		*v = value{kind: kindUnreadable}
-		return nil
+	*v = value{kind: kindUnreadable}
+	if n, err := parseDecimal(string(text)); err == nil {
+		*v = value{kind: kindNumber, text: n.String(), number: n}
 	}
-	*v = value{kind: kindNumber, text: n.String(), number: n}
 	return nil
 }
 

@@ -104,7 +104,7 @@ func detailRefusals() []Case {
 		malformed[i].Want, malformed[i].Field = exchange.InvalidAuthorizationDetails, "authorization_details"
 	}
 	refused := []Case{
-		{Name: "RA3 a type that the agent is not registered for", Build: detailed(`[{"type":"vault"}]`)},
+		{Name: "RA3 RA7 a type that the agent is not registered for", Build: detailed(`[{"type":"vault"}]`)},
 		{Name: "RA3 an agent that is registered for none", Build: func(t testing.TB, w *World) (exchange.Credential, exchange.Request) {
 			r := FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read")
 			r.AuthorizationDetails = repository

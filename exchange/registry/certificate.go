@@ -74,7 +74,7 @@ func certificates(jwks []byte) ([][32]byte, error) {
 		} `json:"keys"`
 	}
 	if err := jose.Decode(jwks, &set); err != nil {
-		return nil, err //nolint:wrapcheck // says what it is
+		return nil, err
 	}
 	var out [][32]byte
 	for _, k := range set.Keys {

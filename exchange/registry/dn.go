@@ -104,8 +104,8 @@ func attributeValue(s string) (value string, end byte, rest string, err error) {
 	var out []byte
 	kept := 0 // of out, that trailing spaces may not be cut from: up to the last escape or other character
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\':
+		switch c := s[i]; c {
+		case '\\':
 			b, n, err := unescape(s[i+1:])
 			if err != nil {
 				return "", 0, "", err
@@ -113,9 +113,9 @@ func attributeValue(s string) (value string, end byte, rest string, err error) {
 			out = append(out, b)
 			kept = len(out)
 			i += n
-		case c == ',' || c == '+':
+		case ',', '+':
 			return done(out[:kept], c, s[i+1:])
-		case c == '"' || c == ';' || c == '<' || c == '>' || c == 0:
+		case '"', ';', '<', '>', 0:
 			return "", 0, "", fmt.Errorf("%q needs a backslash before it (RFC 4514 section 2.4)", c)
 		default:
 			out = append(out, c)

@@ -81,7 +81,7 @@ func newDomain(d TrustDomain) (*Domain, error) {
 	}
 	bundle, err := spiffebundle.Parse(name, d.Bundle)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what it is
+		return nil, err
 	}
 	return &Domain{Name: d.Name, Bundle: bundle}, nil
 }

@@ -11,6 +11,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -37,13 +38,13 @@ const (
 func main() {
 	update := flag.Bool("update", false, "write "+page)
 	flag.Parse()
-	if err := run(*update, flag.Args()); err != nil {
+	if err := run(context.Background(), *update, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
 }
 
-func run(update bool, packages []string) error {
+func run(ctx context.Context, update bool, packages []string) error {
 	if len(packages) == 0 {
 		packages = []string{"./..."}
 	}
@@ -54,7 +55,7 @@ func run(update bool, packages []string) error {
 	if err := s.readComments("."); err != nil {
 		return err
 	}
-	if err := s.runTests(packages); err != nil {
+	if err := s.runTests(ctx, packages); err != nil {
 		return err
 	}
 	text, problems := s.render()
@@ -194,8 +195,8 @@ type event struct {
 }
 
 // runTests runs the tests, prints what a person wants to see, and notes which passed.
-func (s *standards) runTests(packages []string) error {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, packages...)...)
+func (s *standards) runTests(ctx context.Context, packages []string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, packages...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

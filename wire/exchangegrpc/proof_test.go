@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ func TestMetadata(t *testing.T) {
 			return len(c.Certificates) == 1 && c.Secret == "b"
 		}},
 		{"DP10 a proof without TLS", metadata.MD{"authorization": {secret}, "dpop": {"p"}}, nil, codes.OK, func(c exchange.Credential) bool {
-			return slices.Equal(c.Proofs, []string{"p"}) && c.Method == "POST" && c.URI == "https://sts.test/obo.v1.ExchangeService/Exchange"
+			return slices.Equal(c.Proofs, []string{"p"}) && c.Method == http.MethodPost && c.URI == "https://sts.test/obo.v1.ExchangeService/Exchange"
 		}},
 		{"DP10 a proof with TLS", metadata.MD{"authorization": {secret}, "dpop": {"p"}}, leaf, codes.OK, func(c exchange.Credential) bool {
 			return c.URI == "https://sts.test/obo.v1.ExchangeService/Exchange"

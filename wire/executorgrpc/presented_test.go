@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"net/http"
 	"slices"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestURI(t *testing.T) {
 		if _, err := client.Execute(with(t.Context(), "DPoP abc"), &obov1.ExecuteRequest{}); err != nil && want != "" {
 			t.Errorf("%s: %v", authority, err)
 		}
-		if x.presented.URI != want || want != "" && x.presented.Method != "POST" {
+		if x.presented.URI != want || want != "" && x.presented.Method != http.MethodPost {
 			t.Errorf("%s: %q %q, want %q", authority, x.presented.Method, x.presented.URI, want)
 		}
 	}

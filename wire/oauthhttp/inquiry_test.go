@@ -16,6 +16,7 @@ const (
 
 var good = []string{"Authorization", basic("acme.executor", "s3cret")}
 
+// TestIntrospectionEndpoint: IN1, IN7, IN8. JSON, or a JWT for who asks for one; no cache keeps either.
 func TestIntrospectionEndpoint(t *testing.T) {
 	t.Parallel()
 	told := exchange.Introspection{Active: true, Claims: []byte(`{"active":true,"sub":"x"}`), JWT: "a.b.c"}
