@@ -182,10 +182,7 @@ func TestGR9Nonces(t *testing.T) {
 }
 
 // refuser refuses with what it is told to.
-type refuser struct {
-	counter
-	err error
-}
+type refuser struct{ err error }
 
 func (r *refuser) Exchange(context.Context, exchange.Credential, exchange.Request) (exchange.Response, error) {
 	return exchange.Response{}, r.err

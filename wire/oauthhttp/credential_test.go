@@ -53,7 +53,7 @@ func TestCredentialReachesExchange(t *testing.T) {
 				return len(c.Certificates) == 0 && c.RemoteIP.String() == "192.0.2.1"
 			}},
 		{"DP1 a proof", valid(nil), nil, []string{"DPoP", "p.r.f"}, func(c exchange.Credential) bool {
-			return slices.Equal(c.Proofs, []string{"p.r.f"}) && c.Method == "POST" && c.URI == issuer+"/token"
+			return slices.Equal(c.Proofs, []string{"p.r.f"}) && c.Method == http.MethodPost && c.URI == issuer+"/token"
 		}},
 		{"DP1 two proofs are seen", valid(nil), nil, []string{"DPoP", "a", "dpop", "b"}, func(c exchange.Credential) bool {
 			return slices.Equal(c.Proofs, []string{"a", "b"})
