@@ -30,8 +30,8 @@ conformance: build ## Run all tests, and write docs/conformance.md and docs/ERRO
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
-race: ## Run the tests under the race detector, but e2e: the binaries that it starts would not be under it
-	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -v /e2e)
+race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
+	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \

@@ -95,8 +95,10 @@ func New(c Config) (*Client, error) {
 	return out, nil
 }
 
-// String never shows how the client authenticates.
-func (c *Client) String() string { return "client " + c.id + " at " + c.server.Issuer }
+// Format names the client whatever the verb, and never shows how it authenticates.
+func (c Client) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "Client(%s at %s)", c.id, c.server.Issuer)
+}
 
 // direct is a client that follows no redirect: a credential that was meant for one address is not sent to another.
 func direct(given *http.Client) *http.Client {

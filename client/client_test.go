@@ -123,14 +123,15 @@ func TestErrors(t *testing.T) {
 // TestSecretsDoNotPrint: whatever a program prints of a request or a token, the token is not in it.
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, &sts{answer: issue(300)}, nil)
+	s := &sts{answer: issue(300)}
+	c := newClient(t, s, nil)
 	token, err := c.Token(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 		for _, v := range []any{token, &token, request, &request, client.Secret("s+cret"), client.Config{Auth: client.Secret("s+cret")},
-			c, *c, c.PerRPC(request), c.Transport(request, nil), c.TokenSource(t.Context(), request)} {
+			c, *c, c.PerRPC(request), c.Transport(request, s), c.TokenSource(t.Context(), request)} {
 			text := fmt.Sprintf(verb, v)
 			if strings.Contains(text, "opaque 1") || strings.Contains(text, "id-token") || strings.Contains(text, "s+cret") ||
 				strings.Contains(text, fmt.Sprintf("%x", "opaque 1")) {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,6 +24,9 @@ type perRPC struct {
 	c *Client
 	r Request
 }
+
+// Format is the client's.
+func (p perRPC) Format(f fmt.State, verb rune) { p.c.Format(f, verb) }
 
 // RequireTransportSecurity leaves the question to GetRequestMetadata, which lets a connection in the clear only to loopback.
 func (perRPC) RequireTransportSecurity() bool { return false }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"golang.org/x/oauth2"
@@ -19,6 +20,9 @@ type tokenSource struct {
 	c   *Client
 	r   Request
 }
+
+// Format is the client's.
+func (s tokenSource) Format(f fmt.State, verb rune) { s.c.Format(f, verb) }
 
 // Token is the token as golang.org/x/oauth2 has it.
 func (s tokenSource) Token() (*oauth2.Token, error) {

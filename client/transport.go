@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -24,6 +25,9 @@ type transport struct {
 	r    Request
 	base http.RoundTripper
 }
+
+// Format is the client's.
+func (t *transport) Format(f fmt.State, verb rune) { t.c.Format(f, verb) }
 
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
