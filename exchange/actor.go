@@ -20,7 +20,7 @@ type acting struct {
 }
 
 // actor finds the agent that will act: who the actor_token proves, else the client itself (TX19).
-func (s *Service) actor(ctx context.Context, c caller, req Request, now time.Time) (acting, error) {
+func (s *Service) actor(ctx context.Context, c caller, req *Request, now time.Time) (acting, error) {
 	var a acting
 	var err error
 	switch req.ActorTokenType {

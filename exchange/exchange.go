@@ -162,20 +162,20 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 	if err := f.grantAllowed(); err != nil {
 		return s.refused(ctx, f, err)
 	}
-	if f.Want, err = parse(req, c.org.DetailTypes()); err != nil {
+	if f.Want, err = parse(&req, c.org.DetailTypes()); err != nil {
 		return s.refused(ctx, f, err)
 	}
 	// 3. Verify what key the client proves that it has, if any.
 	var nonce string
-	if f.Possession, nonce, err = s.possession(ctx, c, cred, f.Now); err != nil {
+	if f.Possession, nonce, err = s.possession(ctx, c, &cred, f.Now); err != nil {
 		return s.refused(ctx, f, err)
 	}
 	// 4. Verify on whose behalf is acted: the subject_token by the rules of its type, or what the grant has in its place.
-	if f.Subject, err = s.subject(ctx, c, req, f.Now); err != nil {
+	if f.Subject, err = s.subject(ctx, c, &req, f.Now); err != nil {
 		return s.refused(ctx, f, err)
 	}
 	// 5. Verify the actor_token; without one the client's own agent acts.
-	actor, err := s.actor(ctx, c, req, f.Now)
+	actor, err := s.actor(ctx, c, &req, f.Now)
 	if err != nil {
 		return s.refused(ctx, f, err)
 	}
@@ -216,7 +216,7 @@ func (s *Service) stopped(ctx context.Context, err error, what string) (Response
 	return Response{}, unavailable(err, what)
 }
 
-func (a Approval) response(token, nonce string, f *Facts) Response {
+func (a *Approval) response(token, nonce string, f *Facts) Response {
 	return Response{
 		AccessToken: token, IssuedTokenType: f.Want.IssuedType, TokenType: a.tokenType(f),
 		ExpiresIn: int(a.claims.Expiry.Sub(a.claims.IssuedAt) / time.Second), Scope: a.claims.Scope.String(), ActionID: f.action(),
@@ -226,7 +226,7 @@ func (a Approval) response(token, nonce string, f *Facts) Response {
 
 // tokenType is how the token is to be presented (TX13). A jwt that was asked for by that name is our access token all the
 // same, so it has the token_type of one, while issued_token_type says what it was asked for as (TX12).
-func (a Approval) tokenType(f *Facts) string {
+func (a *Approval) tokenType(f *Facts) string {
 	switch {
 	case !f.accessToken():
 		return "N_A"

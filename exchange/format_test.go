@@ -59,7 +59,7 @@ func TestNeverAnotherType(t *testing.T) {
 			RequestContext: some(`{"a":1}`, "x").Draw(r, "context"), RequestDetails: some(`{}`).Draw(r, "details"),
 			Audience: rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 0, 2).Draw(r, "audience"), MayAct: some("acme.courier").Draw(r, "may act"),
 		}
-		w, err := parse(req, rar.Types{})
+		w, err := parse(&req, rar.Types{})
 		if err != nil {
 			if e, ok := errors.AsType[*Error](err); !ok || e.Description == "" || e.Field == "" {
 				r.Fatalf("a malformed request without a field: %v", err)
@@ -134,7 +134,7 @@ func FuzzRequestContext(f *testing.F) {
 	}
 	r := Request{SubjectToken: "x.y.z"}
 	f.Fuzz(func(t *testing.T, raw string) {
-		read, refused := readContext("request_context", raw, r)
+		read, refused := readContext("request_context", raw, &r)
 		if refused != nil || raw == "" {
 			if read != nil || refused != nil && (refused.Reason != InvalidRequest || refused.Field != "request_context") {
 				t.Fatalf("%q, %v", read, refused)
@@ -144,7 +144,7 @@ func FuzzRequestContext(f *testing.F) {
 		if len(read) > maxContext || read[0] != '{' || strings.Contains(string(read), r.SubjectToken) {
 			t.Fatalf("%q", read)
 		}
-		if again, refused := readContext("request_context", string(read), r); refused != nil || string(again) != string(read) {
+		if again, refused := readContext("request_context", string(read), &r); refused != nil || string(again) != string(read) {
 			t.Fatalf("%q became %q: %v", read, again, refused)
 		}
 	})

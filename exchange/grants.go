@@ -94,7 +94,7 @@ func (f *Facts) bounds() string {
 
 // checkFormat checks what kind of token is asked for, and that the request has what that kind needs. What a kind cannot say is
 // refused, never dropped. It comes after the subject, the targets and the scope were read.
-func checkFormat(w *Want, r Request) *Error {
+func checkFormat(w *Want, r *Request) *Error {
 	w.IssuedType = r.RequestedTokenType
 	if w.IssuedType == "" {
 		w.IssuedType = TypeAccessToken
@@ -126,7 +126,7 @@ func checkFormat(w *Want, r Request) *Error {
 }
 
 // checkAlone refuses what neither an ID-JAG nor a transaction token can say.
-func checkAlone(r Request, what string) *Error {
+func checkAlone(r *Request, what string) *Error {
 	switch {
 	case len(r.Audience) != 1:
 		return refuse(InvalidTarget, "audience", nil, "%s needs exactly one audience", what)

@@ -276,7 +276,7 @@ func (a *asserted) resources() ([]string, error) {
 }
 
 // checkIDJAG checks the shape of a request for an ID-JAG (JG3).
-func checkIDJAG(w *Want, r Request) *Error {
+func checkIDJAG(w *Want, r *Request) *Error {
 	switch {
 	case w.SubjectType != TypeIDToken:
 		return invalid("subject_token_type", "an ID-JAG is made of the user's login: subject_token_type must be %s", TypeIDToken)

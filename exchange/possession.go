@@ -21,7 +21,7 @@ import (
 // The proof is consumed here, after the client has authenticated, so that no stranger fills the store; and in the org's
 // store, so that no replica takes it again (DP3).
 func (s *Service) possession(
-	ctx context.Context, c caller, cred Credential, now time.Time,
+	ctx context.Context, c caller, cred *Credential, now time.Time,
 ) (p delegation.Possession, nonce string, err error) {
 	if len(cred.Certificates) > 0 {
 		p.X5T = delegation.CertificateThumbprint(cred.Certificates[0]) // MT1; who issued it plays no part (RFC 8705 §3)

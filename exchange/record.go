@@ -35,7 +35,7 @@ func (f *Facts) transaction() string {
 }
 
 // record is what goes on the trail before the signature. It says that issuing was approved, not that it happened.
-func (a Approval) record(ctx context.Context, f *Facts) audit.Record {
+func (a *Approval) record(ctx context.Context, f *Facts) audit.Record {
 	c := &a.claims
 	return audit.Record{
 		ActionID: f.action(), Kind: audit.KindExchange, Outcome: audit.OutcomeApproved, Org: c.OrgID, Time: f.Now,
@@ -47,7 +47,7 @@ func (a Approval) record(ctx context.Context, f *Facts) audit.Record {
 }
 
 // detail is what the columns of a record do not say.
-func (a Approval) detail() string {
+func (a *Approval) detail() string {
 	text := fmt.Sprintf("%s, expires %s", a.hop, a.claims.Expiry.Format(time.RFC3339))
 	switch k := a.claims.Confirmation; {
 	case k == nil:

@@ -128,9 +128,9 @@ func (r *Request) grant() string {
 }
 
 // parse checks the shape of a request (RFC 8693 §2.1), before anything is verified. Of an org it knows what can be named.
-func parse(r Request, types rar.Types) (Want, error) {
+func parse(r *Request, types rar.Types) (Want, error) {
 	w := Want{Grant: r.grant(), SubjectType: r.SubjectTokenType, ActorType: r.ActorTokenType, MayAct: r.MayAct}
-	checks := []func(*Want, Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkFormat, checkExtras}
+	checks := []func(*Want, *Request) *Error{checkSubject, checkActor, checkTargets, checkScope, checkFormat, checkExtras}
 	for _, check := range checks {
 		if err := check(&w, r); err != nil {
 			return Want{}, err
@@ -145,7 +145,7 @@ func parse(r Request, types rar.Types) (Want, error) {
 
 // checkSubject wants what the grant takes its subject from, and nothing else that names one: a parameter that another server
 // would act on is never ignored.
-func checkSubject(w *Want, r Request) *Error {
+func checkSubject(w *Want, r *Request) *Error {
 	if w.Grant != GrantType {
 		return checkOtherSubject(w, r)
 	}
@@ -167,7 +167,7 @@ func checkSubject(w *Want, r Request) *Error {
 // subjectTypes are the types of subject_token.
 var subjectTypes = []string{TypeIDToken, TypeJWT, TypeAccessToken, TypeTxnToken}
 
-func checkOtherSubject(w *Want, r Request) *Error {
+func checkOtherSubject(w *Want, r *Request) *Error {
 	switch {
 	case r.SubjectToken != "" || r.SubjectTokenType != "":
 		return invalid("subject_token", "subject_token is for token exchange: this grant takes its subject from elsewhere")
@@ -181,7 +181,7 @@ func checkOtherSubject(w *Want, r Request) *Error {
 	return nil
 }
 
-func checkActor(_ *Want, r Request) *Error {
+func checkActor(_ *Want, r *Request) *Error {
 	switch {
 	case r.ActorToken == "" && r.ActorTokenType != "":
 		return invalid("actor_token", "actor_token_type comes with an actor_token") // TX3
@@ -195,7 +195,7 @@ func checkActor(_ *Want, r Request) *Error {
 	return nil
 }
 
-func checkTargets(w *Want, r Request) *Error {
+func checkTargets(w *Want, r *Request) *Error {
 	if len(r.Resource)+len(r.Audience) > maxTargets {
 		return refuse(InvalidTarget, "resource", nil, "more than %d targets", maxTargets)
 	}
@@ -215,7 +215,7 @@ func checkTargets(w *Want, r Request) *Error {
 	return nil
 }
 
-func checkScope(w *Want, r Request) *Error {
+func checkScope(w *Want, r *Request) *Error {
 	var err error
 	if w.Scope, err = delegation.ParseScopes(r.Scope); err != nil {
 		return refuse(InvalidScope, "scope", err, "scope must be at most 100 names, single spaces between them (RFC 6749 section 3.3)")
@@ -224,7 +224,7 @@ func checkScope(w *Want, r Request) *Error {
 	return nil
 }
 
-func checkExtras(w *Want, r Request) *Error {
+func checkExtras(w *Want, r *Request) *Error {
 	if r.RequestedExpiresIn < 0 || r.RequestedExpiresIn > maxSeconds {
 		return invalid("requested_expires_in", "requested_expires_in must be a number of seconds, at least 1")
 	}

@@ -53,7 +53,7 @@ func (m mayAct) names(agent *registry.Client, issuer string) bool {
 }
 
 // subject finds out on whose behalf is acted, from what the grant takes that from.
-func (s *Service) subject(ctx context.Context, c caller, req Request, now time.Time) (Subject, error) {
+func (s *Service) subject(ctx context.Context, c caller, req *Request, now time.Time) (Subject, error) {
 	switch req.grant() {
 	case GrantClientCredentials:
 		l, err := s.serviceLogin(c, now)
@@ -66,7 +66,7 @@ func (s *Service) subject(ctx context.Context, c caller, req Request, now time.T
 }
 
 // subjectToken verifies the subject_token by the rules of its type (TX6).
-func (s *Service) subjectToken(ctx context.Context, c caller, req Request, now time.Time) (Subject, error) {
+func (s *Service) subjectToken(ctx context.Context, c caller, req *Request, now time.Time) (Subject, error) {
 	label := registry.TokenTypeID
 	switch req.SubjectTokenType {
 	case TypeAccessToken:

@@ -38,7 +38,7 @@ func (s *Service) txnSubject(ctx context.Context, c caller, token string, _ time
 }
 
 // checkTxn checks the shape of a request for a transaction token (TT3).
-func checkTxn(w *Want, r Request) *Error {
+func checkTxn(w *Want, r *Request) *Error {
 	replaces := r.SubjectTokenType == TypeTxnToken
 	switch {
 	case r.SubjectTokenType == TypeJWT:
@@ -70,7 +70,7 @@ func checkTxn(w *Want, r Request) *Error {
 
 // readContext reads one JSON object with one meaning, and puts it into its canonical form, in which nothing hides in escapes: a
 // transaction token never has the access token in it (TT6).
-func readContext(name, raw string, r Request) ([]byte, *Error) {
+func readContext(name, raw string, r *Request) ([]byte, *Error) {
 	if raw == "" {
 		return nil, nil
 	}
