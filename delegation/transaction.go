@@ -90,7 +90,10 @@ func (t Transaction) Context() []byte { return slices.Clone(t.context) }
 // VerifyTransaction accepts a transaction token as Verify accepts an access token: by its issuer, its trust domain as the
 // audience, its time, and what was revoked. Errors wrap one of the sentinels.
 func (v *Verifier) VerifyTransaction(ctx context.Context, token string) (Transaction, error) {
-	payload, err := v.authentic(ctx, token, TypeTransactionToken)
+	if len(token) > MaxTokenSize {
+		return Transaction{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
+	}
+	payload, _, err := v.authentic(ctx, token, TypeTransactionToken)
 	if err != nil {
 		return Transaction{}, err
 	}
@@ -121,33 +124,6 @@ func (v *Verifier) VerifyTransaction(ctx context.Context, token string) (Transac
 		return Transaction{}, err
 	}
 	return Transaction{claims: c, workloads: more.Workloads, details: more.Details, context: more.Context}, nil
-}
-
-// authentic is the payload of a token of that typ which the issuer signed.
-func (v *Verifier) authentic(ctx context.Context, token, typ string) ([]byte, error) {
-	if len(token) > MaxTokenSize {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
-	}
-	m, err := jose.Parse(token)
-	switch {
-	case err != nil:
-		return nil, translate(err)
-	case !m.Plain():
-		return nil, fmt.Errorf("%w: a header member that we never write", ErrMalformed)
-	case m.Type() != typ:
-		return nil, fmt.Errorf("%w: typ is not %s", ErrType, typ)
-	case m.KeyID() == "":
-		return nil, fmt.Errorf("%w: no kid", ErrUnknownKey)
-	}
-	key, err := v.config.Keys.Key(ctx, m.KeyID(), m.Algorithm())
-	if err != nil {
-		return nil, err
-	}
-	payload, err := m.Verify(key)
-	if err != nil {
-		return nil, translate(err)
-	}
-	return payload, nil
 }
 
 // Replacement is what a replacement of a transaction token says differently.

@@ -230,25 +230,9 @@ func (v *Verifier) recall(ctx context.Context, sum [sha256.Size]byte) (*remember
 
 // open does all that needs no clock.
 func (v *Verifier) open(ctx context.Context, token string) (*remembered, error) {
-	m, err := jose.Parse(token)
-	if err != nil {
-		return nil, translate(err)
-	}
-	switch {
-	case !m.Plain():
-		return nil, fmt.Errorf("%w: a header member that we never write", ErrMalformed)
-	case m.Type() != TokenType:
-		return nil, fmt.Errorf("%w: typ is not %s", ErrType, TokenType)
-	case m.KeyID() == "":
-		return nil, fmt.Errorf("%w: no kid", ErrUnknownKey)
-	}
-	key, err := v.config.Keys.Key(ctx, m.KeyID(), m.Algorithm())
+	payload, key, err := v.authentic(ctx, token, TokenType)
 	if err != nil {
 		return nil, err
-	}
-	payload, err := m.Verify(key)
-	if err != nil {
-		return nil, translate(err)
 	}
 	c, err := parseClaims(payload, v.config.MaxDepth)
 	if err != nil {
@@ -261,6 +245,30 @@ func (v *Verifier) open(ctx context.Context, token string) (*remembered, error) 
 		return nil, ErrAudience
 	}
 	return &remembered{claims: c, key: key}, nil
+}
+
+// authentic is the payload of a token of that typ which the issuer signed, and the key that it signed with.
+func (v *Verifier) authentic(ctx context.Context, token, typ string) ([]byte, jose.Key, error) {
+	m, err := jose.Parse(token)
+	switch {
+	case err != nil:
+		return nil, jose.Key{}, translate(err)
+	case !m.Plain():
+		return nil, jose.Key{}, fmt.Errorf("%w: a header member that we never write", ErrMalformed)
+	case m.Type() != typ:
+		return nil, jose.Key{}, fmt.Errorf("%w: typ is not %s", ErrType, typ)
+	case m.KeyID() == "":
+		return nil, jose.Key{}, fmt.Errorf("%w: no kid", ErrUnknownKey)
+	}
+	key, err := v.config.Keys.Key(ctx, m.KeyID(), m.Algorithm())
+	if err != nil {
+		return nil, jose.Key{}, err
+	}
+	payload, err := m.Verify(key)
+	if err != nil {
+		return nil, jose.Key{}, translate(err)
+	}
+	return payload, key, nil
 }
 
 func (v *Verifier) checkTime(c *Claims, now time.Time) error {

@@ -18,7 +18,7 @@ type agentFlags struct {
 	As               string `default:"orchestrator" placeholder:"NAME" help:"Which agent asks: its OBO_NAME_ID, _SECRET and _KEY are taken. orchestrator, researcher, resource-server or org2-agent in a dev environment."`
 	ClientID         string `placeholder:"ID" help:"The client's id instead, such as acme.orchestrator."`
 	ClientSecretFile string `placeholder:"FILE" help:"File with its client_secret, - for standard input."`
-	ClientKey        string `placeholder:"FILE" help:"Private JWK to authenticate with in place of a secret (private_key_jwt)."`
+	ClientKey        string `placeholder:"FILE" help:"Private JWK to authenticate with (private_key_jwt)."`
 }
 
 // agent is a client of the token server. key is a file; it is used when there is no secret.
@@ -28,25 +28,31 @@ type agent struct {
 	key    string
 }
 
-// find finds who asks.
+// find finds who asks. What the flags say goes before the environment.
 func (c agentFlags) find(a *app) (agent, error) {
-	if c.ClientID == "" {
-		prefix := agentPrefix(c.As)
-		id, _ := a.env(prefix + "_ID")
-		s, _ := a.env(prefix + "_SECRET")
-		key, _ := a.env(prefix + "_KEY")
-		if id == "" || s == "" && key == "" {
-			return agent{}, explain.Misuse("the client is not known", prefix+"_ID with _SECRET or _KEY is not set",
-				"point --env to the file that obo dev wrote, or give --client-id with --client-secret-file or --client-key")
-		}
-		return agent{id, telemetry.Secret(s), key}, nil
-	}
+	prefix := agentPrefix(c.As)
 	out := agent{id: c.ClientID, key: c.ClientKey}
+	if out.id == "" {
+		out.id, _ = a.env(prefix + "_ID")
+	}
 	var err error
-	if c.ClientSecretFile != "" {
+	switch {
+	case c.ClientSecretFile != "" && c.ClientKey != "":
+		return agent{}, explain.Misuse("the client cannot authenticate in two ways",
+			"both --client-secret-file and --client-key are given", "give one")
+	case c.ClientSecretFile != "":
 		out.secret, err = remote.ReadSecret(c.ClientSecretFile, a.in)
-	} else if c.ClientKey == "" {
-		err = explain.Misuse("the client cannot authenticate", "neither --client-secret-file nor --client-key is given", "give one")
+	case c.ClientKey != "":
+	case c.ClientID != "":
+		return agent{}, explain.Misuse("the client cannot authenticate", "neither --client-secret-file nor --client-key is given", "give one")
+	default:
+		s, _ := a.env(prefix + "_SECRET")
+		out.secret = telemetry.Secret(s)
+		out.key, _ = a.env(prefix + "_KEY")
+	}
+	if err == nil && (out.id == "" || out.secret == "" && out.key == "") {
+		err = explain.Misuse("the client is not known", prefix+"_ID with _SECRET or _KEY is not set",
+			"point --env to the file that obo dev wrote, or give --client-id with --client-secret-file or --client-key")
 	}
 	return out, err
 }
@@ -86,7 +92,7 @@ func (a *app) assertion(keyFile, id string) (telemetry.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	return remote.Assertion(key, id, id, a.Issuer, a.now())
+	return remote.Agent{ID: id, Key: key}.Assertion(a.Issuer, a.now())
 }
 
 // overHTTP is the agent as a client of the standard's own door.

@@ -45,34 +45,20 @@ type Agent struct {
 	Prover *dpop.Prover // of the key that its token is to be bound to; nil: none is named
 }
 
-// Assertion makes a fresh assertion of the agent.
+// Assertion makes a fresh assertion of the agent. issuer is the token server's, the one audience (CA4). Each is accepted once.
 func (a Agent) Assertion(issuer string, now time.Time) (telemetry.Secret, error) {
-	jkt := ""
-	if a.Prover != nil {
-		jkt = a.Prover.Thumbprint()
-	}
-	return assert(a.Key, a.ID, a.ID, issuer, jkt, now)
-}
-
-// Assertion makes a fresh assertion: signerID says that agentID is who it is; the two are one but for a controller. issuer
-// is the token server's issuer, the one audience (CA4). Each is accepted once.
-func Assertion(key jose.Signer, signerID, agentID, issuer string, now time.Time) (telemetry.Secret, error) {
-	return assert(key, signerID, agentID, issuer, "", now)
-}
-
-func assert(key jose.Signer, signerID, agentID, issuer, jkt string, now time.Time) (telemetry.Secret, error) {
-	claims := assertion{Issuer: signerID, Subject: agentID, Audience: issuer, IssuedAt: now.Unix(),
+	claims := assertion{Issuer: a.ID, Subject: a.ID, Audience: issuer, IssuedAt: now.Unix(),
 		Expiry: now.Add(AssertionLife).Unix(), ID: uuid.NewString()}
-	if jkt != "" {
-		claims.Confirmation = &confirmation{jkt}
+	if a.Prover != nil {
+		claims.Confirmation = &confirmation{a.Prover.Thumbprint()}
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", explain.Failure("cannot write the assertion", err, "")
 	}
-	token, err := key.Sign("JWT", payload)
+	token, err := a.Key.Sign("JWT", payload)
 	if err != nil {
-		return "", explain.Failure("cannot sign the assertion of "+agentID, err, "check the private key")
+		return "", explain.Failure("cannot sign the assertion of "+a.ID, err, "check the private key")
 	}
 	return telemetry.Secret(token), nil
 }
