@@ -12,6 +12,7 @@ func TestCover(t *testing.T) {
 	types := standard(t)
 	const full = `{"type":"bounty","amount":100,"currency":"USD","repository":"acme/site"}`
 	const call = `{"repository":"acme/site","total":{"amount":99.99,"currency":"USD"},"level":1}`
+	const inFolder = `[{"type":"bounty","amount":1,"repository":"acme/"}]`
 	for _, test := range []struct {
 		name, token, tool, args string
 		want                    string // the detail of type bounty; or what is said
@@ -40,6 +41,15 @@ func TestCover(t *testing.T) {
 		{"EX8 one of a set", `[{"type":"bounty","amount":1,"levels":[1,2]}]`, "payments.pay", `{"total":{"amount":0},"level":2.0}`, `{"type":"bounty","amount":1,"levels":[1,2]}`, false},
 		{"EX8 several of a set", `[{"type":"bounty","amount":1,"levels":[1,2]}]`, "payments.pay", `{"total":{"amount":0},"level":[2,1]}`, `{"type":"bounty","amount":1,"levels":[1,2]}`, false},
 		{"EX8 beyond a set", `[{"type":"bounty","amount":1,"levels":[1,2]}]`, "payments.pay", `{"total":{"amount":0},"level":[2,3]}`, `field "levels"`, true},
+		{"EX8 an empty list, which filters nothing", `[{"type":"bounty","amount":1,"levels":[1,2]}]`, "payments.pay", `{"total":{"amount":0},"level":[]}`, `field "levels"`, true},
+		{"EX8 a way out of a folder", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/../globex/site"}`, `field "repository"`, true},
+		{"EX8 a way out of a folder, at the end", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/.."}`, `field "repository"`, true},
+		{"EX8 a way out of a folder, backwards", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/a\\..\\..\\globex"}`, `field "repository"`, true},
+		{"EX8 a way out of a folder, encoded", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/%2e.%2Fglobex"}`, `field "repository"`, true},
+		{"EX8 a way out of a folder, encoded twice", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/%252e%252E/globex"}`, `field "repository"`, true},
+		{"EX8 a way out of a folder, with a parameter", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/..;v=1/globex"}`, `field "repository"`, true},
+		{"EX8 encoded too often", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/%25252525252e./globex"}`, `field "repository"`, true},
+		{"EX8 dots in a name", inFolder, "payments.pay", `{"total":{"amount":0},"repository":"acme/..site/v1..v2/100%"}`, `{"type":"bounty","amount":1,"repository":"acme/"}`, false},
 		{"EX8 nothing is in an empty set", `[{"type":"bounty","amount":1,"levels":[]}]`, "payments.pay", `{"total":{"amount":0},"level":1}`, `field "levels"`, true},
 		{"EX8 an object, equal", `[{"type":"bounty","amount":1,"payee":{"name":"a","tags":["x"]}}]`, "payments.pay", `{"total":{"amount":0},"payee":{"tags":["x"],"name":"a"}}`,
 			`{"type":"bounty","amount":1,"payee":{"name":"a","tags":["x"]}}`, false},

@@ -22,10 +22,37 @@ func (r Rule) within(narrow, wide value) bool {
 
 // admits reports whether a bound lets an argument of a call through. An array bounds an array, and one element too.
 func (r Rule) admits(bound, argument value) bool {
-	if r == Subset && argument.kind != kindArray {
+	switch {
+	case r == Subset && argument.kind != kindArray:
 		return bound.kind == kindArray && !bound.lacks(argument)
+	case r == Subset && len(argument.items) == 0: // to many a provider a list of nothing is no list, and so no limit
+		return false
+	case r == Prefix && climbs(argument.text):
+		return false
 	}
 	return r.within(argument, bound)
+}
+
+// decodings is how often an argument is decoded in search of what it hides.
+const decodings = 5
+
+var decoder = strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`, "%25", "%")
+
+// climbs reports whether a path leaves a folder: "acme/../globex" begins with "acme/" and is not below it. Whoever gets it may
+// take either slash, and decode it any number of times.
+func climbs(path string) bool {
+	for range decodings {
+		parts := strings.FieldsFunc(path, func(c rune) bool { return strings.ContainsRune(`/\;?#`, c) })
+		if slices.Contains(parts, "..") {
+			return true
+		}
+		next := decoder.Replace(path)
+		if next == path {
+			return false
+		}
+		path = next
+	}
+	return true
 }
 
 // lacks reports whether an array of a detail, in the form of the rule subset, has no such element.
