@@ -18,6 +18,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -91,7 +92,9 @@ func New(c Config) (*Client, error) {
 	if c.MaxTokens == 0 {
 		c.MaxTokens = defaultMaxTokens
 	}
-	out.tokens = newTokens(c.MaxTokens, out.now, out.Exchange)
+	out.tokens = newTokens(c.MaxTokens, out.now, func(ctx context.Context, r Request) (Token, error) {
+		return out.Exchange(ctx, r.shared())
+	})
 	return out, nil
 }
 

@@ -53,7 +53,8 @@ type Request struct {
 
 // Source gives the token that goes into a request, each time that the request is sent: an assertion is accepted once, and an
 // ID token is renewed elsewhere. Sources are compared with ==, but for Static, whose tokens are, to
-// know whether two requests are the same.
+// know whether two requests are the same. So a Source is of one party: where tokens are shared its context has no values, or it
+// could give the token of whichever user happens to call, and everybody would act for that one.
 type Source interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -78,6 +79,27 @@ type sourceFunc struct {
 
 // Token calls the function.
 func (s *sourceFunc) Token(ctx context.Context) (string, error) { return s.f(ctx) }
+
+// shared is the request as it is sent for all callers: its sources learn nothing of who called first.
+func (r Request) shared() Request {
+	for _, s := range []*Source{&r.Subject, &r.Actor, &r.Assertion} {
+		if *s != nil {
+			*s = impersonal{*s}
+		}
+	}
+	return r
+}
+
+type impersonal struct{ Source }
+
+// Token asks the source without the values of the context.
+func (s impersonal) Token(ctx context.Context) (string, error) { return s.Source.Token(valueless{ctx}) }
+
+// valueless is a context's end without its values.
+type valueless struct{ context.Context }
+
+// Value is none.
+func (valueless) Value(any) any { return nil }
 
 // form is the request as RFC 8693 §2.1 has it, its sources asked.
 func (r Request) form(ctx context.Context) (url.Values, error) {

@@ -354,3 +354,33 @@ func TestNextHopFollowsTheFirst(t *testing.T) {
 		}
 	})
 }
+
+// TestSourceKnowsNoCaller: a kept token is for every caller of the same request, so a source that would give the token of whoever
+// calls is found at the first call, and never hands one user's token to another.
+func TestSourceKnowsNoCaller(t *testing.T) {
+	t.Parallel()
+	type user struct{}
+	s := &sts{answer: issue(300)}
+	c := newClient(t, s, nil)
+	r := request
+	r.Subject = client.SourceFunc(func(ctx context.Context) (string, error) {
+		name, ok := ctx.Value(user{}).(string)
+		if !ok {
+			return "", errors.New("nobody calls")
+		}
+		return name, nil
+	})
+	for _, name := range []string{"alice", "bob"} {
+		if token, err := c.Token(context.WithValue(t.Context(), user{}, name), r); err == nil {
+			t.Errorf("%s got %q", name, token.AccessToken)
+		}
+	}
+	for _, name := range []string{"alice", "bob"} { // nothing is kept of Exchange, so nothing is shared
+		if _, err := c.Exchange(context.WithValue(t.Context(), user{}, name), r); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(s.requests()); n != 2 {
+		t.Errorf("%d exchanges", n)
+	}
+}
