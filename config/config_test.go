@@ -315,6 +315,8 @@ func TestResourceMetadata(t *testing.T) {
 		"urn:obo:executor":                "",
 		"https://executor.example/?a=b":   "",
 		"https://executor.example/{a}":    "",
+		"https://executor.example//a":     "", // no router can serve it
+		"https://executor.example/a/../b": "",
 		"https://user@executor.example/x": "",
 	} {
 		c := Executor{Audience: audience}
@@ -330,6 +332,8 @@ func TestResourceMetadata(t *testing.T) {
 		"https://gw.example/": false,
 		"https://gw.example/.well-known/oauth-protected-resource?a":       false,
 		"https://gw.example/.well-known/oauth-protected-resource/{a}":     false,
+		"https://gw.example/.well-known/oauth-protected-resource//a":      false,
+		"https://gw.example/.well-known/oauth-protected-resource/a/../b":  false,
 		"http://gw.example/.well-known/oauth-protected-resource":          false,
 		"/.well-known/oauth-protected-resource":                           false,
 		"https://gw.example/x/.well-known/oauth-protected-resource/../..": false,

@@ -44,8 +44,8 @@ func (l Listen) hosts(of string) []string {
 // wellKnown is the folder of protected resource metadata (RFC 9728 §3).
 const wellKnown = "/.well-known/oauth-protected-resource"
 
-// plainPath is empty, or a path that reads the same everywhere.
-var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]*)*$`)
+// plainPath is empty, or a path that reads the same everywhere: no empty segment inside, and none that begins with a dot.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`)
 
 // metadataOf puts the well-known path between host and path of a resource identifier (RFC 9728 §3.1). It is empty for an
 // identifier that is no plain URL of a server, such as a URN.
