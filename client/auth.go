@@ -130,7 +130,7 @@ func (c *Client) ActorToken() (string, error) {
 	if c.dpop != nil {
 		jkt = c.dpop.Thumbprint()
 	}
-	return key.assert(c, "JWT", jkt)
+	return key.assert(c, "actor-assertion+jwt", jkt) // JW4: whoever it is given to cannot authenticate with it
 }
 
 // Secret authenticates by a client secret in the Authorization header (client_secret_basic). It is the last choice: a secret

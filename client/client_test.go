@@ -208,7 +208,7 @@ func TestAuthentication(t *testing.T) {
 			t.Fatal(err)
 		}
 		var claims struct{ Cnf struct{ Jkt string } }
-		read(t, token, "jwt", &claims)
+		read(t, token, "actor-assertion+jwt", &claims)
 		if claims.Cnf.Jkt != "thumbprint" {
 			t.Errorf("cnf %+v", claims.Cnf)
 		}

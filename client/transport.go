@@ -105,11 +105,12 @@ func method(req *http.Request) string {
 	return req.Method
 }
 
-// redirected reports whether a request follows a redirect that left the server it was first meant for.
+// redirected reports whether a request follows a redirect that left the server it was first meant for, or may have: not every
+// base says in its answers what they answer.
 func redirected(req *http.Request) bool {
-	for at := req; at.Response != nil && at.Response.Request != nil; {
+	for at := req; at.Response != nil; {
 		at = at.Response.Request
-		if !sameOrigin(at.URL, req.URL) {
+		if at == nil || !sameOrigin(at.URL, req.URL) {
 			return true
 		}
 	}

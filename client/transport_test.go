@@ -51,6 +51,17 @@ func do(t *testing.T, c *client.Client, method, url, body string) (*http.Respons
 	return resp, err
 }
 
+// forgetful leaves out of an answer which request it is to.
+type forgetful struct{}
+
+func (forgetful) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		resp.Request = nil
+	}
+	return resp, err
+}
+
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	bound := func(c *client.Config) { c.DPoP = prover{} }
@@ -114,6 +125,20 @@ func TestTransport(t *testing.T) {
 		if _, err := do(t, newClient(t, &sts{answer: issue(300)}, nil), "GET", url, ""); err != nil {
 			t.Fatal(err)
 		}
+		if got := other.seen[0].Header.Get("Authorization"); got != "" {
+			t.Errorf("the other server got %q", got)
+		}
+	})
+	t.Run("TX20 no token to nobody knows whom", func(t *testing.T) { // what is under the Transport does not say what it sent
+		t.Parallel()
+		other, elsewhere := serve(t, nil)
+		_, url := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, http.StatusFound) })
+		c := newClient(t, &sts{answer: issue(300)}, nil)
+		resp, err := (&http.Client{Transport: c.Transport(request, forgetful{})}).Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
 		if got := other.seen[0].Header.Get("Authorization"); got != "" {
 			t.Errorf("the other server got %q", got)
 		}
