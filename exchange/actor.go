@@ -46,10 +46,14 @@ func (s *Service) actorByJWT(ctx context.Context, c caller, token string, now ti
 	return s.actorByAssertion(ctx, c, token, now)
 }
 
+// typeActorAssertion is the typ of an assertion that is for acting alone. The agent gives it to whoever hands over to it, who
+// could authenticate as the agent with one that has no typ of its own (JW4).
+const typeActorAssertion = "actor-assertion+jwt"
+
 // actorByAssertion takes an assertion of the shape of RFC 7523: iss is the signer, sub the actor, and the signer is the actor
 // or one of its registered controllers.
 func (s *Service) actorByAssertion(ctx context.Context, c caller, token string, now time.Time) (acting, error) {
-	a, err := openAssertion(token, "", "jwt") // JW4: one that is typed for client authentication is for that alone
+	a, err := openAssertion(token, "", "jwt", typeActorAssertion) // JW4: one that is for client authentication is for that alone
 	if err != nil {
 		return acting{}, err
 	}

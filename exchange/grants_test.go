@@ -1,8 +1,11 @@
 package exchange_test
 
 import (
+	"crypto/elliptic"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
@@ -100,6 +103,24 @@ func TestForgersConsumeNothing(t *testing.T) {
 	stolen := w.IDP.IDJAG(t, "alice", w.Orchestrator, jti)
 	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(stolen, "github:read")), exchange.InvalidGrant)
 	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(w.IDP.Assertion(t, "alice", jti), "github:read")), "")
+}
+
+// TestAssertionResigned: JG1. Without a jti the statement is what is used once. Whoever has it can turn its ECDSA signature into
+// another that verifies, with nobody's key.
+func TestAssertionResigned(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	assertion := w.IDP.Assertion(t, "alice", func(c exchangetest.Claims) { c["jti"] = nil })
+	dot := strings.LastIndexByte(assertion, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(assertion[dot+1:])
+	if err != nil || len(signature) != 64 {
+		t.Fatalf("not ES256: %d bytes, %v", len(signature), err)
+	}
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	other := assertion[:dot+1] + base64.RawURLEncoding.EncodeToString(signature)
+	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(assertion, "github:read")), "")
+	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(other, "github:read")), exchange.InvalidGrant)
 }
 
 // TestAssertionIssuers: JG1, JG4, JG7. What an issuer may assert is in its registration.
@@ -278,6 +299,26 @@ func TestReplacementsOverTime(t *testing.T) {
 			token := w.Exchange(t, w.Reporter, exchangetest.ForTransaction(first, exchange.TypeAccessToken, "github:read")).AccessToken
 			_, claims := w.Read(t, token)
 			c.change(t, w, claims)
+			want(t, reason(t, w, w.Researcher, exchangetest.ForTransaction(token, exchange.TypeTxnToken, "github:read")), c.want)
+		})
+	}
+}
+
+// TestReplacementOfDetails: TT5, RA3. A replacement keeps what the token says, so policy must allow the workload all of it.
+func TestReplacementOfDetails(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	for name, c := range map[string]struct {
+		amount string
+		want   exchange.Reason
+	}{
+		"RA3 what policy allows the workload":  {"400", ""},
+		"RA3 what policy refuses the workload": {"600", exchange.InvalidAuthorizationDetails},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first := w.Detailed(t, `[{"type":"payment","amount":`+c.amount+`,"currency":"EUR"}]`)
+			token := w.Exchange(t, w.Orchestrator, exchangetest.ForTransaction(first, exchange.TypeAccessToken, "github:read")).AccessToken
 			want(t, reason(t, w, w.Researcher, exchangetest.ForTransaction(token, exchange.TypeTxnToken, "github:read")), c.want)
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
@@ -63,8 +64,8 @@ func (s *Service) readAssertion(ctx context.Context, c caller, assertion string,
 		return nil, err
 	}
 	for _, err := range []error{
-		a.checkKind(), a.login.checkTimes(now), a.checkLife(now), a.checkAudience(s.cfg.Issuer), a.checkTenant(c.org.ID()),
-		a.checkClient(c),
+		a.checkKind(), a.login.checkTimes(now), a.checkLife(now), a.checkAudience(s.cfg.Issuer), s.checkNoWorkload(c.org, a),
+		a.checkTenant(c.org.ID()), a.checkClient(c),
 	} {
 		if err != nil {
 			return nil, err
@@ -75,8 +76,8 @@ func (s *Service) readAssertion(ctx context.Context, c caller, assertion string,
 		return nil, err
 	}
 	id := a.claims.ID
-	if id == "" { // RFC 7523 §3 lets it out: then the whole assertion is what is used once
-		sum := sha256.Sum256([]byte(assertion))
+	if id == "" { // RFC 7523 §3 lets it out: then what was signed is used once. An ES256 signature has a twin that verifies too.
+		sum := sha256.Sum256([]byte(assertion[:strings.LastIndexByte(assertion, '.')]))
 		id = "sha256:" + hex.EncodeToString(sum[:])
 	}
 	// An issuer's URL is no client id, so assertions of clients are of another namespace.
@@ -187,6 +188,16 @@ func (a *asserted) checkAudience(issuer string) error {
 	}
 	if !slices.Contains(several, issuer) && !slices.Contains(several, issuer+tokenEndpoint) {
 		return flaw("its aud must be the issuer or the token endpoint of this server")
+	}
+	return nil
+}
+
+// checkNoWorkload: of an issuer that vouches for workloads to the same audience, a token without a typ of its own is a workload's
+// credential. It must not make the workload a user, whom everybody that the token was shown to could act for (JW4).
+func (s *Service) checkNoWorkload(org *registry.Org, a *asserted) error {
+	w, ok := org.WorkloadIssuer(a.claims.Issuer)
+	if ok && a.label == registry.TokenTypeAssertion && onlyAudience(a.login.Audience, s.workloadAudience(w)) == nil {
+		return flaw("it is a workload's token: give the issuer's workloads an audience of their own")
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 // kinds are the typs of the JWTs that live in our neighbourhood, and none at all.
 var kinds = []string{
 	"at+jwt", "dpop+jwt", "txntoken+jwt", "oauth-id-jag+jwt", "secevent+jwt", "token-introspection+jwt", "statuslist+jwt", "wit+jwt",
-	"wpt+jwt", "client-authentication+jwt", "JWT", "",
+	"wpt+jwt", "client-authentication+jwt", "actor-assertion+jwt", "JWT", "",
 }
 
 // place is where a JWT can be presented.
@@ -144,7 +144,7 @@ func (c confusion) places() []place {
 		{"subject_token id_token", []string{"JWT", ""}, login, c.subject(exchange.TypeIDToken)},
 		{"subject_token jwt", []string{"JWT", ""}, login, c.subject(exchange.TypeJWT)},
 		{"subject_token txn_token", []string{"txntoken+jwt"}, txn, c.subject(exchange.TypeTxnToken)},
-		{"actor_token jwt", []string{"JWT", ""}, own, c.actor(exchange.TypeJWT)},
+		{"actor_token jwt", []string{"actor-assertion+jwt", "JWT", ""}, own, c.actor(exchange.TypeJWT)},
 		{"actor_token access_token", []string{"at+jwt"}, access, c.actor(exchange.TypeAccessToken)},
 		{"client_assertion", []string{"client-authentication+jwt", "JWT", ""}, own, func(t *testing.T, token string) bool {
 			return c.asks(t, exchange.Credential{Assertion: token, AssertionType: exchange.ClientAssertionType}, c.login(t))
@@ -230,6 +230,7 @@ func TestConfusionOfKinds(t *testing.T) {
 		{"transaction token", genuine("subject_token txn_token", "txntoken+jwt"), []string{"subject_token txn_token"}},
 		{"ID token", genuine("subject_token id_token", "JWT"), []string{"subject_token id_token", "subject_token jwt"}},
 		{"assertion of an agent", genuine("actor_token jwt", "JWT"), []string{"actor_token jwt", "client_assertion"}},
+		{"assertion for acting", genuine("actor_token jwt", "actor-assertion+jwt"), []string{"actor_token jwt"}},
 		{"assertion for client authentication", genuine("client_assertion", "client-authentication+jwt"), []string{"client_assertion"}},
 		{"assertion of an issuer", genuine("assertion", "JWT"), []string{"assertion", "assertion ID-JAG"}}, // two names of one parameter
 		{"ID-JAG", genuine("assertion ID-JAG", "oauth-id-jag+jwt"), []string{"assertion", "assertion ID-JAG"}},

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -133,6 +134,11 @@ func (f *Facts) replaceTxn() (Approval, error) {
 	granted, seen, err := f.judge(as, audience)
 	if err != nil {
 		return Approval{}, err
+	}
+	if !bytes.Equal(granted.details.JSON(), c.AuthorizationDetails) { // they are kept as they are, or not at all
+		e := refusedDetails(nil, "policy refuses the agent some of the authorization_details that a replacement keeps")
+		e.evidence = seen
+		return Approval{}, e
 	}
 	u, err := f.Subject.txn.token.Replace(delegation.Replacement{
 		Org: f.Org.ID(), Workload: f.Client.ID, Scope: granted.scope, ID: f.TokenID, Now: f.Now, Life: f.life(),

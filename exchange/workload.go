@@ -54,11 +54,7 @@ func (s *Service) openWorkload(ctx context.Context, org *registry.Org, a asserti
 	if jose.Decode(payload, &claims) != nil {
 		return nil, nil, flaw("its claims are malformed")
 	}
-	audience := issuer.Audience
-	if audience == "" {
-		audience = s.cfg.Issuer
-	}
-	if err := onlyAudience(a.claims.Audience, audience); err != nil {
+	if err := onlyAudience(a.claims.Audience, s.workloadAudience(issuer)); err != nil {
 		return nil, nil, err
 	}
 	if err := checkLife(a.claims.Expiry, a.claims.IssuedAt, a.claims.NotBefore, now); err != nil {
@@ -68,6 +64,14 @@ func (s *Service) openWorkload(ctx context.Context, org *registry.Org, a asserti
 		return nil, nil, flawFAPI
 	}
 	return issuer, claims, nil
+}
+
+// workloadAudience is whom a workload issuer's tokens must be for.
+func (s *Service) workloadAudience(issuer *registry.Workload) string {
+	if issuer.Audience == "" {
+		return s.cfg.Issuer
+	}
+	return issuer.Audience
 }
 
 // workloadKey finds the key among the registered ones or, where none are, among those that the issuer publishes (JW3).

@@ -206,6 +206,27 @@ func TestWorkloadAsActorToken(t *testing.T) {
 	}
 }
 
+// TestWorkloadIsNoUser: JW4, CA9. Of an issuer of both workloads' tokens and users' assertions, what a workload authenticates with
+// is no user's grant, also when the org gave both one audience.
+func TestWorkloadIsNoUser(t *testing.T) {
+	t.Parallel()
+	for _, audience := range []string{exchangetest.Issuer, exchangetest.Issuer + "/token"} {
+		t.Run("JW4 "+audience, func(t *testing.T) {
+			t.Parallel()
+			w := exchangetest.NewWorld(t)
+			const sub = "system:serviceaccount:agents:reporter"
+			reporter(t, w, func(d *registry.Document, a *registry.Agent) {
+				d.WorkloadIssuers = []registry.WorkloadIssuer{{Name: "cluster", URL: w.IDP.URL, Audience: audience}}
+				a.Workloads = []registry.WorkloadRule{{Issuer: "cluster", Claims: map[string]string{"sub": sub}}}
+			})
+			token := w.IDP.Assertion(t, sub, func(c exchangetest.Claims) { c["aud"] = audience })
+			cred := exchange.Credential{ClientID: w.Reporter.ClientID, Assertion: token, AssertionType: exchange.ClientAssertionType}
+			want(t, withCredential(t, w, cred), "")
+			want(t, reason(t, w, w.Reporter, exchangetest.Asserted(token, "github:read")), exchange.InvalidGrant)
+		})
+	}
+}
+
 // TestFAPIWorkload: FA6, under the FAPI profile a platform that signs with RS256 proves nothing, and its workload is told why.
 func TestFAPIWorkload(t *testing.T) {
 	t.Parallel()
