@@ -28,7 +28,7 @@ type agentsCommand struct {
 type agentSecretCommand struct {
 	Org          string `arg:"" help:"The org."`
 	Agent        string `arg:"" help:"The agent's name within the org."`
-	DropPrevious bool   `help:"Stop accepting the one before at once."`
+	DropPrevious bool   `help:"Only the new one works from now on: after a leak."`
 }
 
 // Help is shown below the flags.

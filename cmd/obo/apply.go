@@ -23,7 +23,7 @@ nothing; the executor's providers go first, since policy speaks of their tools. 
 environment variable.
 
 Examples:
-  obo apply -f examples/acme
+  obo apply -f orgs/acme
   obo diff -f orgs/acme && obo apply -f orgs/acme`
 }
 

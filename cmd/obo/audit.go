@@ -109,7 +109,7 @@ func (a *app) merged(ctx context.Context, only, action string, after uint64, n i
 type auditListCommand struct {
 	Server string `enum:"both,sts,executor" default:"both" help:"both, sts or executor."`
 	After  uint64 `placeholder:"N" help:"Only records after this sequence number; each server has its own numbers."`
-	Limit  int    `default:"100" help:"At most this many of each server; 0 for all."`
+	Limit  int    `default:"100" help:"The first so many of each server, from --after on; 0 for all."`
 }
 
 // Help is shown below the flags.
@@ -131,6 +131,9 @@ func (c auditListCommand) Run(ctx context.Context, a *app) error {
 	return a.Print(render.EntryViews(entries), func() {
 		for _, e := range entries {
 			a.Entry("", e)
+		}
+		if len(entries) == 0 {
+			a.Printf("no records of org %s\n", render.Clean(a.DefaultOrg))
 		}
 	})
 }

@@ -39,15 +39,15 @@ func (c callCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	token, err := c.read(a)
-	if err != nil {
-		return err
-	}
 	executor, err := a.executor()
 	if err != nil {
 		return err
 	}
 	defer executor.Conn.Close()
+	token, err := c.read(a)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
 	var resp *obov1.ExecuteResponse
@@ -57,7 +57,7 @@ func (c callCommand) Run(ctx context.Context, a *app) error {
 			return err
 		})
 	if err != nil {
-		return explain.Of("the call of "+c.Tool+" was refused", err)
+		return explain.Of("cannot call "+render.Clean(c.Tool), err)
 	}
 	if err := a.Print(resp, func() {
 		if r := resp.GetResult(); r != nil {
@@ -111,15 +111,15 @@ func (toolsCommand) Help() string {
 }
 
 func (c toolsCommand) Run(ctx context.Context, a *app) error {
-	token, err := c.read(a)
-	if err != nil {
-		return err
-	}
 	executor, err := a.executor()
 	if err != nil {
 		return err
 	}
 	defer executor.Conn.Close()
+	token, err := c.read(a)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
 	var resp *obov1.ListToolsResponse

@@ -80,7 +80,8 @@ func (f *fake) Exchange(ctx context.Context, r *obov1.ExchangeRequest) (*obov1.E
 			Reason: "INVALID_SCOPE", Domain: "obo.dev", Metadata: map[string]string{"oauthError": "invalid_scope", "actionId": "txn.id"}})
 		return nil, s.Err()
 	}
-	return &obov1.ExchangeResponse{AccessToken: "issued", Scope: r.GetScope(), ActionId: "txn.id"}, nil
+	return &obov1.ExchangeResponse{AccessToken: "issued", Scope: r.GetScope(), AuthorizationDetails: r.GetAuthorizationDetails(),
+		ActionId: "txn.id"}, nil
 }
 
 func (f *fake) Execute(_ context.Context, r *obov1.ExecuteRequest) (*obov1.ExecuteResponse, error) {

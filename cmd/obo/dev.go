@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -117,17 +118,22 @@ func (a *app) showDev(e *dev.Env) {
 		a.Printf("  %-13s %s\n", row[0], row[1])
 	}
 	a.Printf("\n%s\n", a.Bold("Try, in another terminal:"))
+	if _, err := exec.LookPath("obo"); err != nil {
+		if exe, err := os.Executable(); err == nil {
+			a.Printf("\n  export PATH=\"%s:$PATH\"", filepath.Dir(exe))
+		}
+	}
 	a.Printf(`
-  export OBO_ENV=%s
+  export OBO_ENV=%[1]s/env
   obo demo
-  obo exchange --scope "tracker:issues:read tracker:issues:write" > first
-  obo exchange --subject-token-file first --to researcher --scope tracker:issues:read > second
-  obo token inspect --file second
-  obo call tracker.list_issues --args '{"project":"apollo"}' --token-file second
+  obo exchange --scope "tracker:issues:read tracker:issues:write" > %[1]s/first
+  obo exchange --subject-token-file %[1]s/first --to researcher --scope tracker:issues:read > %[1]s/second
+  obo token inspect --file %[1]s/second
+  obo call tracker.list_issues --args '{"project":"apollo"}' --token-file %[1]s/second
   obo audit list
   obo revoke agent orchestrator
 
-`, env)
+`, e.Dir)
 	a.Printf("Ctrl-C stops everything.\n")
 }
 

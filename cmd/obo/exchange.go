@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ type exchangeCommand struct {
 	AuthorizationDetails string   `placeholder:"JSON" help:"A JSON array (RFC 9396), @FILE reads one. Absent: the subject token's."`
 	Resource             []string `placeholder:"URI" from:"OBO_EXECUTOR_AUDIENCE" help:"What the token is for (OBO_EXECUTOR_AUDIENCE)."`
 	Audience             []string `placeholder:"NAME" help:"The same by its registered name; another authorization server for id-jag."`
-	ExpiresIn            int32    `placeholder:"SECONDS" help:"A shorter life than the default."`
+	ExpiresIn            int32    `placeholder:"SECONDS" help:"How long the token is to live. What the org and the server allow is the limit."`
 	MayAct               string   `placeholder:"CLIENT" help:"The one client that may pick the new token up."`
 	RequestedTokenType   string   `enum:"access_token,jwt,id-jag,txn_token" default:"access_token" help:"access_token, jwt, id-jag or txn_token."`
 	DPoPKey              string   `name:"dpop-key" placeholder:"FILE" help:"Private JWK to bind the token to (RFC 9449). Made when it is not there."`
@@ -51,11 +52,11 @@ Examples:
 }
 
 func (c exchangeCommand) Run(ctx context.Context, a *app) error {
-	req, err := c.request(a)
+	who, err := c.find(a)
 	if err != nil {
 		return err
 	}
-	who, err := c.find(a)
+	req, err := c.request(a)
 	if err != nil {
 		return err
 	}
@@ -73,9 +74,25 @@ func (c exchangeCommand) Run(ctx context.Context, a *app) error {
 	}
 	resp, err := exchange(ctx, a, who, prover, req)
 	if err != nil {
-		return explain.Of("the exchange was refused", err)
+		return explain.Of("cannot get a token", err)
 	}
-	return a.Print(resp, func() { a.Printf("%s\n", resp.GetAccessToken()) })
+	return a.Print(answerOf(resp), func() { a.Printf("%s\n", resp.GetAccessToken()) })
+}
+
+// answer is what the token endpoint answers with (RFC 8693 section 2.2.1), with the details as JSON and not as a string of it.
+type answer struct {
+	AccessToken     string          `json:"access_token"`
+	IssuedTokenType string          `json:"issued_token_type"`
+	TokenType       string          `json:"token_type"`
+	ExpiresIn       int32           `json:"expires_in"`
+	Scope           string          `json:"scope"`
+	Details         json.RawMessage `json:"authorization_details,omitempty"`
+	ActionID        string          `json:"action_id"`
+}
+
+func answerOf(r *obov1.ExchangeResponse) answer {
+	return answer{r.GetAccessToken(), r.GetIssuedTokenType(), r.GetTokenType(), r.GetExpiresIn(), r.GetScope(),
+		json.RawMessage(r.GetAuthorizationDetails()), r.GetActionId()}
 }
 
 const tokenTypeURN = "urn:ietf:params:oauth:token-type:"

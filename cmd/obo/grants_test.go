@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -52,6 +53,31 @@ func TestAuthorizationDetailsComeFromAFileToo(t *testing.T) {
 		if got.code != 0 || f.exchange.GetAuthorizationDetails() != `[{"type":"t"}]` {
 			t.Errorf("exit %d, sent %q: %s", got.code, f.exchange.GetAuthorizationDetails(), got.err)
 		}
+		asJSON := obo(t, env, "", "exchange", "--subject-token-type", "id_token", "--authorization-details", value, "-o", "json")
+		var answer struct {
+			Details []map[string]string `json:"authorization_details"`
+		}
+		if err := json.Unmarshal([]byte(asJSON.out), &answer); err != nil || len(answer.Details) != 1 || answer.Details[0]["type"] != "t" {
+			t.Errorf("%v: the details in the answer are no array: %s", err, asJSON.out)
+		}
+	}
+}
+
+// TestCredentialFlagsBeatTheEnvironment: a secret on the command line is the one that is tried, also for an agent of the environment.
+func TestCredentialFlagsBeatTheEnvironment(t *testing.T) {
+	t.Parallel()
+	f, env := environment(t)
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("of-the-flag"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := obo(t, env, "", "exchange", "--subject-token-type", "id_token", "--client-secret-file", file)
+	pair, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(f.authorization, "Basic "))
+	if got.code != 0 || err != nil || !strings.HasSuffix(string(pair), ":of-the-flag") {
+		t.Errorf("exit %d, sent %q: %s", got.code, pair, got.err)
+	}
+	if got := obo(t, env, "", "exchange", "--client-secret-file", file, "--client-key", file); got.code != explain.Usage {
+		t.Errorf("two credentials: exit %d: %s", got.code, got.err)
 	}
 }
 

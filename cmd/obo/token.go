@@ -39,7 +39,7 @@ func (c inspectCommand) Run(a *app) error {
 	}
 	t, err := render.ParseToken(token.Reveal())
 	if err != nil {
-		return explain.Failure("this is no token that we read", err, "a token is three base64url parts with dots between")
+		return explain.Failure("this is no token that can be shown", err, "give a JWT: three base64url parts with dots between")
 	}
 	return a.Print(t, func() {
 		a.Token("", t, a.now())
@@ -104,8 +104,9 @@ func (c verifyCommand) Run(ctx context.Context, a *app) error {
 	}
 	verified, err := verifier.Verify(ctx, token.Reveal())
 	if err != nil {
-		return &explain.Problem{What: "the token does not verify", Why: err.Error(), Code: explain.Refused,
-			Do: "obo token inspect shows what it says"}
+		p := explain.Failure("the token does not verify", err, "obo token inspect shows what it says")
+		p.Code = explain.Refused
+		return p
 	}
 	claims := verified.Claims()
 	view := map[string]any{"verified": true, "subject": claims.Subject, "org_id": string(claims.OrgID), "chain": claims.Chain(),

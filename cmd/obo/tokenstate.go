@@ -28,11 +28,11 @@ Examples:
 }
 
 func (c introspectCommand) Run(ctx context.Context, a *app) error {
-	token, err := c.read(a)
+	who, err := c.find(a)
 	if err != nil {
 		return err
 	}
-	who, err := c.find(a)
+	token, err := c.read(a)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (c introspectCommand) Run(ctx context.Context, a *app) error {
 			return err
 		})
 	if err != nil {
-		return explain.Of("the introspection was refused", err)
+		return explain.Of("cannot introspect the token", err)
 	}
 	if c.Signed {
 		return a.Print(map[string]string{"jwt": resp.GetJwt()}, func() { a.Printf("%s\n", resp.GetJwt()) })
@@ -76,11 +76,11 @@ Examples:
 }
 
 func (c revokeTokenCommand) Run(ctx context.Context, a *app) error {
-	token, err := c.read(a)
+	who, err := c.find(a)
 	if err != nil {
 		return err
 	}
-	who, err := c.find(a)
+	token, err := c.read(a)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,11 @@ func (c revokeTokenCommand) Run(ctx context.Context, a *app) error {
 			return err
 		})
 	if err != nil {
-		return explain.Of("the revocation was refused", err)
+		p := explain.Of("cannot revoke the token", err)
+		if p.Reason == "INVALID_GRANT" {
+			p.Do = "ask as the client that it was issued to, or as the agent that acts by it (--as or --client-id)"
+		}
+		return p
 	}
 	return a.Print(map[string]bool{"revoked": true}, func() { a.Printf("revoked, and every token derived from it\n") })
 }

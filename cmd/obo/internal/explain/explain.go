@@ -3,12 +3,14 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -58,6 +60,9 @@ func Failure(what string, cause error, do string) *Problem {
 	p := &Problem{What: what, Do: do, Code: Failed, cause: cause}
 	if cause != nil {
 		p.Why = cause.Error()
+		for _, pkg := range []string{"client: ", "delegation: ", "jose: "} { // whose error it is says a person nothing
+			p.Why = strings.TrimPrefix(p.Why, pkg)
+		}
 	}
 	return p
 }
@@ -82,6 +87,11 @@ func Of(what string, err error) *Problem {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Problem{What: what, Why: "no answer in time", Do: doUnavailable, Code: Unavailable, cause: err}
 	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		p := Failure(what, err, doUnavailable)
+		p.Code = Unavailable
+		return p
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return Failure(what, err, "check the path and its permissions")
 	}
@@ -99,6 +109,9 @@ const doUnavailable = "check that the server runs and that its address is right 
 // ofStatus reads the one ErrorInfo that our servers send (GR2, GR3).
 func ofStatus(what string, s *status.Status, err error) *Problem {
 	p := &Problem{What: what, Why: s.Message(), Code: Refused, cause: err}
+	if quoted, ok := strings.CutPrefix(p.Why, "connection error: desc = "); ok { // gRPC's words around the cause
+		p.Why = strings.TrimPrefix(strings.Trim(quoted, `"`), "transport: Error while dialing: ")
+	}
 	for _, d := range s.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
@@ -127,15 +140,14 @@ func ofStatus(what string, s *status.Status, err error) *Problem {
 	if p.Do == "" {
 		p.Do = advice(p.Reason, s.Code())
 	}
-	if p.Do == "" && p.Action != "" {
-		p.Do = "obo audit show " + p.Action + " shows what was recorded of it"
-	}
+	p.pointToTrail(s.Code() == codes.PermissionDenied)
 	return p
 }
 
 // ofHTTP reads a refusal of the standard's own door, which has OAuth's codes in place of our finer reasons.
 func ofHTTP(what string, e *client.Error) *Problem {
-	p := &Problem{What: what, Why: e.Error(), OAuth: e.Code, Action: e.ActionID, Code: Refused, cause: e}
+	p := &Problem{What: what, Why: fmt.Sprintf("%s (HTTP %d)", e.Description, e.Status), OAuth: e.Code, Action: e.ActionID,
+		Code: Refused, cause: e}
 	switch {
 	case e.Temporary() && e.RetryAfter > 0:
 		p.Code, p.Do = Unavailable, fmt.Sprintf("try again in %s", e.RetryAfter)
@@ -144,10 +156,19 @@ func ofHTTP(what string, e *client.Error) *Problem {
 	default:
 		p.Do = advice(strings.ToUpper(e.Code), codes.OK)
 	}
-	if p.Do == "" && p.Action != "" {
-		p.Do = "obo audit show " + p.Action + " shows what was recorded of it"
-	}
+	p.pointToTrail(false)
 	return p
+}
+
+// pointToTrail names the record of a refusal: when there is nothing better to do, or when a decision is behind it.
+func (p *Problem) pointToTrail(decided bool) {
+	switch {
+	case p.Action == "" || p.Do != "" && !decided:
+	case p.Do == "":
+		p.Do = "obo audit show " + p.Action + " shows what was recorded of it"
+	default:
+		p.Do += "\nobo audit show " + p.Action + " shows the decision"
+	}
 }
 
 // advice falls back on the status code when the reason is not ours.
@@ -156,7 +177,7 @@ func advice(reason string, code codes.Code) string {
 	case "INVALID_CLIENT":
 		return "check the client id and its secret or key (obo agents secret ORG AGENT makes a new secret)"
 	case "SUBJECT_TOKEN_INVALID":
-		return "get a fresh subject token of an issuer that the org trusts; obo token inspect shows what this one says"
+		return "get a fresh subject token, and give --dpop-key when it is bound; obo token inspect shows what this one says"
 	case "ACTOR_TOKEN_INVALID":
 		return "make a fresh assertion: each is accepted once, and for at most 5 minutes"
 	case "INVALID_SCOPE":
@@ -177,6 +198,8 @@ func advice(reason string, code codes.Code) string {
 		return "get a fresh assertion of an issuer that the org trusts for jwt-bearer, made out to the token server's issuer"
 	case "INVALID_DPOP_PROOF":
 		return "send a proof of the key that the token is bound to (--dpop-key), and check this machine's clock"
+	case "NOT_FOUND":
+		return "check the name and --org: obo org show ORG, obo tools and obo connection list show what there is"
 	case "CONFLICT":
 		return "somebody else changed it meanwhile: look again (obo diff), then repeat"
 	default:
@@ -207,12 +230,14 @@ func Write(w io.Writer, p *Problem, asJSON bool) {
 	fmt.Fprintf(w, "obo: %s\n", p.What)
 	if p.Why != "" {
 		why := p.Why
-		if p.Reason != "" {
-			why += " [" + p.Reason + "]"
+		if reason := cmp.Or(p.Reason, p.OAuth); reason != "" {
+			why += " [" + reason + "]"
 		}
-		fmt.Fprintf(w, "  why:  %s\n", strings.ReplaceAll(strings.TrimSpace(why), "\n", "\n        "))
+		fmt.Fprintf(w, "  why:  %s\n", indented(why))
 	}
 	if p.Do != "" {
-		fmt.Fprintf(w, "  do:   %s\n", p.Do)
+		fmt.Fprintf(w, "  do:   %s\n", indented(p.Do))
 	}
 }
+
+func indented(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n        ") }

@@ -56,10 +56,10 @@ func TestExitCodesTellARefusalFromAnOutage(t *testing.T) {
 
 func TestEveryErrorSaysWhatWhyAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	p := Of("the exchange was refused", refused(t, codes.PermissionDenied, "INVALID_SCOPE"))
+	p := Of("cannot get a token", refused(t, codes.PermissionDenied, "INVALID_SCOPE"))
 	var text, doc bytes.Buffer
 	Write(&text, p, false)
-	for _, want := range []string{"obo: the exchange was refused", "why:", "scope is wider [INVALID_SCOPE]", "do:"} {
+	for _, want := range []string{"obo: cannot get a token", "why:", "scope is wider [INVALID_SCOPE]", "do:"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("text lacks %q:\n%s", want, text.String())
 		}

@@ -90,7 +90,7 @@ func Read(dir string, env Lookup) (Org, error) {
 		return Org{}, fmt.Errorf("%s: %w", filepath.Join(dir, "org.yaml"), err)
 	}
 	if err := parsed.Validate(); err != nil {
-		return Org{}, fmt.Errorf("%s: %w", dir, err)
+		return Org{}, err
 	}
 	org.ID = parsed.Org
 	return org, nil

@@ -4,6 +4,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -161,6 +162,9 @@ func ReadSecret(path string, in io.Reader) (telemetry.Secret, error) {
 	}
 	secret := strings.TrimSpace(string(data))
 	switch {
+	case secret == "" && path == "-":
+		return "", explain.Failure("standard input is empty", errors.New("a token or a secret is read from it when no file is named"),
+			"name the file with the flag that --help shows, or pipe it in")
 	case secret == "":
 		return "", explain.Failure(name(path)+" is empty", nil, "put the token or secret into it, and nothing else")
 	case len(data) > maxSecret:

@@ -25,6 +25,8 @@ type Token struct {
 	ID          string   `json:"token_id"`
 	Transaction string   `json:"transaction,omitempty"`
 	Lineage     []string `json:"lineage,omitempty"`
+
+	Details, Confirmation, MayAct json.RawMessage `json:"-"` // as in Claims
 }
 
 type actor struct {
@@ -43,6 +45,10 @@ type claims struct {
 	Transaction string          `json:"txn"`
 	Lineage     []string        `json:"lineage"`
 	Act         *actor          `json:"act"`
+
+	Details      json.RawMessage `json:"authorization_details"`
+	Confirmation json.RawMessage `json:"cnf"`
+	MayAct       json.RawMessage `json:"may_act"`
 }
 
 // ParseToken reads a token without verifying it.
@@ -60,6 +66,7 @@ func ParseToken(token string) (Token, error) {
 		Claims: m.UnverifiedPayload(), Subject: c.Subject, Org: c.Org, Scope: strings.Fields(c.Scope),
 		Expiry: time.Unix(int64(c.Expiry), 0).UTC(), Issuer: c.Issuer, Audience: strings.Trim(string(c.Audience), `"`),
 		ID: c.ID, Transaction: c.Transaction, Lineage: c.Lineage,
+		Details: c.Details, Confirmation: c.Confirmation, MayAct: c.MayAct,
 	}
 	for a := c.Act; a != nil; a = a.Act {
 		t.Chain = append(t.Chain, a.Subject)
@@ -90,7 +97,10 @@ func (p Printer) Token(indent string, t Token, now time.Time) {
 		}
 	}
 	field("scope", strings.Join(t.Scope, " "))
+	field("details", string(t.Details))
 	field("for", t.Audience)
+	field("bound to", string(t.Confirmation))
+	field("may act", string(t.MayAct))
 	field("org", t.Org)
 	field("issuer", t.Issuer)
 	field("token", t.ID)

@@ -64,10 +64,13 @@ func (p Printer) Entry(indent string, e Entry) {
 	p.Printf("%s%s  %-8s  %s %s  %s\n", indent, p.Dim(r.GetTime().AsTime().Local().Format("15:04:05.000")), e.Server,
 		pad(Clean(r.GetKind()), 12), p.Outcome(pad(Clean(r.GetOutcome()), 9)), Clean(summary(r)))
 	var more []string
-	if len(r.GetChain()) > 0 {
+	switch {
+	case len(r.GetChain()) > 0:
 		chain := slices.Clone(r.GetChain())
 		slices.Reverse(chain)
 		more = append(more, r.GetSubject()+" > "+strings.Join(chain, " > "))
+	case r.GetClientId() != "":
+		more = append(more, "client "+r.GetClientId())
 	}
 	if len(r.GetPolicyIds()) > 0 {
 		more = append(more, fmt.Sprintf("policy %s (version %s)", strings.Join(r.GetPolicyIds(), ", "), r.GetPolicyVersion()))
