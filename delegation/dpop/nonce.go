@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -25,6 +26,10 @@ type Nonces struct {
 	sealer   Sealer
 	audience []byte
 	life     time.Duration
+
+	mu     sync.Mutex
+	second int64  // of last
+	last   string // empty before the first
 }
 
 // NewNonces makes nonces for an audience, such as "as" or "rs": those of one are not taken by the other. They live for life,
@@ -36,16 +41,24 @@ func NewNonces(s Sealer, audience string, life time.Duration) *Nonces {
 	return &Nonces{sealer: s, audience: []byte("dpop nonce for " + audience), life: life}
 }
 
-// Issue makes a nonce: unpredictable, and good on any replica.
+// Issue makes a nonce: unpredictable, and good on any replica. All that are asked for in one second are the same, so that nobody
+// can wear the key out: how often one key may seal is limited, and anybody may ask.
 func (n *Nonces) Issue(now time.Time) (string, error) {
 	if n == nil || n.sealer == nil {
 		return "", fmt.Errorf("%w: no key for nonces", ErrUnavailable)
 	}
-	sealed, err := n.sealer.Seal(binary.BigEndian.AppendUint64(nil, uint64(now.Unix())), n.audience)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	second := now.Unix()
+	if n.last != "" && second == n.second {
+		return n.last, nil
+	}
+	sealed, err := n.sealer.Seal(binary.BigEndian.AppendUint64(nil, uint64(second)), n.audience)
 	if err != nil {
 		return "", fmt.Errorf("%w: nonce: %w", ErrUnavailable, err)
 	}
-	return base64.RawURLEncoding.EncodeToString(sealed), nil
+	n.last, n.second = base64.RawURLEncoding.EncodeToString(sealed), second
+	return n.last, nil
 }
 
 // Valid reports whether a nonce is one of ours, for our audience, and lives.

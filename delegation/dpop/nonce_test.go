@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,8 +71,8 @@ func TestNonces(t *testing.T) {
 		})
 	}
 	seen := map[string]bool{}
-	for range 100 {
-		seen[issue(t, as, noon)] = true
+	for second := range 100 {
+		seen[issue(t, as, noon.Add(time.Duration(second)*time.Second))] = true
 	}
 	if len(seen) != 100 || strings.Trim(nonce, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 		t.Errorf("%d of 100 differ, %q", len(seen), nonce)
@@ -85,6 +87,37 @@ func TestNonces(t *testing.T) {
 	}
 	if as.Valid(base64.RawURLEncoding.EncodeToString(sealed), noon) {
 		t.Error("a text that is no time")
+	}
+}
+
+// counting is a Sealer that counts what it seals.
+type counting struct {
+	dpop.Sealer
+	sealed atomic.Int64
+}
+
+func (c *counting) Seal(plaintext, associated []byte) ([]byte, error) {
+	c.sealed.Add(1)
+	return c.Sealer.Seal(plaintext, associated)
+}
+
+// TestNoncesSpareTheKey: DP4. Strangers can ask for nonces as fast as they like, and the key, which may seal other things too, is
+// not for any number of messages.
+func TestNoncesSpareTheKey(t *testing.T) {
+	t.Parallel()
+	key := &counting{Sealer: newKey(t)}
+	n := dpop.NewNonces(key, "as", 0)
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			if nonce, err := n.Issue(noon.Add(time.Duration(i) * time.Millisecond)); err != nil || !n.Valid(nonce, noon) {
+				t.Errorf("%q, %v", nonce, err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := key.sealed.Load(); got != 1 {
+		t.Errorf("sealed %d times in a second", got)
 	}
 }
 
