@@ -78,9 +78,9 @@ func checkPublic(alg Algorithm, pub crypto.PublicKey) error {
 	case *ecdsa.PublicKey:
 		fits = alg == ES256 && p != nil && p.Curve == elliptic.P256() && onCurve(p)
 	case ed25519.PublicKey:
-		fits = alg.family() == EdDSA && len(p) == ed25519.PublicKeySize
+		fits = alg.family() == EdDSA && len(p) == ed25519.PublicKeySize && !isSmallOrder(p)
 	case *ed25519.PublicKey:
-		fits = alg.family() == EdDSA && p != nil && len(*p) == ed25519.PublicKeySize
+		fits = alg.family() == EdDSA && p != nil && len(*p) == ed25519.PublicKeySize && !isSmallOrder(*p)
 	case *rsa.PublicKey:
 		fits = (alg == PS256 || alg == RS256) && p != nil && p.N != nil && p.E > 2 && p.E&1 == 1 &&
 			p.N.BitLen() >= minRSABits && p.N.BitLen() <= maxRSABits && !isROCA(p.N)
