@@ -178,7 +178,7 @@ func (c exchangeCommand) actorToken(ctx context.Context, a *app) (token, kind st
 			return "", "", err
 		}
 	}
-	secret, err := next.Assertion(a.Issuer, a.now())
+	secret, err := next.ActorToken(a.Issuer, a.now())
 	return secret.Reveal(), client.TypeJWT, err
 }
 

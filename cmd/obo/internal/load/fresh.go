@@ -67,7 +67,7 @@ func (f *Fresh) take() (string, error) {
 }
 
 func (s Setup) assertion() (string, error) {
-	token, err := remote.Agent{ID: s.ActorID, Key: s.ActorKey}.Assertion(s.Issuer, time.Now())
+	token, err := remote.Agent{ID: s.ActorID, Key: s.ActorKey}.ActorToken(s.Issuer, time.Now())
 	return token.Reveal(), err
 }
 

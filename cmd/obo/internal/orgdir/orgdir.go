@@ -153,7 +153,8 @@ func readDocument(dir string, env Lookup) (map[string]any, error) {
 	return doc, nil
 }
 
-// publicKeys reads a key set, or one private key of which it keeps the public part.
+// publicKeys reads a key set, or one private key of which it keeps the public part. Certificates in a set (x5c) are kept: an agent
+// may authenticate by one (RFC 8705 §2.2).
 func publicKeys(path string) (json.RawMessage, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -169,7 +170,26 @@ func publicKeys(path string) (json.RawMessage, error) {
 	if len(set.Keys()) == 0 {
 		return nil, fmt.Errorf("%s holds no key that can be used", path)
 	}
-	return set.JSON(), nil
+	if secret, err := private(data); err != nil || secret {
+		return nil, fmt.Errorf("%s holds a private key: a key set is for public keys", path)
+	}
+	return data, nil
+}
+
+// private reports whether a key of a set has a member that only its owner may know (RFC 7518 §6).
+func private(set []byte) (bool, error) {
+	var listed struct {
+		Keys []map[string]json.RawMessage `json:"keys"`
+	}
+	if err := jose.Decode(set, &listed); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(listed.Keys, func(key map[string]json.RawMessage) bool {
+		return slices.ContainsFunc([]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}, func(name string) bool {
+			_, there := key[name]
+			return there
+		})
+	}), nil
 }
 
 // builtin resolves builtin_providers.

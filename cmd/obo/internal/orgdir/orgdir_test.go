@@ -81,6 +81,7 @@ func TestReadSaysWhatIsWrongAndWhere(t *testing.T) {
 		"policies in org.yaml": {"org.yaml", "org: acme\npolicies: []\n", "policies"},
 		"unset variable":       {"org.yaml", "org: ${env:NO_SUCH_NAME}\n", "NO_SUCH_NAME"},
 		"missing key file":     {"org.yaml", "org: acme\nagents: [{name: a, jwks_file: nowhere.jwk}]\n", "nowhere.jwk"},
+		"private key in a set": {"org.yaml", "org: acme\nagents: [{name: a, jwks_file: set.jwk}]\n", "private key"},
 		"unknown builtin":      {"org.yaml", "org: acme\nbuiltin_providers: [nothing]\n", "nothing"},
 		"bad provider":         {"providers/x.yaml", "name: x\n", "x.yaml"},
 		"not YAML":             {"org.yaml", "org: [\n", "org.yaml"},
@@ -90,11 +91,27 @@ func TestReadSaysWhatIsWrongAndWhere(t *testing.T) {
 			dir := t.TempDir()
 			write(t, filepath.Join(dir, "org.yaml"), "org: acme\n")
 			write(t, filepath.Join(dir, c.file), c.text)
+			write(t, filepath.Join(dir, "set.jwk"), `{"keys":[`+strings.TrimSuffix(publicKey, "}")+`,"d":"AA"},`+publicKey+`]}`)
 			_, err := Read(dir, env)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to name %q", err, c.want)
 			}
 		})
+	}
+}
+
+// publicKey is one of RFC 7517 appendix A.1, with a certificate member.
+const publicKey = `{"kty":"EC","crv":"P-256","kid":"1","alg":"ES256","x5c":["AA=="],` +
+	`"x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}`
+
+// TestCertificatesAreKept: CA7. An agent that authenticates by a certificate of its own has it in its key set.
+func TestCertificatesAreKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "set.jwk"), `{"keys":[`+publicKey+`]}`)
+	got, err := publicKeys(filepath.Join(dir, "set.jwk"))
+	if err != nil || !strings.Contains(string(got), "x5c") {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 

@@ -45,18 +45,34 @@ type Agent struct {
 	Prover *dpop.Prover // of the key that its token is to be bound to; nil: none is named
 }
 
-// Assertion makes a fresh assertion of the agent. issuer is the token server's, the one audience (CA4). Each is accepted once.
+// The types of assertions: whoever is given one of the second kind cannot authenticate with it.
+const (
+	authentication = "client-authentication+jwt"
+	acting         = "actor-assertion+jwt"
+)
+
+// Assertion is a fresh credential of the agent (RFC 7523 section 2.2). issuer is the token server's, the one audience (CA4). Each
+// is accepted once.
 func (a Agent) Assertion(issuer string, now time.Time) (telemetry.Secret, error) {
+	return a.assert(authentication, issuer, now)
+}
+
+// ActorToken is a fresh statement that the agent will act, for whoever hands over to it. Each is accepted once.
+func (a Agent) ActorToken(issuer string, now time.Time) (telemetry.Secret, error) {
+	return a.assert(acting, issuer, now)
+}
+
+func (a Agent) assert(typ, issuer string, now time.Time) (telemetry.Secret, error) {
 	claims := assertion{Issuer: a.ID, Subject: a.ID, Audience: issuer, IssuedAt: now.Unix(),
 		Expiry: now.Add(AssertionLife).Unix(), ID: uuid.NewString()}
-	if a.Prover != nil {
+	if a.Prover != nil && typ == acting {
 		claims.Confirmation = &confirmation{a.Prover.Thumbprint()}
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", explain.Failure("cannot write the assertion", err, "")
 	}
-	token, err := a.Key.Sign("JWT", payload)
+	token, err := a.Key.Sign(typ, payload)
 	if err != nil {
 		return "", explain.Failure("cannot sign the assertion of "+a.ID, err, "check the private key")
 	}

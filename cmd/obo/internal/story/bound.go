@@ -89,7 +89,7 @@ func (t *teller) bounties(ctx context.Context) error {
 
 // handOnDetails hands on to the researcher, with a bounty of so many dollars.
 func (t *teller) handOnDetails(ctx context.Context, token string, dollars int) (*obov1.ExchangeResponse, error) {
-	assertion, err := remote.Agent{ID: t.researcher.id, Key: t.researcher.key}.Assertion(t.issuer, time.Now())
+	assertion, err := remote.Agent{ID: t.researcher.id, Key: t.researcher.key}.ActorToken(t.issuer, time.Now())
 	if err != nil {
 		return nil, err
 	}

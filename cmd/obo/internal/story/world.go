@@ -91,7 +91,7 @@ func (w *World) first(ctx context.Context, a agent, idToken telemetry.Secret, sc
 
 // handOn asks, as the holder of a token, for a token of the next agent, who proves itself by a fresh assertion.
 func (w *World) handOn(ctx context.Context, holder agent, token string, next agent, scope string) (*obov1.ExchangeResponse, error) {
-	assertion, err := remote.Agent{ID: next.id, Key: next.key}.Assertion(w.issuer, time.Now())
+	assertion, err := remote.Agent{ID: next.id, Key: next.key}.ActorToken(w.issuer, time.Now())
 	if err != nil {
 		return nil, err
 	}
