@@ -123,6 +123,26 @@ func TestAssertionResigned(t *testing.T) {
 	want(t, reason(t, w, w.Reporter, exchangetest.Asserted(other, "github:read")), exchange.InvalidGrant)
 }
 
+// TestAssertionIsNoLogin: JW4, JG1. An assertion is used once, and for the scope and the resource that it names. As a subject_token
+// it would be neither, where the org takes logins for this server from the same issuer too.
+func TestAssertionIsNoLogin(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	w.Apply(t, exchangetest.Acme, func(d *registry.Document) {
+		d.Issuers[0].Audiences = append(d.Issuers[0].Audiences, exchangetest.Issuer)
+	})
+	assertion := w.IDP.Assertion(t, "alice", func(c exchangetest.Claims) { c["resource"] = exchangetest.Reports })
+	for _, label := range []string{exchange.TypeJWT, exchange.TypeIDToken} {
+		r := exchangetest.FirstHop(assertion, "github:read")
+		r.SubjectTokenType = label
+		want(t, reason(t, w, w.Orchestrator, r), exchange.SubjectTokenInvalid)
+	}
+	w.Apply(t, exchangetest.Acme, func(d *registry.Document) { d.Issuers[0].TokenTypes = []string{registry.TokenTypeJWT} })
+	r := exchangetest.FirstHop(assertion, "github:read")
+	r.SubjectTokenType = exchange.TypeJWT
+	want(t, reason(t, w, w.Orchestrator, r), "") // an issuer of logins alone
+}
+
 // TestAssertionIssuers: JG1, JG4, JG7. What an issuer may assert is in its registration.
 func TestAssertionIssuers(t *testing.T) {
 	t.Parallel()

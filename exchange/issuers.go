@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,8 +106,11 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 		return nil, flaw("its signature does not verify")
 	}
 	l, err := readLogin(payload, trust, org.ID(), label, now)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case trust.AcceptsType(registry.TokenTypeAssertion) && i.toUs(l.audience): // JW4: it is used once, for what it names
+		return nil, flaw("its issuer makes assertions for this server: present it with the grant " + GrantJWTBearer)
 	}
 	if i.logins != nil {
 		until := l.issuedAt.Add(MaxLoginAge)
@@ -116,6 +120,11 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, until: until})
 	}
 	return l, nil
+}
+
+// toUs reports whether an audience is this server, as assertions may name it (JG1).
+func (i *issuers) toUs(audience []string) bool {
+	return slices.Contains(audience, i.own) || slices.Contains(audience, i.own+tokenEndpoint)
 }
 
 // key finds the key that an issuer publishes for a token of its own (JW3: only keys of this very issuer).

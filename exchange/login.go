@@ -92,6 +92,8 @@ func checkKind(all map[string]json.RawMessage, label string) error {
 		return flaw("its typ claim says that it is not an id_token")
 	case label == registry.TokenTypeJWT && has("nonce", "at_hash", "c_hash"):
 		return flaw("it is an id_token, not a jwt")
+	case label == registry.TokenTypeJWT && has("authorization_details"): // dropping them would widen what it grants
+		return flaw("it has authorization_details, which are not taken from another server's token: let its issuer leave them out")
 	}
 	return nil
 }

@@ -161,3 +161,15 @@ func TestRefusalsAreNotCached(t *testing.T) {
 	w.Apply(t, exchangetest.Acme, func(d *registry.Document) { d.Policies[0].Text = policies })
 	want(t, reason(t, w, w.Orchestrator, req), "")
 }
+
+// TestLoginWithDetails: RA3, TX6. An access token of another server that is held to authorization_details would, without them, be
+// wider than what its issuer granted.
+func TestLoginWithDetails(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	r := exchangetest.FirstHop(w.IDP.IDToken(t, "alice", func(c exchangetest.Claims) {
+		c["authorization_details"] = []any{map[string]any{"type": "payment", "amount": 1, "currency": "EUR"}}
+	}), "github:read")
+	r.SubjectTokenType = exchange.TypeJWT
+	want(t, reason(t, w, w.Orchestrator, r), exchange.SubjectTokenInvalid)
+}
