@@ -144,6 +144,8 @@ func TestApplyOrgRefuses(t *testing.T) {
 	// CVE-2026-18215: a shared identity provider without the claim, or with the value of another org.
 	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Issuers[0].OrgClaim, d.Issuers[0].OrgValue = "", "" }), "org globex trusts this issuer too")
 	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Issuers[0].OrgValue = "globex" }), "issuers/okta/org_claim")
+	// A user can have both claims, and would be of both orgs.
+	invalid(edit(t, s, "acme", func(d *registry.Document) { d.Issuers[0].OrgClaim = "department" }), "the same org_claim")
 	if _, err := s.ApplyOrg(t.Context(), admin.ApplyOrgRequest{Org: "_platform", Document: []byte("{}")}); !errors.Is(err, admin.ErrInvalid) {
 		t.Errorf("got %v", err)
 	}

@@ -116,8 +116,8 @@ func (s *Service) admit(ctx context.Context, doc registry.Document, version int6
 	return next, s.tellApart(ctx, doc)
 }
 
-// tellApart refuses an issuer that another org trusts too, unless both registrations name the claim that tells their users
-// apart: else every user of the one org's provider would be a user of the other. Two orgs that register the same issuer at
+// tellApart refuses an issuer that another org trusts too, unless both registrations name the one claim that tells their users
+// apart: else every user of the one org's provider would be a user of the other, or those who have both claims of both. Two orgs that register the same issuer at
 // the same instant through two replicas can slip past this check; it sees what is in force.
 func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 	if len(doc.Issuers) == 0 {
@@ -138,13 +138,13 @@ func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 		}
 		for _, is := range doc.Issuers {
 			theirs, ok := other.Issuer(is.URL)
-			if !ok || is.OrgClaim != "" && theirs.OrgClaim != "" && (is.OrgClaim != theirs.OrgClaim || is.OrgValue != theirs.OrgValue) {
+			if !ok || is.OrgClaim != "" && is.OrgClaim == theirs.OrgClaim && is.OrgValue != theirs.OrgValue {
 				continue
 			}
 			problems = append(problems, registry.Problem{
 				Path: "issuers/" + is.Name + "/org_claim",
-				Message: fmt.Sprintf("org %s trusts this issuer too: both registrations need an org_claim, and a value of their own,"+
-					" that tells their users apart", id),
+				Message: fmt.Sprintf("org %s trusts this issuer too: both registrations need the same org_claim, and a value of their"+
+					" own, that tells their users apart", id),
 			})
 		}
 	}
