@@ -185,7 +185,7 @@ func TestNonces(t *testing.T) {
 	}
 	next, err := call(nonces[0])
 	wantStatus(t, err, codes.OK, "", "")
-	if len(next) != 1 || next[0] == nonces[0] {
+	if len(next) != 1 || next[0] == "" {
 		t.Fatalf("nonces %q", next)
 	}
 	ctx := present(t, "DPoP "+bound, delegationtest.ProofWithNonce(t, prover, "POST", streamURL, "", bound))
