@@ -117,8 +117,9 @@ func (s *Service) admit(ctx context.Context, doc registry.Document, version int6
 }
 
 // tellApart refuses an issuer that another org trusts too, unless both registrations name the one claim that tells their users
-// apart: else every user of the one org's provider would be a user of the other, or those who have both claims of both. Two orgs that register the same issuer at
-// the same instant through two replicas can slip past this check; it sees what is in force.
+// apart: else every user of the one org's provider would be a user of the other, or those who have both claims would be of
+// both. Two orgs that register the same issuer at the same instant through two replicas can slip past this check; it sees what
+// is in force.
 func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 	if len(doc.Issuers) == 0 {
 		return nil
