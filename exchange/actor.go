@@ -98,9 +98,10 @@ func (a assertion) confirmation() (*delegation.Confirmation, error) {
 	return readConfirmation(c.Confirmation)
 }
 
-// actorByToken takes an access token of ours: the actor is its current actor, whatever else the token is for. The agents
-// behind the current one prove nothing: they handed over. A key that the token is bound to was proven when it was issued, and
-// the new token is for that key alone.
+// actorByToken takes an access token of ours: the actor is its current actor. The agents behind the current one prove nothing:
+// they handed over. A key that the token is bound to was proven when it was issued, and the new token is for that key alone. A
+// bearer token must be for this server: one that is for a resource was shown there, and who saw it could hand its own token
+// over to the agent, and keep what comes of it.
 func (s *Service) actorByToken(ctx context.Context, c caller, token string) (acting, error) {
 	v, err := s.cfg.Tokens.Verify(ctx, token)
 	if err != nil {
@@ -108,6 +109,9 @@ func (s *Service) actorByToken(ctx context.Context, c caller, token string) (act
 	}
 	if v.OrgID() != c.org.ID() {
 		return acting{}, denied("the actor_token is of another org") // TX24
+	}
+	if v.Confirmation() == nil && v.Audience() != s.cfg.Issuer {
+		return acting{}, flaw("it is a bearer token for a resource: use the agent's own assertion, or a token that is bound to its key")
 	}
 	_, name, err := delegation.ParseAgentID(v.Actor())
 	if err != nil {

@@ -46,6 +46,10 @@ func (s *Service) authenticate(ctx context.Context, cred Credential) (caller, er
 	if err != nil {
 		return caller{}, err
 	}
+	if c.org.FAPI() && !fapiMethod(c.method) { // FA1. Only who has proven to be the client hears it.
+		return caller{}, refuse(InvalidClient, "", nil,
+			"the org is held to the FAPI profile: authenticate with private_key_jwt or a certificate, which nobody can use a second time")
+	}
 	if err := s.throttle.ask(s.cfg.Rates, c.org, c.client, now); err != nil {
 		return caller{}, err
 	}
@@ -99,10 +103,6 @@ func (s *Service) bySecret(ctx context.Context, cred Credential, now time.Time) 
 			err = flawSecret
 		}
 		return caller{}, refuse(InvalidClient, "", err, unknownCaller)
-	}
-	if c.org.FAPI() { // FA1. Only who has the secret hears it.
-		return caller{}, refuse(InvalidClient, "", nil,
-			"the org is held to the FAPI profile, which has no client secrets: use private_key_jwt, a certificate or a workload identity")
 	}
 	c.method = methodSecret
 	return c, nil
@@ -210,6 +210,16 @@ func (s *Service) named(ctx context.Context, clientID, what string) (caller, err
 
 // isSPIFFEID reports whether a name has the scheme of SPIFFE IDs. It may be no valid one.
 func isSPIFFEID(s string) bool { return strings.HasPrefix(s, "spiffe://") }
+
+// fapiMethod reports whether the FAPI profile allows a way of client authentication (FA1): not one that whoever is shown it once
+// can use again.
+func fapiMethod(method string) bool {
+	switch method {
+	case methodAssertion, methodCertificate, methodSelfSigned, methodSPIFFEX509:
+		return true
+	}
+	return false
+}
 
 // fapiAlgorithm reports whether the FAPI profile allows an algorithm (FA6).
 func fapiAlgorithm(alg jose.Algorithm) bool {

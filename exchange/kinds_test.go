@@ -133,6 +133,7 @@ func (c confusion) actor(tokenType string) func(*testing.T, string) bool {
 }
 
 func (c confusion) places() []place {
+	toUs := c.ours(func(m map[string]any) { m["aud"] = exchangetest.Issuer })
 	access, txn := c.ours(nil), c.ours(func(m map[string]any) { m["aud"], m["req_wl"] = exchangetest.TrustDomain, c.Reporter.ID })
 	own := func(t *testing.T, typ string) string { return c.Reporter.Assertion(t, c.World, c.Reporter, typed(typ)) }
 	login := func(t *testing.T, typ string) string { return c.IDP.IDToken(t, "alice", typed(typ)) }
@@ -145,7 +146,7 @@ func (c confusion) places() []place {
 		{"subject_token jwt", []string{"JWT", ""}, login, c.subject(exchange.TypeJWT)},
 		{"subject_token txn_token", []string{"txntoken+jwt"}, txn, c.subject(exchange.TypeTxnToken)},
 		{"actor_token jwt", []string{"actor-assertion+jwt", "JWT", ""}, own, c.actor(exchange.TypeJWT)},
-		{"actor_token access_token", []string{"at+jwt"}, access, c.actor(exchange.TypeAccessToken)},
+		{"actor_token access_token", []string{"at+jwt"}, toUs, c.actor(exchange.TypeAccessToken)},
 		{"client_assertion", []string{"client-authentication+jwt", "JWT", ""}, own, func(t *testing.T, token string) bool {
 			return c.asks(t, exchange.Credential{Assertion: token, AssertionType: exchange.ClientAssertionType}, c.login(t))
 		}},
@@ -226,6 +227,8 @@ func TestConfusionOfKinds(t *testing.T) {
 		taken []string
 	}{
 		{"access token", genuine("introspection", "at+jwt"),
+			[]string{"subject_token access_token", "introspection", "revocation"}},
+		{"access token for the server itself", genuine("actor_token access_token", "at+jwt"),
 			[]string{"subject_token access_token", "actor_token access_token", "introspection", "revocation"}},
 		{"transaction token", genuine("subject_token txn_token", "txntoken+jwt"), []string{"subject_token txn_token"}},
 		{"ID token", genuine("subject_token id_token", "JWT"), []string{"subject_token id_token", "subject_token jwt"}},

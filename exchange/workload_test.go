@@ -227,7 +227,8 @@ func TestWorkloadIsNoUser(t *testing.T) {
 	}
 }
 
-// TestFAPIWorkload: FA6, under the FAPI profile a platform that signs with RS256 proves nothing, and its workload is told why.
+// TestFAPIWorkload: FA1, FA6, under the FAPI profile a platform that signs with RS256 proves nothing, and its workload is told
+// why; and no bearer of a platform's token authenticates, whatever it is signed with.
 func TestFAPIWorkload(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -237,5 +238,12 @@ func TestFAPIWorkload(t *testing.T) {
 	_, err := c.w.Service.Exchange(t.Context(), c.credential(c.token(t, c.key, "JWT", nil)), exchange.Request{})
 	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.InvalidClient || !strings.Contains(e.Description, "PS256") {
 		t.Errorf("got %v", err)
+	}
+	signer := newSigner(t, "cluster-2", jose.ES256)
+	doc.WorkloadIssuers[0].JWKS = jose.NewKeySet(signer.Key()).JSON()
+	force(t, c.w, doc)
+	_, err = c.w.Service.Exchange(t.Context(), c.credential(c.token(t, signer, "JWT", nil)), exchange.Request{})
+	if e, ok := errors.AsType[*exchange.Error](err); !ok || e.Reason != exchange.InvalidClient || !strings.Contains(e.Description, "private_key_jwt") {
+		t.Errorf("FA1: got %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 )
 
@@ -111,7 +112,7 @@ func answers() []Case {
 		})},
 		{Name: "TX4 delegation by the next agent's access token", Build: byOrchestrator(func(t testing.TB, w *World) exchange.Request {
 			r := Next(w.Token(t, w.Orchestrator, "github:read", nil), "github:read")
-			r.ActorToken, r.ActorTokenType = w.Token(t, w.Courier, "github:read", nil), exchange.TypeAccessToken
+			r.ActorToken, r.ActorTokenType = w.Token(t, w.Courier, "github:read", toServer), exchange.TypeAccessToken
 			return r
 		}), Check: func(t testing.TB, w *World, r exchange.Response) {
 			same(t, "chain", strings.Join(w.Claims(t, r.AccessToken).Chain(), " "), "agent:acme/courier agent:acme/orchestrator")
@@ -156,6 +157,9 @@ func handOver(scope string, to func(*World) Agent) func(testing.TB, *World) (exc
 		return w.HandOver(t, w.Token(t, w.Orchestrator, "github:read github:write", nil), scope, to(w))
 	})
 }
+
+// toServer makes a token one for the server itself.
+func toServer(_ *delegation.Subject, g *delegation.Grant) { g.Audience = Issuer }
 
 func mayAct(r exchange.Request, a Agent) exchange.Request {
 	r.MayAct = a.ClientID

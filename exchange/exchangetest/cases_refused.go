@@ -307,6 +307,9 @@ func actorRefusals() []Case {
 			w.Revoke(t, Acme, revocation.Token, id)
 			return token
 		})},
+		{Name: "TX6 a bearer token that a resource was shown", Build: acting(exchange.TypeAccessToken, func(t testing.TB, w *World) string {
+			return w.Token(t, w.Researcher, "github:read", nil)
+		})},
 		{Name: "JW8 not a JWT", Build: acting(exchange.TypeJWT, func(testing.TB, *World) string { return "x" })},
 	}
 	for i := range cases {
@@ -320,7 +323,7 @@ func actorRefusals() []Case {
 			return w.Token(t, w.Stranger, "github:read", nil)
 		}), Want: exchange.DelegationDenied},
 		Case{Name: "peers a disabled agent by its token", Build: acting(exchange.TypeAccessToken, func(t testing.TB, w *World) string {
-			return w.Token(t, w.Retired, "github:read", nil)
+			return w.Token(t, w.Retired, "github:read", toServer)
 		}), Want: exchange.DelegationDenied},
 		Case{Name: "DESIGN-5 a first hop for another agent", Build: byOrchestrator(func(t testing.TB, w *World) exchange.Request {
 			r := FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read")

@@ -54,6 +54,9 @@ func (t *Trust) AcceptsAlgorithm(alg jose.Algorithm) bool { return accepts(t.Alg
 
 // accepts is the algorithms that are listed, all when none are; and under the FAPI profile never RS256 (FA6).
 func accepts(listed []string, alg jose.Algorithm, fapi bool) bool {
+	if alg == jose.Ed25519 {
+		alg = jose.EdDSA // the name that a document has for it (JW14)
+	}
 	switch {
 	case fapi && alg == jose.RS256:
 		return false

@@ -324,7 +324,8 @@ func TestCompile(t *testing.T) {
 		t.Errorf("%v", c.Secrets)
 	}
 	trust, ok := o.Issuer("https://acme.okta.test")
-	if !ok || !trust.AcceptsAlgorithm(jose.PS256) || trust.AcceptsAlgorithm("HS256") || !trust.AcceptsType("id_token") || trust.AcceptsType("jwt") {
+	if !ok || !trust.AcceptsAlgorithm(jose.PS256) || !trust.AcceptsAlgorithm(jose.Ed25519) || trust.AcceptsAlgorithm("HS256") ||
+		!trust.AcceptsType("id_token") || trust.AcceptsType("jwt") {
 		t.Errorf("%+v", trust)
 	}
 	uri, ok := o.ResourceNamed("executor")

@@ -33,7 +33,8 @@ type ExchangeRequest struct {
 	// Who will act: an agent's assertion (RFC 7523 shape, exp at most 5 minutes ahead, single use) or an access token of
 	// ours. Absent: the client's own agent acts. At most 16,384 bytes.
 	ActorToken string `protobuf:"bytes,3,opt,name=actor_token,json=actorToken,proto3" json:"actor_token,omitempty"`
-	// urn:ietf:params:oauth:token-type:jwt or :access_token. Present exactly when actor_token is.
+	// urn:ietf:params:oauth:token-type:jwt or :access_token (bound to the agent's key, or for this server as its audience).
+	// Present exactly when actor_token is.
 	ActorTokenType string `protobuf:"bytes,4,opt,name=actor_token_type,json=actorTokenType,proto3" json:"actor_token_type,omitempty"`
 	// Where the new token will be used: an absolute URI without fragment (RFC 8707) that the org registered. resource and
 	// audience together must name exactly one target; at most 8 values of 2,048 bytes each are read.
