@@ -59,6 +59,8 @@ var apart = []struct{ from, never, why string }{
 	{"cmd/obo-sts", "connection", "signing keys and provider credentials never share a process"},
 	{"cmd/obo-executor", "keys", "provider credentials and signing keys never share a process"},
 	{"cmd/obo-executor", "exchange", "an executor spends tokens; it cannot issue them"},
+	{"cmd/obo-sts", "client", "the library is for agents: a server that asks another would need a credential"},
+	{"cmd/obo-executor", "client", "the library is for agents: a server that asks another would need a credential"},
 }
 
 // rooms are the packages that alone may import an outside one.
