@@ -183,6 +183,15 @@ func Introspections() []Inquiry {
 		{Name: "DP7 IN6 bound by DPoP", Build: of(courier, func(_ *World, _ *delegation.Subject, g *delegation.Grant) {
 			g.Confirmation = &delegation.Confirmation{JKT: strings.Repeat("A", 43)}
 		}), Active: true, Check: bound("DPoP", "jkt")},
+		{Name: "IN6 RA6 its authorization_details", Build: func(t testing.TB, w *World) (exchange.Credential, string) {
+			r := FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read")
+			r.AuthorizationDetails = payment
+			return w.Courier.Credential(), w.Exchange(t, w.Orchestrator, r).AccessToken
+		}, Active: true, Check: func(t testing.TB, _ *World, m map[string]any) {
+			if list, _ := m["authorization_details"].([]any); len(list) != 1 || list[0].(map[string]any)["amount"] != float64(100) {
+				t.Errorf("authorization_details %v", m["authorization_details"])
+			}
+		}},
 		{Name: "MT1 IN6 bound by a certificate", Build: of(courier, func(_ *World, _ *delegation.Subject, g *delegation.Grant) {
 			g.Confirmation = &delegation.Confirmation{X5T: strings.Repeat("A", 43)}
 		}), Active: true, Check: bound("Bearer", "x5t#S256")},
