@@ -24,7 +24,8 @@ dev: build ## Start everything on loopback and wait for Ctrl-C
 test: build ## Run all tests, the store's on SQLite and PostgreSQL, and hold docs/conformance.md against them
 	$(PG) go run ./tools/conformance ./...
 
-conformance: build ## Write docs/ERRORS.md and docs/WYCHEPROOF.md, run all tests, and write docs/conformance.md
+conformance: build ## Write docs/CONFIG.md, docs/ERRORS.md and docs/WYCHEPROOF.md, run all tests, and write docs/conformance.md
+	go test ./config -run TestConfigPage -update
 	go test ./wire/oauthhttp -run TestErrorsPage -update
 	go test ./jose -run TestWycheproof -update
 	$(PG) go run ./tools/conformance -update ./...

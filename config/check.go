@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,10 +21,25 @@ type InvalidError struct {
 	Problems []Problem
 }
 
-// Problem is one thing that is wrong, and what to do about it.
+// Problem is one thing that is wrong, and what to do about it. None of it ever holds a secret.
 type Problem struct {
-	Path    string // "listen.grpc"; empty when the message names a line
-	Message string // never holds a secret
+	Path string `json:"path,omitempty"` // "listen.grpc"; empty when What names a line
+	What string `json:"what"`
+	Why  string `json:"why,omitempty"` // why it matters; empty when nobody would ask
+	Do   string `json:"do"`
+}
+
+// String is one line.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.What)
+	if p.Why != "" {
+		b.WriteString(", " + p.Why)
+	}
+	return b.String() + ": " + p.Do
 }
 
 // Error has one line a problem.
@@ -33,20 +49,21 @@ func (e *InvalidError) Error() string {
 	if e.File != "" {
 		fmt.Fprintf(&b, "%s: ", e.File)
 	}
-	for i, p := range e.Problems {
+	for _, p := range e.Problems {
 		if len(e.Problems) > 1 {
 			b.WriteString("\n  ")
 		}
-		if p.Path != "" {
-			b.WriteString(p.Path + ": ")
-		}
-		b.WriteString(e.Problems[i].Message)
+		b.WriteString(p.String())
 	}
 	return b.String()
 }
 
 // problems collects what is wrong.
-type problems struct{ list []Problem }
+type problems struct {
+	list []Problem
+	// allows is told what values each key may have, by whoever checks them; nil when nobody asks.
+	allows func(path, values string)
+}
 
 func (p *problems) err(file string) error {
 	if len(p.list) == 0 {
@@ -55,8 +72,14 @@ func (p *problems) err(file string) error {
 	return &InvalidError{File: file, Problems: p.list}
 }
 
-func (p *problems) add(path, format string, args ...any) {
-	p.list = append(p.list, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+func (p *problems) add(path, what, why, do string) {
+	p.list = append(p.list, Problem{Path: path, What: what, Why: why, Do: do})
+}
+
+func (p *problems) allow(path, format string, args ...any) {
+	if p.allows != nil {
+		p.allows(path, fmt.Sprintf(format, args...))
+	}
 }
 
 // known reports whether something is already wrong there: one cause, one line.
@@ -66,27 +89,44 @@ func (p *problems) known(path string) bool {
 
 func (p *problems) required(path, value, hint string) {
 	if value == "" && !p.known(path) {
-		p.add(path, "is required: %s", hint)
+		p.add(path, "is missing", "and there is no default", hint)
 	}
 }
 
 func (p *problems) oneOf(path, value string, allowed ...string) {
+	p.allow(path, "%s", strings.Join(allowed, ", "))
 	if !slices.Contains(allowed, value) {
-		p.add(path, "%q is unknown: use one of %s", value, strings.Join(allowed, ", "))
+		p.add(path, fmt.Sprintf("%q is unknown", value), "", "use one of "+strings.Join(allowed, ", "))
 	}
 }
 
 func (p *problems) between(path string, value, low, high int) {
+	p.allow(path, "%d to %d", low, high)
 	if value < low || value > high {
-		p.add(path, "is %d: use %d to %d", value, low, high)
+		p.add(path, fmt.Sprintf("is %d", value), "", fmt.Sprintf("use %d to %d", low, high))
 	}
 }
 
 func (p *problems) duration(path string, value, low, high time.Duration) {
+	p.allow(path, "%s to %s", short(low), short(high))
 	if value < low || value > high {
-		p.add(path, "is %s: use %s to %s", value, low, high)
+		p.add(path, "is "+short(value), "", fmt.Sprintf("use %s to %s", short(low), short(high)))
 	}
 }
+
+// short is a duration as a person writes it: 5m and not 5m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func (p *problems) drain(d Drain) { p.duration("drain.delay", d.Delay, 0, 5*time.Minute) }
 
 func (p *problems) log(l Log) {
 	p.oneOf("log.level", l.Level, "debug", "info", "warn", "error")
@@ -105,7 +145,8 @@ func (l *Log) setDefaults() {
 // uri wants a resource identifier (RFC 8707 §2).
 func (p *problems) uri(path, value string) {
 	if u, err := url.Parse(value); err != nil || !u.IsAbs() || strings.Contains(value, "#") {
-		p.add(path, "must be an absolute URI without fragment, such as https://executor.example")
+		p.add(path, "is no absolute URI without fragment", "which every identifier of a resource is",
+			"write one such as https://executor.example")
 	}
 }
 
@@ -114,13 +155,13 @@ func (p *problems) webURL(path, value string) *url.URL {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
-		p.add(path, "must be a URL such as https://sts.example")
+		p.add(path, "is no URL of a server", "", "write one such as https://sts.example, without user or password")
 		return nil
 	case u.Port() != "" && !isPort(u.Port()):
-		p.add(path, noPort, u.Port())
+		p.noPort(path, u.Port())
 		return nil
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
-		p.add(path, "is http on an address that is not loopback, where tokens can be read on the way: use https")
+		p.add(path, "is http on an address that is not loopback", "where tokens can be read on the way", "use https")
 		return nil
 	}
 	return u
@@ -129,7 +170,7 @@ func (p *problems) webURL(path, value string) *url.URL {
 // issuer wants an issuer identifier (RFC 8414 §2).
 func (p *problems) issuer(path, value string) {
 	if u := p.webURL(path, value); u != nil && (strings.ContainsAny(value, "?#") || strings.HasSuffix(value, "/")) {
-		p.add(path, "must have no query, fragment or trailing slash: it is compared byte for byte with iss")
+		p.add(path, "has a query, a fragment or a trailing slash", "though it is compared byte for byte with iss", "remove it")
 	}
 }
 
@@ -138,12 +179,12 @@ func (p *problems) listen(l Listen) {
 		_, port, err := net.SplitHostPort(at.address)
 		switch {
 		case err != nil || port == "":
-			p.add(at.path, "must be host:port, such as 127.0.0.1:8443")
+			p.add(at.path, "is no host:port", "", "write one such as 127.0.0.1:8443")
 		case !isPort(port) && port != "0": // 0 is any that is free
-			p.add(at.path, noPort, port)
+			p.noPort(at.path, port)
 		case l.TLS == nil && !isLoopback(at.address):
-			p.add(at.path, "is reachable from the network and listen.tls is absent, so tokens would travel in clear: "+
-				"set listen.tls, or use a loopback address such as 127.0.0.1:%s", port)
+			p.add(at.path, "is reachable from the network and listen.tls is absent", "so tokens would travel in clear",
+				"set listen.tls, or use a loopback address such as 127.0.0.1:"+port)
 		}
 	}
 	p.hosts(l.Hosts)
@@ -162,13 +203,14 @@ func (p *problems) store(s Store) {
 	}
 	if file, ok := s.SQLitePath(); ok {
 		if !filepath.IsAbs(file) {
-			p.add(path, "must name an absolute path, such as sqlite:/var/lib/obo/sts.db")
+			p.add(path, "names no absolute path", "so the file would depend on where the server is started",
+				"write one such as sqlite:/var/lib/obo/sts.db")
 		}
 		return
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		p.add(path, "must be sqlite:/absolute/path or postgres://user@host/database")
+		p.add(path, "is no URL of a store", "", "write sqlite:/absolute/path or postgres://user@host/database")
 	}
 }
 
@@ -177,7 +219,7 @@ func (p *problems) secretFile(path, file string) {
 		return
 	}
 	if _, err := readSecretFile(file); err != nil {
-		p.add(path, "%s", err)
+		p.bad(path, err)
 	}
 }
 
@@ -187,12 +229,29 @@ func (p *problems) tokenFile(path, file string) telemetry.Secret {
 	}
 	token, err := readToken(file)
 	if err != nil {
-		p.add(path, "%s", err)
+		p.bad(path, err)
 	}
 	return token
 }
 
-const noPort = "there is no port %q: use a number from 1 to 65535"
+// badFile is why a file cannot be used, and what to do about it.
+type badFile Problem
+
+// Error is one line.
+func (e *badFile) Error() string { return Problem(*e).String() }
+
+// bad adds an error of reading a file.
+func (p *problems) bad(path string, err error) {
+	if e, ok := errors.AsType[*badFile](err); ok {
+		p.add(path, e.What, e.Why, e.Do)
+		return
+	}
+	p.add(path, "cannot be read", err.Error(), "correct the path, or let this user read it")
+}
+
+func (p *problems) noPort(path, port string) {
+	p.add(path, fmt.Sprintf("there is no port %q", port), "", "use a number from 1 to 65535")
+}
 
 // isPort reports whether a client can dial it.
 func isPort(port string) bool {

@@ -37,18 +37,20 @@ type Executor struct {
 	Admin Credential `yaml:"admin"`
 	// Egress says where calls to providers may go. Optional.
 	Egress Egress `yaml:"egress"`
+	// Drain says how the server ends. Optional.
+	Drain Drain `yaml:"drain"`
 	// Log says what to log. Optional.
 	Log Log `yaml:"log"`
 }
 
 // Feed is the way to the token server's feed.
 type Feed struct {
-	// Address is host:port of the token server's gRPC listener. Required.
+	// Address is that of the token server's gRPC listener, host:port. Required.
 	Address string `yaml:"address"`
-	// TokenFile is a file with the follower credential, mode 0600, at least 32 bytes. Required.
-	TokenFile string `yaml:"token_file"`
-	// StaleAfter is how long the executor goes on without hearing from the feed before it refuses every call, 1s to 60s.
-	// Default 5s.
+	// TokenFile is a file with the follower credential, mode 0600, at least 32 bytes. A reload reads it again; it is presented
+	// when the feed is opened next. Required.
+	TokenFile string `yaml:"token_file" reload:"true"`
+	// StaleAfter is how long the executor goes on without hearing from the feed before it refuses every call. Default 5s.
 	StaleAfter time.Duration `yaml:"stale_after"`
 	// TLS says whom to trust. Without it, a loopback address is spoken to in plaintext and any other with TLS and the
 	// system's roots. Optional.
@@ -97,9 +99,9 @@ func (c *Executor) check(p *problems) {
 		p.webURL("jwks_url", c.JWKSURL)
 	}
 	if _, port, err := net.SplitHostPort(c.Feed.Address); err != nil || port == "" {
-		p.add("feed.address", "must be host:port of the token server's gRPC listener, such as sts.example:8443")
+		p.add("feed.address", "is no host:port", "", "write that of the token server's gRPC listener, such as sts.example:8443")
 	} else if !isPort(port) {
-		p.add("feed.address", noPort, port)
+		p.noPort("feed.address", port)
 	}
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
 	p.duration("feed.stale_after", c.Feed.StaleAfter, time.Second, time.Minute)
@@ -107,6 +109,7 @@ func (c *Executor) check(p *problems) {
 	p.store(c.Store)
 	p.required("key_file", c.KeyFile, "name the file that `obo-executor init` made")
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
+	p.drain(c.Drain)
 	p.log(c.Log)
 }
 

@@ -33,8 +33,8 @@ func load(path string, c document) error {
 		return fmt.Errorf("config: %w", err)
 	}
 	var p problems
-	if err := decode(data, c); err != nil {
-		p.list = err
+	var readable bool
+	if p.list, readable = decode(data, c); !readable {
 		return p.err(path)
 	}
 	inline := inlinePassword.MatchString(c.storeURL())
@@ -48,36 +48,39 @@ func load(path string, c document) error {
 	return p.err(path)
 }
 
-// decode reads one YAML document, refusing keys that the type does not have and keys that come twice.
-func decode(data []byte, c any) []Problem {
+// decode reads one YAML document, refusing keys that the type does not have and keys that come twice. What it could read is
+// in c when the document is readable, so that what else is wrong can be told with it.
+func decode(data []byte, c any) (found []Problem, readable bool) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
-	switch err := d.Decode(c); {
-	case errors.Is(err, io.EOF):
-		return []Problem{{Message: "the file is empty"}}
-	case err != nil:
-		return yamlProblems(err)
+	err := d.Decode(c)
+	if errors.Is(err, io.EOF) {
+		return []Problem{{What: "the file is empty", Do: "write a configuration to it; init makes a sample"}}, false
+	}
+	var list *yaml.TypeError
+	if err != nil && !errors.As(err, &list) {
+		return []Problem{{What: telemetry.Redact(strings.TrimPrefix(err.Error(), "yaml: ")), Do: "correct the YAML there"}}, false
+	}
+	if list != nil {
+		found = yamlProblems(list)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return []Problem{{Message: "the file has more than one YAML document; keep the first"}}
+		found = append(found, Problem{What: "the file has more than one YAML document", Do: "keep the first"})
 	}
-	return nil
+	return found, true
 }
 
 var unknownKey = regexp.MustCompile(`^line (\d+): field (.+) not found in type config\.(\w+)$`)
 
 // yamlProblems puts the decoder's errors in our words. They quote what they could not read, so they are redacted.
-func yamlProblems(err error) []Problem {
-	var list *yaml.TypeError
-	if !errors.As(err, &list) {
-		return []Problem{{Message: telemetry.Redact(strings.TrimPrefix(err.Error(), "yaml: "))}}
-	}
+func yamlProblems(list *yaml.TypeError) []Problem {
 	var out []Problem
 	for _, e := range list.Errors {
+		p := Problem{What: telemetry.Redact(e), Do: "write a value of the type that docs/CONFIG.md has for the key"}
 		if m := unknownKey.FindStringSubmatch(e); m != nil {
-			e = fmt.Sprintf("line %s: unknown key %q; correct its spelling or remove it", m[1], m[2])
+			p.What, p.Do = fmt.Sprintf("line %s: unknown key %q", m[1], m[2]), "correct its spelling or remove it; docs/CONFIG.md lists the keys"
 		}
-		out = append(out, Problem{Message: telemetry.Redact(e)})
+		out = append(out, p)
 	}
 	return out
 }
@@ -96,11 +99,7 @@ func expandAll(p *problems, path string, v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			name := v.Type().Field(i).Tag.Get("yaml")
-			if path != "" {
-				name = path + "." + name
-			}
-			expandAll(p, name, v.Field(i))
+			expandAll(p, join(path, v.Type().Field(i).Tag.Get("yaml")), v.Field(i))
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
@@ -110,7 +109,7 @@ func expandAll(p *problems, path string, v reflect.Value) {
 		v.SetString(reference.ReplaceAllStringFunc(v.String(), func(ref string) string {
 			value, err := resolve(ref)
 			if err != nil {
-				p.add(path, "%s", err)
+				p.bad(path, err)
 			}
 			return value
 		}))
@@ -126,7 +125,7 @@ func resolve(ref string) (string, error) {
 	case kind == "env":
 		value := os.Getenv(name)
 		if value == "" {
-			return "", fmt.Errorf("environment variable %s is not set or empty: set it", name)
+			return "", &badFile{What: "environment variable " + name + " is not set or empty", Do: "set it, or write the value another way"}
 		}
 		return value, nil
 	case kind == "file":
@@ -136,11 +135,11 @@ func resolve(ref string) (string, error) {
 		}
 		value := strings.TrimRight(string(data), "\r\n")
 		if value == "" {
-			return "", fmt.Errorf("%s is empty: put the secret in it", name)
+			return "", &badFile{What: name + " is empty", Do: "put the secret in it"}
 		}
 		return value, nil
 	}
-	return "", errors.New("a reference must be ${env:NAME} or ${file:/path}")
+	return "", &badFile{What: "holds a reference of another form", Do: "a reference must be ${env:NAME} or ${file:/path}"}
 }
 
 func readBounded(path string) ([]byte, error) {
@@ -164,7 +163,7 @@ func readAll(f *os.File) ([]byte, error) {
 func readSecretFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: create the file or correct the path", err)
+		return nil, &badFile{What: err.Error(), Do: "create the file or correct the path"}
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -172,10 +171,12 @@ func readSecretFile(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
+		return nil, &badFile{What: path + " is not a regular file", Do: "name a file that holds the secret"}
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s has mode %04o, so others on this machine can read the secret: chmod 600 %s",
-			path, info.Mode().Perm(), path)
+		return nil, &badFile{
+			What: fmt.Sprintf("%s has mode %04o", path, info.Mode().Perm()), Why: "so others on this machine can read the secret",
+			Do: "chmod 600 " + path,
+		}
 	}
 	return readAll(f)
 }
@@ -190,12 +191,14 @@ func readToken(path string) (telemetry.Secret, error) {
 	}
 	token := strings.TrimSpace(string(data))
 	if len(token) < minToken {
-		return "", fmt.Errorf("%s holds %d bytes, which can be guessed: put at least %d random ones in it, "+
-			"such as from `openssl rand -hex 32`", path, len(token), minToken)
+		return "", &badFile{
+			What: fmt.Sprintf("%s holds %d bytes", path, len(token)), Why: "which can be guessed",
+			Do: fmt.Sprintf("put at least %d random ones in it, such as from `openssl rand -hex 32`", minToken),
+		}
 	}
 	for i := range len(token) {
 		if token[i] <= ' ' || token[i] > '~' {
-			return "", fmt.Errorf("%s holds a byte that cannot travel in a header: use letters and digits", path)
+			return "", &badFile{What: path + " holds a byte that cannot travel in a header", Do: "use letters and digits"}
 		}
 	}
 	return telemetry.Secret(token), nil

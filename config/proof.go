@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"regexp"
@@ -14,7 +15,7 @@ type DPoP struct {
 	// RequireNonce demands that each proof has a nonce that this server gave (RFC 9449 §8), so that none can be made in
 	// advance. It costs a caller one more round trip for each nonce_life. Default false.
 	RequireNonce bool `yaml:"require_nonce"`
-	// NonceLife is how long a nonce is good, 10s to 1h. Default 5m.
+	// NonceLife is how long a nonce is good. Default 5m.
 	NonceLife time.Duration `yaml:"nonce_life"`
 }
 
@@ -69,7 +70,8 @@ func (p *problems) metadata(path, value string) {
 	}
 	rest, below := strings.CutPrefix(u.EscapedPath(), wellKnown)
 	if !below || !plainPath.MatchString(rest) || strings.ContainsAny(value, "?#") {
-		p.add(path, "must be a URL whose path begins with %s, such as https://executor.example%s", wellKnown, wellKnown)
+		p.add(path, "is no URL of such a document", "whose path begins with "+wellKnown+" (RFC 9728 section 3)",
+			"write one such as https://executor.example"+wellKnown)
 	}
 }
 
@@ -78,7 +80,7 @@ func (p *problems) hosts(list []string) {
 	for _, host := range list {
 		u, err := url.Parse("https://" + bracket(host))
 		if err != nil || host == "" || u.Host != bracket(host) || u.Hostname() != host || strings.HasSuffix(host, ":") {
-			p.add("listen.hosts", "%q is no host: use a name or an address without port, such as sts.internal", host)
+			p.add("listen.hosts", fmt.Sprintf("%q is no host", host), "", "use a name or an address without port, such as sts.internal")
 		}
 	}
 }

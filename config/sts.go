@@ -33,13 +33,15 @@ type STS struct {
 	MTLSURL string `yaml:"mtls_url"`
 	// Egress says where the server may fetch issuer metadata and key sets from. Optional.
 	Egress Egress `yaml:"egress"`
+	// Drain says how the server ends. Optional.
+	Drain Drain `yaml:"drain"`
 	// Log says what to log. Optional.
 	Log Log `yaml:"log"`
 }
 
 // Signing says how tokens are signed.
 type Signing struct {
-	// Algorithm is the JOSE algorithm of new keys: ES256 (the default), EdDSA, PS256 or RS256.
+	// Algorithm is the JOSE algorithm of new keys. Default ES256.
 	Algorithm string `yaml:"algorithm"`
 }
 
@@ -47,21 +49,24 @@ type Signing struct {
 type Limits struct {
 	// DefaultLife is the life of a token when the request names none, such as 5m. Default 5m.
 	DefaultLife time.Duration `yaml:"default_life"`
-	// MaxLife is the longest life of a token, at most 1h. Default 15m.
+	// MaxLife is the longest life of a token. Keys and revocations are kept for as long, so it needs a restart. Default 15m.
 	MaxLife time.Duration `yaml:"max_life"`
-	// MaxDepth is the longest delegation chain, 1 to 10. Default 5.
+	// MaxDepth is the longest delegation chain. Default 5.
 	MaxDepth int `yaml:"max_depth"`
-	// MaxConcurrent is how many exchanges run at once; more are told to come back. 1 to 100000. Default 256.
-	MaxConcurrent int `yaml:"max_concurrent"`
+	// MaxConcurrent is how many exchanges run at once; more are told to come back. Default 256.
+	MaxConcurrent int `yaml:"max_concurrent" reload:"true"`
 	// OrgRate is how many requests a second all clients of one org may make at one replica, with bursts of twice as many;
 	// more are told when to come back. An org's own limit, if lower, counts. 0 (the default) is no bound but the org's own.
-	OrgRate int `yaml:"org_rate"`
-	// AgentRate is the same for one client.
-	AgentRate int `yaml:"agent_rate"`
+	OrgRate int `yaml:"org_rate" reload:"true"`
+	// AgentRate is the same for one client. 0 (the default) is no bound but the org's own.
+	AgentRate int `yaml:"agent_rate" reload:"true"`
 }
 
 // Hosts are those that a DPoP proof for a gRPC call may name.
 func (c *STS) Hosts() []string { return c.Listen.hosts(c.Issuer) }
+
+// Server is the configuration of one of the two servers.
+type Server interface{ STS | Executor }
 
 // LoadSTS reads and validates the configuration of obo-sts, with its defaults filled in.
 func LoadSTS(path string) (STS, error) {
@@ -119,6 +124,7 @@ func (c *STS) check(p *problems) {
 	p.between("limits.agent_rate", c.Limits.AgentRate, 0, 1_000_000)
 	p.mtls(c)
 	p.dpop(c.DPoP)
+	p.drain(c.Drain)
 	p.log(c.Log)
 }
 
@@ -127,7 +133,7 @@ func (c *STS) checkFiles(p *problems) {
 	admin := p.tokenFile("admin.token_file", c.Admin.TokenFile)
 	feed := p.tokenFile("feed.token_file", c.Feed.TokenFile)
 	if admin != "" && admin == feed {
-		p.add("feed.token_file", "holds the operator's credential; a follower must not be an operator: make another")
+		p.add("feed.token_file", "holds the operator's credential", "and a follower must not be an operator", "make another")
 	}
 	p.serverTLS(c.Listen.TLS)
 }
@@ -139,12 +145,14 @@ func (p *problems) mtls(c *STS) {
 	switch {
 	case c.MTLSURL == "" || c.MTLSURL == c.Issuer && c.Listen.TLS != nil: // the issuer was checked
 	case c.Listen.TLS == nil:
-		p.add("mtls_url", "needs listen.tls: a certificate that another server asked for cannot be passed on")
+		p.add("mtls_url", "needs listen.tls", "because a certificate that another server asked for cannot be passed on",
+			"set listen.tls, or remove mtls_url")
 	default:
 		u := p.webURL("mtls_url", c.MTLSURL)
 		issuer, err := url.Parse(c.Issuer)
 		if u != nil && err == nil && (u.Scheme != "https" || u.Path != issuer.Path || strings.ContainsAny(c.MTLSURL, "?#")) {
-			p.add("mtls_url", "must be an https URL with the issuer's path and no query, such as https://mtls.sts.example")
+			p.add("mtls_url", "is no https URL with the issuer's path and without a query", "",
+				"write one such as https://mtls.sts.example")
 		}
 	}
 }

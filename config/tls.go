@@ -87,7 +87,8 @@ func (p *problems) serverTLS(t *ServerTLS) {
 		_, err = tls.X509KeyPair(cert, key)
 	}
 	if err != nil {
-		p.add("listen.tls", "the certificate cannot be served: %s", err)
+		p.add("listen.tls", "the certificate cannot be served", err.Error(),
+			"name a PEM certificate, with its intermediates, and the private key that belongs to it")
 	}
 }
 
@@ -96,6 +97,6 @@ func (p *problems) clientTLS(path string, t *ClientTLS) {
 		return
 	}
 	if _, err := t.roots(); err != nil {
-		p.add(path+".ca_file", "%s", err)
+		p.add(path+".ca_file", "cannot be used", err.Error(), "name a PEM file with the authorities to trust")
 	}
 }

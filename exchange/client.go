@@ -50,7 +50,7 @@ func (s *Service) authenticate(ctx context.Context, cred Credential) (caller, er
 		return caller{}, refuse(InvalidClient, "", nil,
 			"the org is held to the FAPI profile: authenticate with private_key_jwt or a certificate, which nobody can use a second time")
 	}
-	if err := s.throttle.ask(s.cfg.Rates, c.org, c.client, now); err != nil {
+	if err := s.throttle.ask(*s.rates.Load(), c.org, c.client, now); err != nil {
 		return caller{}, err
 	}
 	return c, nil

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,6 +100,7 @@ type Service struct {
 	refusals  *valve // of the trail, by client
 	strangers *valve // of the log
 	throttle  *throttle
+	rates     atomic.Pointer[Rates]
 }
 
 // New refuses a Config that lacks what security needs.
@@ -124,9 +126,13 @@ func New(cfg Config) (*Service, error) {
 	if s.proofs, err = dpop.NewChecker(dpop.Config{Now: cfg.Now, Nonces: cfg.Nonces}); err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
+	s.SetRates(cfg.Rates)
 	s.issuers, err = newIssuers(cfg)
 	return s, err
 }
+
+// SetRates bounds what is asked for from now on.
+func (s *Service) SetRates(r Rates) { s.rates.Store(&r) }
 
 func (l Limits) complete() (Limits, error) {
 	if l.MaxLife == 0 {

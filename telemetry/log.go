@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// NewLogger returns a logger that writes one line an event to w, as "text" or, for any other format, as JSON. Whatever the
+// NewLogger returns a logger that writes one line an event to w, as "text" or, for any other format, as JSON. A *slog.LevelVar
+// as the level can be changed while the logger is in use. Whatever the
 // caller passes, values that look like a token, a credential or a protobuf message do not come out: it is the second net
 // behind Secret, for the error text of a library that quotes its input.
-func NewLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
+func NewLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		a.Value = clean(a.Value)
 		return a

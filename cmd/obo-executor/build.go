@@ -41,7 +41,7 @@ type parts struct {
 	admin    *executor.Admin
 }
 
-func build(cfg config.Executor, db engine, log *slog.Logger) (*parts, error) {
+func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*parts, error) {
 	key, err := seal.OpenKeyFile(cfg.KeyFile)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func build(cfg config.Executor, db engine, log *slog.Logger) (*parts, error) {
 	if cfg.DPoP.RequireNonce {
 		p.nonces = dpop.NewNonces(key, "rs", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
 	}
-	return p, errors.Join(p.buildExecutor(cfg, catalog, safe, log), p.buildFollower(cfg, log))
+	return p, errors.Join(p.buildExecutor(cfg, catalog, safe, log), p.buildFollower(cfg, live, log))
 }
 
 func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, safe *vault.Vault, log *slog.Logger) error {
@@ -107,11 +107,7 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 	return err
 }
 
-func (p *parts) buildFollower(cfg config.Executor, log *slog.Logger) error {
-	token, err := cfg.Feed.Token()
-	if err != nil {
-		return err
-	}
+func (p *parts) buildFollower(cfg config.Executor, live *settings, log *slog.Logger) error {
 	secure, err := cfg.Feed.TLSConfig()
 	if err != nil {
 		return err
@@ -128,7 +124,7 @@ func (p *parts) buildFollower(cfg config.Executor, log *slog.Logger) error {
 		return fmt.Errorf("feed: %w", err)
 	}
 	p.follower, err = revocation.NewFollower(revocation.FollowerConfig{
-		Connect:  feedgrpc.Client{Conn: p.feed, Token: token, Plaintext: secure == nil}.Connect,
+		Connect:  live.connect(feedgrpc.Client{Conn: p.feed, Plaintext: secure == nil}),
 		Set:      p.set,
 		OnPolicy: p.policies.Apply,
 		Log:      log,

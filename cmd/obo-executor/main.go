@@ -29,8 +29,10 @@ func program() daemon.Program[config.Executor] {
 }
 
 // serve opens what the configuration names, builds the server of it, serves until ctx ends, and drains.
-func serve(ctx context.Context, cfg config.Executor, stderr io.Writer) (err error) {
-	log := telemetry.NewLogger(stderr, cfg.Log.SlogLevel(), cfg.Log.Format)
+func serve(ctx context.Context, cfg config.Executor, again daemon.Reloads[config.Executor], stderr io.Writer) (err error) {
+	live := &settings{}
+	live.level.Set(cfg.Log.SlogLevel())
+	log := telemetry.NewLogger(stderr, &live.level, cfg.Log.Format)
 	db, err := openEngine(ctx, cfg.Store)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -41,15 +43,16 @@ func serve(ctx context.Context, cfg config.Executor, stderr io.Writer) (err erro
 		return err
 	}
 	defer doors.Close()
-	parts, err := build(cfg, db, log)
+	parts, err := build(cfg, db, live, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, daemon.Finish(ctx, parts.trail.Close), parts.feed.Close()) }()
-	srv, err := newServer(cfg, parts, doors, log)
+	srv, err := newServer(cfg, parts, live, doors, log)
 	if err != nil {
 		return err
 	}
+	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.apply, log) }
 	log.Info("serving", "version", daemon.Version(), "audience", cfg.Audience, "issuer", cfg.Issuer, "store", db.name,
 		"grpc", doors.GRPC.Addr().String(), "http", doors.HTTP.Addr().String(), "tls", doors.TLS != nil,
 		"loopback providers", cfg.Egress.AllowLoopback)

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
@@ -155,7 +156,7 @@ func startProcess(t *testing.T, s *sts) (*process, string) {
 	cfg.Log.Level = "debug"
 	ctx, cancel := context.WithCancel(t.Context())
 	p.end = cancel
-	go func() { p.done <- serve(ctx, cfg, p.log) }()
+	go func() { p.done <- serve(ctx, cfg, daemon.Reloads[config.Executor]{}, p.log) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {

@@ -7,7 +7,7 @@ const (
 	configFile = "obo-executor.yaml"
 )
 
-const sample = `# obo-executor. Every key is documented in config/executor.go; check a change with obo-executor -check-config -c FILE.
+const sample = `# obo-executor. Every key is documented in docs/CONFIG.md; check a change with obo-executor -check-config -c FILE.
 audience: http://127.0.0.1:8081     # what tokens for this executor have as aud; a registered resource of each org
 issuer: http://127.0.0.1:8080       # of obo-sts
 feed:

@@ -19,27 +19,27 @@ import (
 // drainFor bounds the drain: longer than any call to a provider, so that no call that was sent loses its outcome.
 const drainFor = callTimeout + 20*time.Second
 
-// newServer puts the parts behind their doors.
-func newServer(cfg config.Executor, p *parts, doors *daemon.Doors, log *slog.Logger) (*daemon.Server, error) {
+// newServer puts the parts behind their doors, and what a reload changes into live.
+func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Doors, log *slog.Logger) (*daemon.Server, error) {
 	health := daemon.NewHealth(p.follower.Ready(), p.check, log)
-	operator, err := cfg.Admin.Token()
+	bearer, err := bearers(cfg)
 	if err != nil {
 		return nil, err
 	}
-	g, err := daemon.NewGRPC(daemon.GRPC{
-		TLS: doors.TLS, Health: health, Reflection: cfg.Egress.AllowLoopback, Log: log,
-		MaxMessage: executorgrpc.MaxRequest + 64<<10, // the agents' door has a bound of its own
-		Access: grpcauth.Config{
-			Bearer: map[string]telemetry.Secret{
-				obov1.ExecutorAdminService_ServiceDesc.ServiceName: operator,
-				obov1.AuditService_ServiceDesc.ServiceName:         operator,
-			},
-			Open: []string{obov1.ExecutorService_ServiceDesc.ServiceName}, // executor verifies the delegation token
-		},
+	guard, err := daemon.NewGuard(grpcauth.Config{
+		Bearer: bearer, Open: []string{obov1.ExecutorService_ServiceDesc.ServiceName}, // executor verifies the delegation token
 	})
 	if err != nil {
 		return nil, err
 	}
+	live.guard = guard
+	if err := live.apply(cfg); err != nil {
+		return nil, err
+	}
+	g := daemon.NewGRPC(daemon.GRPC{
+		TLS: doors.TLS, Health: health, Guard: guard, Reflection: cfg.Egress.AllowLoopback, Log: log,
+		MaxMessage: executorgrpc.MaxRequest + 64<<10, // the agents' door has a bound of its own
+	})
 	trail, err := auditgrpc.New(auditgrpc.Config{
 		Records: func(ctx context.Context, org delegation.OrgID, q store.AuditQuery) ([]store.AuditRecord, error) {
 			return p.db.org(org).AuditRecords(ctx, q)
@@ -58,10 +58,19 @@ func newServer(cfg config.Executor, p *parts, doors *daemon.Doors, log *slog.Log
 		return nil, err
 	}
 	return &daemon.Server{
-		Doors: doors, GRPC: g, HTTP: web, Health: health, Drain: drainFor, Log: log,
+		Doors: doors, GRPC: g, HTTP: web, Health: health, Delay: live.drainDelay, Drain: drainFor, Log: log,
 		Work: map[string]func(context.Context) error{
 			"the feed": p.follower.Run,
 			"purge":    func(ctx context.Context) error { return p.purge(ctx, log) },
 		},
 	}, nil
+}
+
+// bearers are what the callers of each service present.
+func bearers(cfg config.Executor) (map[string]telemetry.Secret, error) {
+	operator, err := cfg.Admin.Token()
+	return map[string]telemetry.Secret{
+		obov1.ExecutorAdminService_ServiceDesc.ServiceName: operator,
+		obov1.AuditService_ServiceDesc.ServiceName:         operator,
+	}, err
 }

@@ -116,7 +116,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
-		Revoker: p.admin, Nonces: p.nonces, Rates: exchange.Rates{Org: cfg.Limits.OrgRate, Client: cfg.Limits.AgentRate},
+		Revoker: p.admin, Nonces: p.nonces,
 	})
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/onbehalf/obo/exchange"
@@ -10,47 +11,51 @@ import (
 // limiter lets so many exchanges run at once over both doors and sends the rest away: a queue would only make every caller
 // late (TE15).
 type limiter struct {
-	next *exchange.Service
-	free chan struct{}
+	next    *exchange.Service
+	most    atomic.Int64
+	running atomic.Int64
 }
 
-func newLimiter(next *exchange.Service, most int) limiter {
-	return limiter{next: next, free: make(chan struct{}, most)}
+func newLimiter(next *exchange.Service) *limiter { return &limiter{next: next} }
+
+// enter takes a place, which leave gives back, unless all are taken.
+func (l *limiter) enter() bool {
+	if l.running.Add(1) <= l.most.Load() {
+		return true
+	}
+	l.leave()
+	return false
 }
+
+func (l *limiter) leave() { l.running.Add(-1) }
 
 // Exchange is the service's, or a refusal.
-func (l limiter) Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error) {
-	select {
-	case l.free <- struct{}{}:
-		defer func() { <-l.free }()
-		return l.next.Exchange(ctx, cred, req)
-	default:
+func (l *limiter) Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error) {
+	if !l.enter() {
 		return exchange.Response{}, busy()
 	}
+	defer l.leave()
+	return l.next.Exchange(ctx, cred, req)
 }
 
 // Introspect is Exchange for introspection: it costs a look into memory, but a stranger's flood has the same end.
-func (l limiter) Introspect(
+func (l *limiter) Introspect(
 	ctx context.Context, cred exchange.Credential, token string, signed bool,
 ) (exchange.Introspection, error) {
-	select {
-	case l.free <- struct{}{}:
-		defer func() { <-l.free }()
-		return l.next.Introspect(ctx, cred, token, signed)
-	default:
+	if !l.enter() {
 		return exchange.Introspection{}, busy()
 	}
+	defer l.leave()
+	return l.next.Introspect(ctx, cred, token, signed)
 }
 
 // RevokeToken is the same for revocation.
-func (l limiter) RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error {
-	select {
-	case l.free <- struct{}{}:
-		defer func() { <-l.free }()
-		return l.next.RevokeToken(ctx, cred, token, hint)
-	default:
+func (l *limiter) RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error {
+	if !l.enter() {
 		return busy()
 	}
+	defer l.leave()
+	return l.next.RevokeToken(ctx, cred, token, hint)
 }
 
 func busy() *exchange.Error {

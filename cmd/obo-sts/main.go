@@ -30,11 +30,13 @@ func main() {
 const gcPercent = 400
 
 // serve opens what the configuration names, builds the server of it, serves until ctx ends, and drains.
-func serve(ctx context.Context, cfg config.STS, stderr io.Writer) (err error) {
+func serve(ctx context.Context, cfg config.STS, again daemon.Reloads[config.STS], stderr io.Writer) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	log := telemetry.NewLogger(stderr, cfg.Log.SlogLevel(), cfg.Log.Format)
+	live := &settings{}
+	live.level.Set(cfg.Log.SlogLevel())
+	log := telemetry.NewLogger(stderr, &live.level, cfg.Log.Format)
 	db, err := openEngine(ctx, cfg.Store)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -50,10 +52,11 @@ func serve(ctx context.Context, cfg config.STS, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, daemon.Finish(ctx, parts.trail.Close)) }()
-	srv, err := newServer(cfg, parts, doors, log)
+	srv, err := newServer(cfg, parts, live, doors, log)
 	if err != nil {
 		return err
 	}
+	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.apply, log) }
 	log.Info("serving", "version", daemon.Version(), "issuer", cfg.Issuer, "store", db.name, "grpc", doors.GRPC.Addr().String(),
 		"http", doors.HTTP.Addr().String(), "tls", doors.TLS != nil, "reflection", cfg.Egress.AllowLoopback)
 	err = srv.Run(ctx)

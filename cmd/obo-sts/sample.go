@@ -8,7 +8,7 @@ const (
 	configFile = "obo-sts.yaml"
 )
 
-const sample = `# obo-sts. Every key is documented in config/sts.go; check a change with obo-sts -check-config -c FILE.
+const sample = `# obo-sts. Every key is documented in docs/CONFIG.md; check a change with obo-sts -check-config -c FILE.
 issuer: http://127.0.0.1:8080
 listen:
   grpc: 127.0.0.1:8443

@@ -31,21 +31,28 @@ const drainFor = 10 * time.Second
 // for its record.
 const streamWorkers = 64
 
-// newServer puts the parts behind their doors.
-func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) (*daemon.Server, error) {
-	limited := newLimiter(p.exchange, cfg.Limits.MaxConcurrent)
+// newServer puts the parts behind their doors, and what a reload changes into live.
+func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, log *slog.Logger) (*daemon.Server, error) {
+	limited := newLimiter(p.exchange)
 	health := daemon.NewHealth(p.hub.Ready(), p.check, log)
-	access, err := access(cfg)
+	bearer, err := bearers(cfg)
 	if err != nil {
 		return nil, err
 	}
-	g, err := daemon.NewGRPC(daemon.GRPC{
-		TLS: doors.TLS, Health: health, Access: access, Workers: streamWorkers, Reflection: cfg.Egress.AllowLoopback, Log: log,
-		MaxMessage: admingrpc.MaxDocument + 64<<10, // the exchange door has a bound of its own
+	guard, err := daemon.NewGuard(grpcauth.Config{
+		Bearer: bearer, Open: []string{obov1.ExchangeService_ServiceDesc.ServiceName}, // exchange authenticates clients
 	})
 	if err != nil {
 		return nil, err
 	}
+	live.guard, live.limited, live.exchange = guard, limited, p.exchange
+	if err := live.apply(cfg); err != nil {
+		return nil, err
+	}
+	g := daemon.NewGRPC(daemon.GRPC{
+		TLS: doors.TLS, Health: health, Guard: guard, Workers: streamWorkers, Reflection: cfg.Egress.AllowLoopback, Log: log,
+		MaxMessage: admingrpc.MaxDocument + 64<<10, // the exchange door has a bound of its own
+	})
 	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Hosts: cfg.Hosts()}, log); err != nil {
 		return nil, err
 	}
@@ -58,7 +65,7 @@ func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) 
 		return nil, err
 	}
 	return &daemon.Server{
-		Doors: doors, GRPC: g, HTTP: handler, Health: health, Drain: drainFor, Log: log,
+		Doors: doors, GRPC: g, HTTP: handler, Health: health, Delay: live.drainDelay, Drain: drainFor, Log: log,
 		Work: map[string]func(context.Context) error{
 			"the feed":     p.hub.Run,
 			"key rotation": p.ring.Run,
@@ -68,20 +75,17 @@ func newServer(cfg config.STS, p *parts, doors *daemon.Doors, log *slog.Logger) 
 	}, nil
 }
 
-// access says who may call what.
-func access(cfg config.STS) (grpcauth.Config, error) {
+// bearers are what the callers of each service present.
+func bearers(cfg config.STS) (map[string]telemetry.Secret, error) {
 	operator, err := cfg.Admin.Token()
 	if err != nil {
-		return grpcauth.Config{}, err
+		return nil, err
 	}
 	follower, err := cfg.Feed.Token()
-	return grpcauth.Config{
-		Bearer: map[string]telemetry.Secret{
-			obov1.AdminService_ServiceDesc.ServiceName: operator,
-			obov1.AuditService_ServiceDesc.ServiceName: operator,
-			obov1.FeedService_ServiceDesc.ServiceName:  follower,
-		},
-		Open: []string{obov1.ExchangeService_ServiceDesc.ServiceName}, // exchange authenticates clients
+	return map[string]telemetry.Secret{
+		obov1.AdminService_ServiceDesc.ServiceName: operator,
+		obov1.AuditService_ServiceDesc.ServiceName: operator,
+		obov1.FeedService_ServiceDesc.ServiceName:  follower,
 	}, err
 }
 

@@ -29,8 +29,11 @@ import (
 // TestLimiter: TE15. So many at once over all that the doors let in, and no queue.
 func TestLimiter(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(nil, 1)
-	l.free <- struct{}{} // one exchange runs
+	l := newLimiter(nil)
+	l.most.Store(1)
+	if !l.enter() { // one exchange runs
+		t.Fatal("no place for the first")
+	}
 	for name, f := range map[string]func() error{
 		"exchange": func() error {
 			_, err := l.Exchange(t.Context(), exchange.Credential{}, exchange.Request{})

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -31,29 +32,62 @@ const minCredential = 32
 
 // Guard checks callers. Its methods Unary and Stream are interceptors. It keeps hashes, not credentials.
 type Guard struct {
-	bearer map[string][sha256.Size]byte
+	bearer atomic.Pointer[hashes]
 	open   map[string]bool
 }
+
+// hashes are those of the credentials, by service.
+type hashes map[string][sha256.Size]byte
 
 // New returns a Guard. It refuses a credential of fewer than 32 bytes and a service that is both guarded and open.
 func New(c Config) (*Guard, error) {
 	if len(c.Bearer) == 0 {
 		return nil, errors.New("grpcauth: no service needs a credential")
 	}
-	g := &Guard{bearer: map[string][sha256.Size]byte{}, open: map[string]bool{}}
-	for service, credential := range c.Bearer {
-		if len(credential) < minCredential {
-			return nil, fmt.Errorf("grpcauth: the credential of %s is shorter than %d bytes", service, minCredential)
-		}
-		g.bearer[service] = sha256.Sum256([]byte(credential.Reveal()))
+	bearer, err := hashed(c.Bearer)
+	if err != nil {
+		return nil, err
 	}
+	g := &Guard{open: map[string]bool{}}
+	g.bearer.Store(&bearer)
 	for _, service := range c.Open {
-		if _, ok := g.bearer[service]; ok {
+		if _, ok := bearer[service]; ok {
 			return nil, fmt.Errorf("grpcauth: %s is both guarded and open", service)
 		}
 		g.open[service] = true
 	}
 	return g, nil
+}
+
+// Replace puts other credentials in force for the same services. From the next call on the ones before are refused; a stream
+// that is open stays open. On an error nothing has changed.
+func (g *Guard) Replace(credentials map[string]telemetry.Secret) error {
+	bearer, err := hashed(credentials)
+	if err != nil {
+		return err
+	}
+	before := *g.bearer.Load()
+	for service := range bearer {
+		if _, ok := before[service]; !ok {
+			return fmt.Errorf("grpcauth: %s was not guarded before", service)
+		}
+	}
+	if len(bearer) != len(before) {
+		return errors.New("grpcauth: a service would be without its credential")
+	}
+	g.bearer.Store(&bearer)
+	return nil
+}
+
+func hashed(credentials map[string]telemetry.Secret) (hashes, error) {
+	out := hashes{}
+	for service, credential := range credentials {
+		if len(credential) < minCredential {
+			return nil, fmt.Errorf("grpcauth: the credential of %s is shorter than %d bytes", service, minCredential)
+		}
+		out[service] = sha256.Sum256([]byte(credential.Reveal()))
+	}
+	return out, nil
 }
 
 // Unary is a grpc.UnaryServerInterceptor.
@@ -78,7 +112,7 @@ func (g *Guard) check(ctx context.Context, method string) error {
 	if g.open[service] {
 		return nil
 	}
-	want, guarded := g.bearer[service]
+	want, guarded := (*g.bearer.Load())[service]
 	got, ok := bearer(ctx)
 	hash := sha256.Sum256([]byte(got))
 	// Hashes have one length and the comparison takes one time, so neither tells how much of a guess was right.

@@ -118,3 +118,33 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestReplace: another credential is in force at once and the one before is refused; what would leave a service without one, or
+// with one that can be guessed, changes nothing.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	const next = "next-operator-0123456789abcdef0123456789"
+	g := guard(t)
+	passes := func(credential string) bool {
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+credential))
+		_, err := g.Unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/obo.v1.AdminService/Apply"},
+			func(context.Context, any) (any, error) { return nil, nil })
+		return err == nil
+	}
+	for name, bad := range map[string]map[string]telemetry.Secret{
+		"too short":             {"obo.v1.AdminService": "short", "obo.v1.FeedService": follower},
+		"a service fewer":       {"obo.v1.AdminService": next},
+		"a service that is new": {"obo.v1.AdminService": next, "obo.v1.ExchangeService": follower},
+		"none":                  nil,
+	} {
+		if err := g.Replace(bad); err == nil || !passes(operator) || passes(next) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := g.Replace(map[string]telemetry.Secret{"obo.v1.AdminService": next, "obo.v1.FeedService": follower}); err != nil {
+		t.Fatal(err)
+	}
+	if passes(operator) || !passes(next) {
+		t.Error("the credential before is still in force")
+	}
+}

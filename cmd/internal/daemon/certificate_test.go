@@ -322,17 +322,15 @@ func newSecureServer(t *testing.T, f files) (*Server, <-chan string) {
 	first := make(chan struct{})
 	close(first)
 	health := NewHealth(first, func(context.Context) error { return nil }, quiet)
-	g, err := NewGRPC(GRPC{
-		TLS: doors.TLS, Health: health, MaxMessage: 1 << 10, Log: quiet,
-		Access: grpcauth.Config{
-			Bearer: map[string]telemetry.Secret{"x": telemetry.Secret(strings.Repeat("s", 32))},
-			Open:   []string{obov1.ExecutorService_ServiceDesc.ServiceName},
-		},
+	guard, err := NewGuard(grpcauth.Config{
+		Bearer: map[string]telemetry.Secret{"x": telemetry.Secret(strings.Repeat("s", 32))},
+		Open:   []string{obov1.ExecutorService_ServiceDesc.ServiceName},
 	})
 	must(t, err)
+	g := NewGRPC(GRPC{TLS: doors.TLS, Health: health, MaxMessage: 1 << 10, Log: quiet, Guard: guard})
 	obov1.RegisterExecutorServiceServer(g, teller{tell: tell})
 	return &Server{
-		Doors: doors, GRPC: g, Health: health, Drain: time.Minute, Log: quiet,
+		Doors: doors, GRPC: g, Health: health, Delay: func() time.Duration { return 0 }, Drain: time.Minute, Log: quiet,
 		HTTP: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { tell(r.TLS.PeerCertificates) }),
 		Work: map[string]func(context.Context) error{"the work": idle},
 	}, seen

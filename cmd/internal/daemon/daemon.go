@@ -30,7 +30,10 @@ type Server struct {
 	Health *Health
 	// Work runs beside the doors, by name, until the drain is over. What ends before that ends the server.
 	Work map[string]func(context.Context) error
-	// Drain bounds the drain: a call that is not answered by then is cut off.
+	// Delay is how long the doors stay open in a drain before they close, so that whoever spreads the load notices. It is asked
+	// when the server is told to end; one that failed closes at once.
+	Delay func() time.Duration
+	// Drain bounds what comes after: a call that is not answered by then is cut off.
 	Drain time.Duration
 	Log   *slog.Logger
 }
@@ -61,6 +64,12 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return unless(http.ErrServerClosed, s.serveHTTP(web)) })
 	g.Go(func() error {
 		<-failing.Done()
+		s.Health.drain()
+		if ctx.Err() != nil {
+			delay := s.Delay()
+			s.Log.Info("told to end: the doors stay open for the delay", "delay", delay.String())
+			time.Sleep(delay)
+		}
 		err := s.drain(context.WithoutCancel(ctx), web)
 		stop()
 		return err
@@ -78,7 +87,7 @@ func unless(told, err error) error {
 
 func (s *Server) web() *http.Server {
 	return &http.Server{
-		Handler: s.HTTP, TLSConfig: s.Doors.TLS, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		Handler: s.Health.parting(s.HTTP), TLSConfig: s.Doors.TLS, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
@@ -91,10 +100,10 @@ func (s *Server) serveHTTP(web *http.Server) error {
 	return web.ServeTLS(s.Doors.HTTP, "", "")
 }
 
-// drain says NOT_SERVING, takes no new call, and answers those that run (GR8).
+// drain takes no new call and answers those that run (GR8).
 func (s *Server) drain(ctx context.Context, web *http.Server) (err error) {
 	s.Log.Info("draining", "at_most", s.Drain.String())
-	s.Health.drain()
+	s.Health.cut()
 	ctx, cancel := context.WithTimeout(ctx, s.Drain)
 	defer cancel()
 	var wait sync.WaitGroup

@@ -114,14 +114,15 @@ func newServer(t *testing.T, work func(context.Context) error) *Server {
 	first := make(chan struct{})
 	close(first)
 	health := NewHealth(first, func(context.Context) error { return nil }, quiet)
-	g, err := NewGRPC(GRPC{Health: health, MaxMessage: 1 << 10, Log: quiet, Access: grpcauth.Config{
+	guard, err := NewGuard(grpcauth.Config{
 		Bearer: map[string]telemetry.Secret{"obo.v1.AdminService": telemetry.Secret(strings.Repeat("s", 32))},
-	}})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	g := NewGRPC(GRPC{Health: health, MaxMessage: 1 << 10, Log: quiet, Guard: guard})
 	return &Server{
-		Doors: doors, GRPC: g, HTTP: http.NotFoundHandler(), Health: health, Drain: time.Minute, Log: quiet,
+		Doors: doors, GRPC: g, HTTP: http.NotFoundHandler(), Health: health, Delay: func() time.Duration { return 0 }, Drain: time.Minute, Log: quiet,
 		Work: map[string]func(context.Context) error{"the work": work},
 	}
 }

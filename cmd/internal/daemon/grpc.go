@@ -22,8 +22,8 @@ import (
 type GRPC struct {
 	TLS    *tls.Config // nil for plaintext
 	Health *Health
-	// Access says who may call what; health (GR8) and reflection are open. A service that it does not name is refused.
-	Access grpcauth.Config
+	// Guard says who may call what: of NewGuard.
+	Guard *grpcauth.Guard
 	// MaxMessage bounds a request, in bytes. A door may have a lower bound of its own.
 	MaxMessage int
 	// Workers are goroutines that keep their grown stacks from call to call; when all are busy, a call gets a goroutine of
@@ -34,17 +34,19 @@ type GRPC struct {
 	Log        *slog.Logger
 }
 
-// NewGRPC returns a gRPC server whose only services are health and reflection.
-func NewGRPC(c GRPC) (grpcerr.Server, error) {
-	c.Access.Open = append(c.Access.Open, grpc_health_v1.Health_ServiceDesc.ServiceName,
+// NewGuard returns a guard that also lets everybody ask for health (GR8) and reflection. A service that access does not name is
+// refused.
+func NewGuard(access grpcauth.Config) (*grpcauth.Guard, error) {
+	access.Open = append(access.Open, grpc_health_v1.Health_ServiceDesc.ServiceName,
 		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-	guard, err := grpcauth.New(c.Access)
-	if err != nil {
-		return grpcerr.Server{}, err
-	}
+	return grpcauth.New(access)
+}
+
+// NewGRPC returns a gRPC server whose only services are health and reflection.
+func NewGRPC(c GRPC) grpcerr.Server {
 	options := []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(grpcerr.Unary(c.Log), trace, guard.Unary),
-		grpc.ChainStreamInterceptor(grpcerr.Stream(c.Log), guard.Stream, c.Health.untilDrain),
+		grpc.ChainUnaryInterceptor(grpcerr.Unary(c.Log), trace, c.Guard.Unary),
+		grpc.ChainStreamInterceptor(grpcerr.Stream(c.Log), c.Guard.Stream, c.Health.untilClose),
 		grpc.MaxRecvMsgSize(c.MaxMessage),
 		grpc.MaxHeaderListSize(32 << 10),
 		grpc.MaxConcurrentStreams(1024),
@@ -64,7 +66,7 @@ func NewGRPC(c GRPC) (grpcerr.Server, error) {
 	if c.Reflection {
 		reflection.Register(g)
 	}
-	return g, nil
+	return g
 }
 
 // trace gives every call the caller's trace id, or a new one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,19 +27,20 @@ type Health struct {
 	check  func(ctx context.Context) error
 	log    *slog.Logger
 
-	draining context.Context // ends when a drain begins
-	cut      context.CancelFunc
+	closing context.Context // ends when the doors are about to close
+	cut     context.CancelFunc
 
-	mu    sync.Mutex
-	names []string // of the gRPC services
-	why   error    // nil when ready
+	mu       sync.Mutex
+	names    []string // of the gRPC services
+	why      error    // nil when ready
+	draining bool
 }
 
 // NewHealth returns the health of a server that is starting. From when first is closed, check says every second whether the
 // server can do its work: nil, or why not.
 func NewHealth(first <-chan struct{}, check func(ctx context.Context) error, log *slog.Logger) *Health {
 	h := &Health{server: health.NewServer(), first: first, check: check, log: log, why: errStarting}
-	h.draining, h.cut = context.WithCancel(context.Background())
+	h.closing, h.cut = context.WithCancel(context.Background())
 	return h
 }
 
@@ -78,17 +80,28 @@ func (h *Health) watch(ctx context.Context) error {
 func (h *Health) set(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.draining.Err() == nil {
+	if !h.draining {
 		h.say(why)
 	}
 }
 
-// drain says NOT_SERVING for good (GR8), and ends every stream.
+// drain says NOT_SERVING for good (GR8).
 func (h *Health) drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.draining = true
 	h.say(errDraining)
-	h.cut()
+}
+
+// parting asks every HTTP client of a server that drains to come by another connection, which then leads to another server.
+// To close what is idle would not do: a request may be on its way there.
+func (h *Health) parting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if errors.Is(h.Ready(), errDraining) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // say tells both doors, and the log when something changed.
@@ -106,14 +119,15 @@ func (h *Health) say(why error) {
 	}
 }
 
-// untilDrain is a grpc.StreamServerInterceptor that ends streams when a drain begins: a feed, an audit tail or a health watch
-// never ends by itself, and a graceful stop would wait for it until its bound. Followers go to another replica.
-func (h *Health) untilDrain(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+// untilClose is a grpc.StreamServerInterceptor that ends streams when the doors are about to close: a feed, an audit tail or a
+// health watch never ends by itself, and a graceful stop would wait for it until its bound. Followers go to another replica. Not
+// before: whoever spreads the load may still send a follower back to this one.
+func (h *Health) untilClose(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancel(ss.Context())
 	defer cancel()
-	defer context.AfterFunc(h.draining, cancel)()
+	defer context.AfterFunc(h.closing, cancel)()
 	err := next(srv, drained{ss, ctx})
-	if h.draining.Err() != nil {
+	if h.closing.Err() != nil {
 		return grpcerr.Error{Reason: grpcerr.DependencyUnavailable, RetryAfter: time.Second, Description: "the server is draining"}
 	}
 	return err
@@ -124,5 +138,5 @@ type drained struct {
 	ctx context.Context
 }
 
-// Context ends with the stream or when a drain begins.
+// Context ends with the stream or when the doors are about to close.
 func (s drained) Context() context.Context { return s.ctx }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,16 +14,18 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/onbehalf/obo/config"
 )
 
 // Program is a server as a command: serve, init and version. C is its configuration.
-type Program[C any] struct {
+type Program[C config.Server] struct {
 	Name  string // of the binary
 	About string // one sentence
 	// Load reads and checks the configuration and the files that it names.
 	Load func(path string) (C, error)
-	// Serve opens what the configuration names and serves until ctx ends. It logs to log.
-	Serve func(ctx context.Context, cfg C, log io.Writer) error
+	// Serve opens what the configuration names and serves until ctx ends, reloading when asked. It logs to log.
+	Serve func(ctx context.Context, cfg C, again Reloads[C], log io.Writer) error
 	// Folder is what init writes.
 	Folder Folder
 }
@@ -29,8 +33,9 @@ type Program[C any] struct {
 type commands struct {
 	Serve struct {
 		Config      string `short:"c" required:"" placeholder:"FILE" help:"Configuration (YAML)."`
-		CheckConfig bool   `help:"Read and check the configuration and the files that it names, and exit."`
-	} `cmd:"" default:"withargs" help:"Serve until SIGTERM or SIGINT; then drain. The default command."`
+		CheckConfig bool   `help:"Read and check the configuration and the files that it names, say everything that is wrong, and exit."`
+		Output      string `enum:"text,json" default:"text" help:"Of --check-config: text or json."`
+	} `cmd:"" default:"withargs" help:"Serve until SIGTERM or SIGINT; then drain. SIGHUP reads the configuration again. The default command."`
 	Init struct {
 		Dir string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
 	} `cmd:"" help:"Write a key-encryption key, credentials and a sample configuration to a folder."`
@@ -55,7 +60,11 @@ func (p Program[C]) Main() {
 	case "version":
 		_, err = fmt.Println(p.Name, Version())
 	default:
-		err = p.serve(c.Serve.Config, c.Serve.CheckConfig)
+		if c.Serve.CheckConfig {
+			err = p.check(c.Serve.Config, c.Serve.Output == "json", os.Stdout)
+		} else {
+			err = p.serve(c.Serve.Config)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, err)
@@ -63,19 +72,47 @@ func (p Program[C]) Main() {
 	}
 }
 
-func (p Program[C]) serve(file string, onlyCheck bool) error {
+func (p Program[C]) serve(file string) error {
+	again := make(chan os.Signal, 1) // one that waits reads what all of them meant
+	signal.Notify(again, syscall.SIGHUP)
 	cfg, err := p.Load(file)
 	if err != nil {
-		return err
-	}
-	if onlyCheck {
-		_, err = fmt.Println(file, "is valid")
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	return p.Serve(ctx, cfg, os.Stderr)
+	return p.Serve(ctx, cfg, Reloads[C]{Load: func() (C, error) { return p.Load(file) }, Asked: again}, os.Stderr)
+}
+
+// checked is what --check-config found, for programs.
+type checked struct {
+	File     string           `json:"file"`
+	Valid    bool             `json:"valid"`
+	Problems []config.Problem `json:"problems"`
+}
+
+// check says everything that is wrong with a configuration. Its error is the text for people.
+func (p Program[C]) check(file string, asJSON bool, out io.Writer) error {
+	_, err := p.Load(file)
+	if !asJSON {
+		if err == nil {
+			_, err = fmt.Fprintln(out, file, "is valid")
+		}
+		return err
+	}
+	found := checked{File: file, Valid: err == nil, Problems: []config.Problem{}}
+	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
+		found.Problems = invalid.Problems
+	} else if err != nil {
+		found.Problems = []config.Problem{{What: err.Error(), Do: "name a file that this user can read"}}
+	}
+	text := json.NewEncoder(out)
+	text.SetIndent("", "  ")
+	if wrong := text.Encode(found); wrong != nil || err == nil {
+		return wrong
+	}
+	return fmt.Errorf("%s is not valid", file)
 }
 
 // Init writes the folder that a first start needs, and says what is next.

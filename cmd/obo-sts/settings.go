@@ -1,0 +1,38 @@
+package main
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/wire/grpcauth"
+)
+
+// settings are what a reload changes while the server runs: the keys of the configuration with reload:"true".
+type settings struct {
+	level    slog.LevelVar
+	guard    *grpcauth.Guard
+	limited  *limiter
+	exchange *exchange.Service
+	delay    atomic.Int64
+}
+
+// apply puts all of it in force, or returns an error and changes nothing.
+func (s *settings) apply(cfg config.STS) error {
+	bearer, err := bearers(cfg)
+	if err != nil {
+		return err
+	}
+	if err := s.guard.Replace(bearer); err != nil {
+		return err
+	}
+	s.level.Set(cfg.Log.SlogLevel())
+	s.limited.most.Store(int64(cfg.Limits.MaxConcurrent))
+	s.exchange.SetRates(exchange.Rates{Org: cfg.Limits.OrgRate, Client: cfg.Limits.AgentRate})
+	s.delay.Store(int64(cfg.Drain.Delay))
+	return nil
+}
+
+func (s *settings) drainDelay() time.Duration { return time.Duration(s.delay.Load()) }
