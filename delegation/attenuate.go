@@ -38,6 +38,7 @@ type Subject struct {
 	AuthTime  time.Time
 	SessionID string
 	Groups    []string
+	IssuedAt  time.Time // of the subject token; zero for a service account
 	Expiry    time.Time // of the subject token; zero when it had none
 }
 
@@ -86,6 +87,9 @@ func Root(s Subject, g Grant) (Unsigned, error) {
 	c.ACR, c.AMR, c.SessionID = s.ACR, slices.Clone(s.AMR), s.SessionID
 	c.AuthTime = s.AuthTime.UTC().Truncate(time.Second)
 	c.Groups = slices.Clone(s.Groups)
+	if !s.IssuedAt.IsZero() {
+		c.SubjectIssuedAt = earlier(c.IssuedAt, s.IssuedAt) // an issuer's clock may be ahead of ours
+	}
 	c.Expiry = earlier(c.Expiry, s.Expiry)
 	c.AuthorizationDetails = g.Details.JSON()
 	return c.seal(g)
@@ -116,7 +120,7 @@ func (v Verified) Delegate(g Grant) (Unsigned, error) {
 	c.ACR, c.AMR, c.AuthTime, c.SessionID = p.ACR, slices.Clone(p.AMR), p.AuthTime, p.SessionID
 	c.Groups = slices.Clone(p.Groups)
 	c.AuthorizationDetails = details
-	c.NotBefore = p.NotBefore
+	c.NotBefore, c.SubjectIssuedAt = p.NotBefore, p.SubjectIssuedAt
 	c.Lineage = append(slices.Clone(p.Lineage), p.ID)
 	c.Expiry = earlier(c.Expiry, p.Expiry)
 	if g.Actor == p.Actor.Subject {

@@ -88,6 +88,8 @@ func (c *Claims) checkTimes() *claimError {
 		return badClaim(RuleExpiry, "more than %s after iat", MaxLife)
 	case !c.NotBefore.IsZero() && !c.NotBefore.Before(c.Expiry):
 		return badClaim("nbf", "not before exp")
+	case c.SubjectIssuedAt.After(c.IssuedAt):
+		return badClaim("subject_iat", "after iat") // it would seem younger than it is
 	case !c.AuthTime.IsZero() && c.AuthTime.Unix() < 0, c.IssuedAt.Unix() < 0, c.Expiry.Unix() > maxDate:
 		return badClaim("iat", "not of the years 1970 to 9999")
 	}

@@ -32,6 +32,10 @@ type Claims struct {
 	IssuedAt  time.Time // iat
 	Expiry    time.Time // exp: the first moment at which the token is dead
 	NotBefore time.Time // nbf: optional
+	// SubjectIssuedAt is subject_iat: when the login that began the tree was issued, copied and never refreshed, and never
+	// later than iat. A revocation is compared with it, so that no token outlives the revocation of an older login, however
+	// late it was minted. Absent where no login began the tree: that of a service account.
+	SubjectIssuedAt time.Time
 
 	ID          string   // jti: 1 to 64 of A-Z a-z 0-9 - _
 	Transaction string   // txn: the same in every token of one tree; form as ID

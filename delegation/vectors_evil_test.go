@@ -163,6 +163,7 @@ func (f *forge) makeEvilTimes() {
 			strings.Replace(f.text(f.claims(nil)), `"exp":1795349100`, `"exp":`+c.value, 1)))
 	}
 	f.isEvil("iat is a string", "JW10", "claims", "a NumericDate is a number of seconds", object{"iat": "1795348800"})
+	f.isEvil("subject_iat after iat", "SS7", "claims", "a tree would seem younger than it is", object{"subject_iat": f.stamp + 1})
 	f.isEvil("nbf is a string", "JW10", "claims", "a NumericDate is a number of seconds", object{"nbf": "0"})
 	f.isEvil("nbf is negative", "JW10", "claims", "before 1970", object{"nbf": -1})
 	f.isEvil("auth_time is negative", "JW10", "claims", "before 1970", object{"auth_time": -1})

@@ -34,6 +34,7 @@ func (f *forge) makeGood() {
 		object{"iat": float64(f.stamp) + 0.25, "exp": float64(f.stamp) + 300.5})
 	f.isGoodToken("times with an exponent", "JW10", "a NumericDate is a JSON number of any form",
 		f.token("es", strings.Replace(f.text(f.claims(nil)), `"iat":1795348800`, `"iat":1.7953488e9`, 1)))
+	f.isGood("from a login of an hour ago", "SS7", "subject_iat is what a revocation is compared with", object{"subject_iat": f.stamp - 3600})
 	f.isGood("not before now", "JW11", "nbf may be there, and be over", object{"nbf": f.stamp})
 	f.isGood("issued 10 s ahead", "JW11", "clocks differ a little", object{"iat": f.stamp + 10})
 	f.isGood("expired within the leeway", "AT7", "clocks differ a little: 4 s with a leeway of 5 s",

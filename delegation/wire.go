@@ -23,6 +23,7 @@ type wireClaims struct {
 	IssuedAt             *numericDate      `json:"iat,omitempty"`
 	Expiry               *numericDate      `json:"exp,omitempty"`
 	NotBefore            *numericDate      `json:"nbf,omitempty"`
+	SubjectIssuedAt      *numericDate      `json:"subject_iat,omitempty"`
 	ID                   string            `json:"jti,omitempty"`
 	Transaction          string            `json:"txn,omitempty"`
 	Actor                *wireActor        `json:"act,omitempty"`
@@ -100,7 +101,8 @@ func toWire(c *Claims) *wireClaims {
 	w := &wireClaims{
 		Issuer: c.Issuer, Audience: c.Audience, Subject: c.Subject, ClientID: c.ClientID, OrgID: c.OrgID, Scope: &c.Scope,
 		IssuedAt: toDate(c.IssuedAt), Expiry: toDate(c.Expiry), NotBefore: toDate(c.NotBefore),
-		ID: c.ID, Transaction: c.Transaction, Actor: toWireActor(c.Actor), Lineage: c.Lineage,
+		SubjectIssuedAt: toDate(c.SubjectIssuedAt),
+		ID:              c.ID, Transaction: c.Transaction, Actor: toWireActor(c.Actor), Lineage: c.Lineage,
 		AuthorizationDetails: c.AuthorizationDetails,
 		ACR:                  c.ACR, AMR: c.AMR, AuthTime: toDate(c.AuthTime), SessionID: c.SessionID, Groups: c.Groups,
 	}
@@ -136,7 +138,8 @@ func parseClaims(payload []byte, maxDepth int) (*Claims, error) {
 	c := &Claims{
 		Issuer: w.Issuer, Audience: w.Audience, Subject: w.Subject, ClientID: w.ClientID, OrgID: w.OrgID,
 		IssuedAt: w.IssuedAt.time(), Expiry: w.Expiry.time(), NotBefore: w.NotBefore.time(),
-		ID: w.ID, Transaction: w.Transaction, Actor: fromWireActor(w.Actor), Lineage: w.Lineage,
+		SubjectIssuedAt: w.SubjectIssuedAt.time(),
+		ID:              w.ID, Transaction: w.Transaction, Actor: fromWireActor(w.Actor), Lineage: w.Lineage,
 		AuthorizationDetails: w.AuthorizationDetails,
 		ACR:                  w.ACR, AMR: w.AMR, AuthTime: w.AuthTime.time(), SessionID: w.SessionID, Groups: w.Groups,
 	}

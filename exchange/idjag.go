@@ -245,7 +245,8 @@ func (a *asserted) subject(org delegation.OrgID) (*login, error) {
 	}
 	l := &login{
 		subject: delegation.Subject{
-			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups, Expiry: c.Expiry.time(),
+			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups,
+			IssuedAt: c.IssuedAt.time(), Expiry: c.Expiry.time(),
 		},
 		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, profile: a.label,
 	}

@@ -68,7 +68,8 @@ func readLogin(payload []byte, trust *registry.Trust, org delegation.OrgID, labe
 	}
 	return &login{
 		subject: delegation.Subject{
-			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups, Expiry: c.Expiry.time(),
+			ID: id, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime.time(), SessionID: c.SessionID, Groups: groups,
+			IssuedAt: c.IssuedAt.time(), Expiry: c.Expiry.time(),
 		},
 		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, bound: bound,
 		audience: audiences, party: c.party(audiences), profile: label,

@@ -51,7 +51,8 @@ func TestShapeOfToken(t *testing.T) {
 
 // known are the claims of a token of ours that is neither bound nor detailed, after a second hop.
 var known = []string{
-	"acr", "act", "amr", "aud", "auth_time", "client_id", "exp", "groups", "iat", "iss", "jti", "lineage", "org_id", "scope", "sid", "sub", "txn",
+	"acr", "act", "amr", "aud", "auth_time", "client_id", "exp", "groups", "iat", "iss", "jti", "lineage", "org_id", "scope", "sid", "sub",
+	"subject_iat", "txn",
 }
 
 func names(c exchangetest.Claims) []string { return slices.Sorted(maps.Keys(c)) }

@@ -103,10 +103,12 @@ func (s *Service) unrevoked(ctx context.Context, c caller, f *Facts) error {
 		OrgID: c.org.ID(), ClientID: c.client.ClientID, Actor: &delegation.Actor{Issuer: f.Issuer, Subject: f.Actor.ID},
 	}
 	if l := f.Subject.login; l != nil {
-		claims.Subject, claims.SessionID, claims.IssuedAt = l.subject.ID, l.subject.SessionID, l.issuedAt
+		claims.Subject, claims.SessionID = l.subject.ID, l.subject.SessionID
+		claims.IssuedAt, claims.SubjectIssuedAt = l.issuedAt, l.subject.IssuedAt
 	} else {
 		p := &f.Subject.claims
-		claims.Subject, claims.SessionID, claims.IssuedAt = p.Subject, p.SessionID, p.IssuedAt
+		claims.Subject, claims.SessionID = p.Subject, p.SessionID
+		claims.IssuedAt, claims.SubjectIssuedAt = p.IssuedAt, p.SubjectIssuedAt
 	}
 	err := s.cfg.Revocations.Check(&claims, f.Now)
 	switch {

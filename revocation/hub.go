@@ -279,6 +279,11 @@ func (h *Hub) saw(at time.Time) {
 	h.seen = at
 }
 
+// Entries reads the live entries of all orgs from the store: the set keeps none of their ids.
+func (h *Hub) Entries(ctx context.Context) ([]store.Revocation, error) {
+	return h.c.Store.Revocations(ctx, 0, h.c.Now())
+}
+
 // Seen returns when the hub last saw the store: every change committed before that time has been delivered.
 func (h *Hub) Seen() time.Time {
 	h.mu.Lock()

@@ -157,7 +157,7 @@ func live(kind Kind, id string) store.Revocation {
 
 func refused(s *Set) bool {
 	c := claims()
-	c.IssuedAt = time.Now()
+	c.IssuedAt, c.SubjectIssuedAt = time.Now(), time.Now().Add(-time.Hour)
 	return errors.Is(s.Check(c, time.Now()), delegation.ErrRevoked)
 }
 

@@ -35,8 +35,8 @@ func ParseKind(s string) (Kind, error) {
 
 // New returns the entry that refuses, from now on, every token of a key.
 //
-// Before lies a little after now: a replica that has not yet heard of the entry may mint one more token from a parent that
-// is revoked, and a replica's clock may be ahead. Until is when the last token that it refuses is dead; maxLife is the
+// Before lies a little after now, because a replica's clock may be ahead. What a replica that has not yet heard of the entry
+// mints later is refused all the same: it descends from an older login, or from none. Until is when the last token that it refuses is dead; maxLife is the
 // longest life of any token.
 func New(org delegation.OrgID, kind Kind, id, reason string, now time.Time, maxLife time.Duration) store.Revocation {
 	before := now.Add(Margin)
@@ -44,8 +44,11 @@ func New(org delegation.OrgID, kind Kind, id, reason string, now time.Time, maxL
 }
 
 const (
-	// Margin is how far New puts Before ahead of now: as long as a follower may go without hearing, and some clock skew.
-	Margin = 10 * time.Second
+	// Margin is how far New puts Before ahead of now: what the clocks of replicas may differ by.
+	Margin = 2 * time.Second
+	// Deaf is for how long a replica may go on minting without having heard of an entry: the bound after which it is stale,
+	// and some more. A tree that no login began can be told from a newer one by this alone.
+	Deaf = 8 * time.Second
 	// Grace is how much longer than the tokens that it refuses an entry lives: the leeway of a verifier, and clock skew.
 	Grace = 2 * time.Minute
 )

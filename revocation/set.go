@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,36 +18,15 @@ const DefaultStaleAfter = 5 * time.Second
 // concurrent use.
 //
 // A check costs one map lookup for each claim that an entry may name, and one for all of them when the org has no entries.
-// An entry takes about 160 bytes, and lives as long as what it refuses can live (a token's hour, a login's day), so the set
-// is bounded by what is revoked in that time and not by history. There is no cache that evicts and no filter that may be wrong: a forgotten entry would be a revived token.
+// Entries live as long as what they refuse can live (a token's hour, a login's day), so the set is bounded by what is revoked
+// in that time and not by history. There is no cache that evicts and no filter that may be wrong: a forgotten entry would be
+// a revived token.
 type Set struct {
 	staleAfter time.Duration
 	heard      atomic.Pointer[time.Time] // with its monotonic reading; nil before the first Heard
 
 	mu sync.RWMutex
 	content
-}
-
-// content is the entries of a set, by org and by the minute in which they end.
-type content struct {
-	orgs  map[delegation.OrgID]map[key]span
-	due   map[int64][]ref
-	count int
-}
-
-// key is what an entry is compared with.
-type key struct {
-	kind Kind
-	id   string
-}
-
-// span is when an entry refuses, in microseconds: tokens with iat up to before, until until.
-type span struct{ before, until int64 }
-
-// ref finds an entry that ends.
-type ref struct {
-	org delegation.OrgID
-	key key
 }
 
 // NewSet returns an empty set that refuses everything until Heard is called, and whenever the last Heard is longer than
@@ -58,38 +38,65 @@ func NewSet(staleAfter time.Duration) *Set {
 	return &Set{staleAfter: staleAfter, content: newContent()}
 }
 
-func newContent() content {
-	return content{orgs: map[delegation.OrgID]map[key]span{}, due: map[int64][]ref{}}
-}
-
 // Check implements delegation.Revocations: nil, delegation.ErrRevoked (wrapped, says by which kind of key) or
 // delegation.ErrUnavailable when the set is stale.
 //
-// An entry refuses a token whose iat is not later than its Before. iat is cut to seconds, so a token issued within the
-// second after Before may be refused too; the other way round a revoked token would pass. An entry for a token or a
-// transaction refuses whatever the iat: such an id is never issued again, and a token derived from a revoked one must not
-// live because a replica derived it before it had heard (RV7).
+// An entry refuses a token that began at or before its Before: whose iat, or subject_iat, is not later. The second makes a tree
+// as old as the login that began it, so a replica that mints a token from an old login before it has heard revives nothing, and
+// an entry that comes late, about an earlier time, leaves newer logins alone (SS7). A tree that no login began is taken to be
+// Deaf older than its tokens. Times are cut to seconds, so a token of the second after Before may be refused too; the other way
+// round a revoked token would pass. An entry for a token or a transaction refuses whenever: such an id is never issued again,
+// and a token derived from a revoked one must not live because a replica derived it before it had heard (RV7).
 func (s *Set) Check(c *delegation.Claims, now time.Time) error {
 	if err := s.Fresh(now); err != nil {
 		return err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	entries := s.orgs[c.OrgID]
-	if len(entries) == 0 {
+	org := s.orgs[c.OrgID]
+	if org == nil {
 		return nil
 	}
-	m := match{entries: entries, iat: c.IssuedAt.UnixMicro(), now: now.UnixMicro()}
-	if kind, found := m.claims(c); found {
+	if kind, found := s.match(org, c, now).claims(c); found {
 		return fmt.Errorf("%w: %s", delegation.ErrRevoked, kind)
 	}
 	return nil
 }
 
-// match compares one token with the entries of its org.
+// CheckConnection is Check for a connection: iat is that of the token that would use it, or when its credential was put.
+func (s *Set) CheckConnection(org delegation.OrgID, id string, iat, now time.Time) error {
+	if err := s.Fresh(now); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.orgs[org] == nil {
+		return nil
+	}
+	m := match{content: &s.content, org: s.orgs[org], issued: floor(iat), began: floor(iat), now: floor(now)}
+	if m.one(Connection, id) {
+		return fmt.Errorf("%w: %s", delegation.ErrRevoked, Connection)
+	}
+	return nil
+}
+
+// match compares one token with the entries of its org. Its times are seconds.
 type match struct {
-	entries  map[key]span
-	iat, now int64
+	*content
+	org                *entries
+	scope              delegation.Scopes
+	issued, began, now uint32
+}
+
+func (c *content) match(org *entries, claims *delegation.Claims, now time.Time) *match {
+	began := claims.SubjectIssuedAt
+	switch {
+	case began.IsZero():
+		began = claims.IssuedAt.Add(-Deaf)
+	case claims.IssuedAt.Before(began):
+		began = claims.IssuedAt
+	}
+	return &match{content: c, org: org, scope: claims.Scope, issued: floor(claims.IssuedAt), began: floor(began), now: floor(now)}
 }
 
 func (m *match) claims(c *delegation.Claims) (Kind, bool) {
@@ -121,23 +128,37 @@ func (m *match) claims(c *delegation.Claims) (Kind, bool) {
 	return Client, m.one(Client, c.ClientID)
 }
 
+// one looks for an entry of a key, and where the org has entries for single scopes, for those of the token's.
 func (m *match) one(kind Kind, id string) bool {
-	e, ok := m.entries[key{kind, id}]
-	return ok && m.now <= e.until && (kind == Token || kind == Transaction || m.iat <= e.before)
+	if m.found(key{kind: kind, id: id}) {
+		return true
+	}
+	return m.org.scoped > 0 && slices.ContainsFunc(m.scope.List(), func(scope string) bool {
+		return m.found(key{kind: kind, id: id, scope: scope})
+	})
 }
 
-// CheckConnection is Check for a connection: iat is that of the token that would use it, or when its credential was put.
-func (s *Set) CheckConnection(org delegation.OrgID, id string, iat, now time.Time) error {
-	if err := s.Fresh(now); err != nil {
-		return err
+func (m *match) found(k key) bool {
+	slot := m.slot(k)
+	first, ok := m.org.first[slot]
+	if !ok {
+		return false
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	m := match{entries: s.orgs[org], iat: iat.UnixMicro(), now: now.UnixMicro()}
-	if m.one(Connection, id) {
-		return fmt.Errorf("%w: %s", delegation.ErrRevoked, Connection)
+	check := m.check(k)
+	if m.refuses(k.kind, check, first) {
+		return true
 	}
-	return nil
+	for _, s := range m.org.more[slot] {
+		if m.refuses(k.kind, check, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *match) refuses(kind Kind, check uint32, s span) bool {
+	return s.check == check && m.now <= s.until &&
+		(kind == Token || kind == Transaction || s.since <= m.issued && m.began <= s.before)
 }
 
 // Fresh returns nil, or delegation.ErrUnavailable when the set is stale.
@@ -162,7 +183,8 @@ func (s *Set) Heard(at time.Time) {
 	}
 }
 
-// Add adds entries. Of two for one key, the later Before and the later Until hold, so order and repetition do not matter.
+// Add adds entries. Of two for one key and scope from one Since on, the later Before and the later Until hold, so order and
+// repetition do not matter; others stand beside each other, because together they must not refuse what neither does.
 func (s *Set) Add(entries ...store.Revocation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,66 +204,11 @@ func (s *Set) Replace(entries []store.Revocation) {
 	s.content = c
 }
 
-func (c *content) add(e store.Revocation) {
-	org := c.orgs[e.Org]
-	if org == nil {
-		org = map[key]span{}
-		c.orgs[e.Org] = org
-	}
-	k := key{Kind(e.Kind), e.ID}
-	now := span{e.Before.UnixMicro(), e.Until.UnixMicro()}
-	old, known := org[k]
-	if known {
-		now = span{max(old.before, now.before), max(old.until, now.until)}
-	} else {
-		c.count++
-	}
-	org[k] = now
-	if !known || minute(now.until) != minute(old.until) {
-		c.due[minute(now.until)] = append(c.due[minute(now.until)], ref{e.Org, k})
-	}
-}
-
-func minute(micro int64) int64 { return micro / time.Minute.Microseconds() }
-
 // Expire forgets the entries whose Until has passed. It looks at those only.
 func (s *Set) Expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for m, refs := range s.due {
-		if m >= minute(now.UnixMicro()) {
-			continue // some of this minute may still be in force
-		}
-		for _, r := range refs {
-			org := s.orgs[r.org]
-			e, ok := org[r.key]
-			if !ok || minute(e.until) != m {
-				continue // forgotten already, or it has been prolonged
-			}
-			delete(org, r.key)
-			s.count--
-			if len(org) == 0 {
-				delete(s.orgs, r.org)
-			}
-		}
-		delete(s.due, m)
-	}
-}
-
-// Entries returns a copy of the live entries, in no order, without sequence numbers and reasons.
-func (s *Set) Entries(now time.Time) []store.Revocation {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	out := make([]store.Revocation, 0, s.count)
-	for org, entries := range s.orgs {
-		for k, e := range entries {
-			if now.UnixMicro() <= e.until {
-				out = append(out, store.Revocation{Org: org, Kind: string(k.kind), ID: k.id,
-					Before: time.UnixMicro(e.before).UTC(), Until: time.UnixMicro(e.until).UTC()})
-			}
-		}
-	}
-	return out
+	s.expire(floor(now))
 }
 
 // Len returns how many entries there are.

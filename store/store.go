@@ -43,14 +43,17 @@ type ClientSecret struct {
 	Created time.Time
 }
 
-// Revocation refuses every token of its key that was issued at or before Before (DESIGN §7).
+// Revocation refuses every token of its key that began at or before Before (DESIGN §7).
 type Revocation struct {
 	Sequence uint64 // its place in the feed; given by the store
 	Org      delegation.OrgID
 	Kind     string // one of revocation.Kind
 	ID       string
+	Scope    string    // only tokens that have this scope; empty for all
+	Since    time.Time // only tokens issued at or after this; zero for all
 	Before   time.Time
 	Until    time.Time // when the entry may be forgotten
+	Departed bool      // of a subject: it has left for good, so its connections end too
 	Reason   string
 }
 

@@ -69,10 +69,10 @@ func (s *STS) Head(ctx context.Context) (uint64, error) {
 	return head, nil
 }
 
-const revocationColumns = "SELECT sequence, org, kind, id, before, until, reason FROM revocations WHERE "
+const revocationColumns = "SELECT sequence, org, kind, id, scope, since, before, until, departed, reason FROM revocations WHERE "
 
 func scanRevocation(rows pgx.Rows, r *store.Revocation) error {
-	return rows.Scan(&r.Sequence, &r.Org, &r.Kind, &r.ID, &r.Before, &r.Until, &r.Reason)
+	return rows.Scan(&r.Sequence, &r.Org, &r.Kind, &r.ID, &r.Scope, &r.Since, &r.Before, &r.Until, &r.Departed, &r.Reason)
 }
 
 // Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, all of them.

@@ -119,8 +119,9 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 		if sequence, err = change(ctx, tx, o.id, store.ChangeRevocation); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "INSERT INTO revocations VALUES ($1, $2, $3, $4, $5, $6, $7)",
-			cursor(sequence), string(o.id), r.Kind, r.ID, r.Before, r.Until, r.Reason)
+		_, err = tx.Exec(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			cursor(sequence), string(o.id), r.Kind, r.ID, r.Scope, r.Since, r.Before, r.Until, r.Departed, r.Reason)
 		return err
 	})
 	if err != nil {

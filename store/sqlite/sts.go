@@ -109,10 +109,11 @@ func (s *STS) Notifications(ctx context.Context) (<-chan struct{}, error) {
 	return s.hints.listen(ctx), nil
 }
 
-const revocationColumns = "SELECT sequence, org, kind, id, before, until, reason FROM revocations WHERE "
+const revocationColumns = "SELECT sequence, org, kind, id, scope, since, before, until, departed, reason FROM revocations WHERE "
 
 func scanRevocation(rows *sql.Rows, r *store.Revocation) error {
-	return rows.Scan(&r.Sequence, &r.Org, &r.Kind, &r.ID, instant{&r.Before}, instant{&r.Until}, &r.Reason)
+	return rows.Scan(&r.Sequence, &r.Org, &r.Kind, &r.ID, &r.Scope, instant{&r.Since}, instant{&r.Before}, instant{&r.Until},
+		&r.Departed, &r.Reason)
 }
 
 // Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, all of them.

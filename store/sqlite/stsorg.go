@@ -121,8 +121,10 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 		if sequence, err = change(ctx, conn, o.id, store.ChangeRevocation); err != nil {
 			return err
 		}
-		_, err = conn.ExecContext(ctx, "INSERT INTO revocations VALUES (?, ?, ?, ?, ?, ?, ?)",
-			int64(sequence), string(o.id), r.Kind, r.ID, r.Before.UnixMicro(), r.Until.UnixMicro(), r.Reason)
+		_, err = conn.ExecContext(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			int64(sequence), string(o.id), r.Kind, r.ID, r.Scope, r.Since.UnixMicro(), r.Before.UnixMicro(), r.Until.UnixMicro(),
+			r.Departed, r.Reason)
 		return err
 	})
 	if err != nil {

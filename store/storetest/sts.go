@@ -107,6 +107,7 @@ func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
 	entries := []store.Revocation{
 		{Kind: "agent", ID: "agent:revoke/a", Before: at(1), Until: at(10), Reason: "stolen"},
 		{Kind: "agent", ID: "agent:revoke/a", Before: at(2), Until: at(20)}, // again: a second entry
+		{Kind: "subject", ID: "user:revoke/a|1", Scope: "crm:read", Since: at(1), Before: at(2), Until: at(20), Departed: true},
 		{Kind: "token", ID: "jti", Before: at(2), Until: at(15)},
 	}
 	for i := range entries {
@@ -133,7 +134,7 @@ func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
 	}
 	equal(t, feed(0, at(10)), entries)
 	equal(t, feed(entries[0].Sequence, at(10)), entries[1:])
-	equal(t, feed(0, at(16)), entries[1:2])
+	equal(t, feed(0, at(16)), entries[1:3])
 	equal(t, feed(math.MaxUint64, at(0)), nil)
 }
 

@@ -11,7 +11,8 @@ import (
 
 func revocation(r store.Revocation) *obov1.Revocation {
 	return &obov1.Revocation{
-		Kind: r.Kind, Id: r.ID, OrgId: string(r.Org), Before: stamp(r.Before), Until: stamp(r.Until), Reason: r.Reason,
+		Kind: r.Kind, Id: r.ID, OrgId: string(r.Org), Scope: r.Scope, Since: stamp(r.Since), Before: stamp(r.Before),
+		Until: stamp(r.Until), Departed: r.Departed, Reason: r.Reason,
 	}
 }
 

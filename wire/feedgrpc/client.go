@@ -103,11 +103,15 @@ func entry(r *obov1.Revocation) (*store.Revocation, error) {
 		return nil, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	org, err := delegation.ParseOrgID(r.GetOrgId())
-	if err != nil || r.GetId() == "" || !valid(r.GetBefore()) || !valid(r.GetUntil()) {
+	if err != nil || r.GetId() == "" || r.GetSince() != nil && !valid(r.GetSince()) || !valid(r.GetBefore()) || !valid(r.GetUntil()) {
 		return nil, fmt.Errorf("%w: incomplete revocation", errMessage)
 	}
-	return &store.Revocation{Org: org, Kind: string(kind), ID: r.GetId(), Reason: r.GetReason(),
-		Before: r.GetBefore().AsTime(), Until: r.GetUntil().AsTime()}, nil
+	out := &store.Revocation{Org: org, Kind: string(kind), ID: r.GetId(), Scope: r.GetScope(), Reason: r.GetReason(),
+		Before: r.GetBefore().AsTime(), Until: r.GetUntil().AsTime(), Departed: r.GetDeparted()}
+	if r.GetSince() != nil {
+		out.Since = r.GetSince().AsTime()
+	}
+	return out, nil
 }
 
 // valid refuses an absent time, which would be 1970, and the zero time, which means absent to us.

@@ -95,7 +95,11 @@ func (s *Server) Watch(_ *obov1.WatchRequest, out grpc.ServerStreamingServer[obo
 }
 
 func (w *watch) snapshot() error {
-	for _, r := range w.c.Set.Entries(w.c.Now()) {
+	entries, err := w.c.Hub.Entries(w.ctx)
+	if err != nil {
+		return unavailable("the server cannot read its revocations")
+	}
+	for _, r := range entries {
 		if err := w.send(revocationMessage(&r)); err != nil {
 			return err
 		}
@@ -226,9 +230,17 @@ func policyMessage(b *obov1.PolicyBundle) *obov1.WatchResponse {
 
 func revocationMessage(r *store.Revocation) *obov1.WatchResponse {
 	return &obov1.WatchResponse{Event: &obov1.WatchResponse_Revocation{Revocation: &obov1.Revocation{
-		Kind: r.Kind, Id: r.ID, OrgId: string(r.Org), Reason: r.Reason,
-		Before: timestamppb.New(r.Before), Until: timestamppb.New(r.Until),
+		Kind: r.Kind, Id: r.ID, OrgId: string(r.Org), Scope: r.Scope, Reason: r.Reason, Departed: r.Departed,
+		Since: since(r.Since), Before: timestamppb.New(r.Before), Until: timestamppb.New(r.Until),
 	}}}
+}
+
+// since is unset for the zero time, which means: from the beginning.
+func since(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }
 
 func unavailable(description string) error {

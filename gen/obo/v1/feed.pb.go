@@ -272,7 +272,8 @@ func (x *Heartbeat) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// Revocation refuses every token of its key that was issued at or before `before`.
+// Revocation refuses every token of its key that began at or before `before`: whose iat, or the iat of the login that began its
+// tree (subject_iat), is not later.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "token", "transaction", "subject", "session", "agent", "client", "org" or "connection".
@@ -281,12 +282,18 @@ type Revocation struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// The org whose tokens it applies to.
 	OrgId string `protobuf:"bytes,3,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
-	// Tokens with iat at or before this are refused.
+	// Tokens that began at or before this are refused. Those of a token or a transaction are refused whenever they began.
 	Before *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
 	// When the entry may be forgotten: no token that it refuses lives longer.
 	Until *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
 	// Why, for people; at most 256 bytes.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only tokens that have this scope; empty for all.
+	Scope string `protobuf:"bytes,7,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Only tokens with iat at or after this; unset for all.
+	Since *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
+	// Of a subject: it has left for good, so its connections end too.
+	Departed      bool `protobuf:"varint,9,opt,name=departed,proto3" json:"departed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -361,6 +368,27 @@ func (x *Revocation) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Revocation) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Revocation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Revocation) GetDeparted() bool {
+	if x != nil {
+		return x.Departed
+	}
+	return false
 }
 
 // PolicyBundle is all that deciding a call needs besides the call: one org, one version.
@@ -453,7 +481,7 @@ const file_obo_v1_feed_proto_rawDesc = "" +
 	"\x05event\"\x12\n" +
 	"\x10SnapshotComplete\"7\n" +
 	"\tHeartbeat\x12*\n" +
-	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xc5\x01\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa9\x02\n" +
 	"\n" +
 	"Revocation\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
@@ -461,7 +489,10 @@ const file_obo_v1_feed_proto_rawDesc = "" +
 	"\x06org_id\x18\x03 \x01(\tR\x05orgId\x122\n" +
 	"\x06before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\x120\n" +
 	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"u\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05scope\x18\a \x01(\tR\x05scope\x120\n" +
+	"\x05since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
+	"\bdeparted\x18\t \x01(\bR\bdeparted\"u\n" +
 	"\fPolicyBundle\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -500,13 +531,14 @@ var file_obo_v1_feed_proto_depIdxs = []int32{
 	6, // 4: obo.v1.Heartbeat.at:type_name -> google.protobuf.Timestamp
 	6, // 5: obo.v1.Revocation.before:type_name -> google.protobuf.Timestamp
 	6, // 6: obo.v1.Revocation.until:type_name -> google.protobuf.Timestamp
-	0, // 7: obo.v1.FeedService.Watch:input_type -> obo.v1.WatchRequest
-	1, // 8: obo.v1.FeedService.Watch:output_type -> obo.v1.WatchResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 7: obo.v1.Revocation.since:type_name -> google.protobuf.Timestamp
+	0, // 8: obo.v1.FeedService.Watch:input_type -> obo.v1.WatchRequest
+	1, // 9: obo.v1.FeedService.Watch:output_type -> obo.v1.WatchResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_feed_proto_init() }
