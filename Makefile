@@ -30,6 +30,12 @@ conformance: build ## Write docs/CONFIG.md, docs/ERRORS.md and docs/WYCHEPROOF.m
 	go test ./jose -run TestWycheproof -update
 	$(PG) go run ./tools/conformance -update ./...
 
+rolling: ## Restart two replicas under load, one after the other: no exchange may fail
+	$(PG) go test -count=1 -tags slow ./e2e -run '^TestRolling' -v
+
+upgrade: ## Upgrade two replicas of the version before under load, and go back (needs the git history)
+	$(PG) go test -count=1 -tags slow ./e2e -run '^TestUpgrade' -v
+
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
@@ -62,8 +68,9 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }
 	go mod tidy -diff
 	go vet ./...
+	go vet -tags slow ./e2e
 
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance interop race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade interop race fuzz bench lint gen verify ci

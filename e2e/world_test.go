@@ -46,8 +46,10 @@ type world struct {
 	issuer   string
 	stsAddr  string
 	execAddr string
-	feedAddr string // where the executor finds the feed; a proxy in some tests
-	replica  string // http URL of the second obo-sts, if there is one
+	feedAddr string   // where the executor finds the feed; a proxy in some tests
+	second   *process // another obo-sts on the same store, if there is one
+	address2 string   // its gRPC listener
+	replica  string   // its http URL
 	admin    string
 	secrets  map[string]string // client_id -> client_secret
 	keys     map[string]jose.Signer
@@ -59,6 +61,7 @@ type options struct {
 	noExecutor          bool
 	replica             bool   // a second obo-sts on the same store, under the same issuer
 	sts, exec           string // more YAML for the servers' configurations
+	stsBinary           string // path of another obo-sts than the one that was built for these tests
 }
 
 func newWorld(t *testing.T, o options) *world {
@@ -84,8 +87,8 @@ func newWorld(t *testing.T, o options) *world {
 	w.sts = w.startSTS(t, o, "sts", w.stsAddr, stsHTTP)
 	if o.replica {
 		http := freeAddr(t)
-		w.startSTS(t, o, "sts2", freeAddr(t), http)
-		w.replica = "http://" + http
+		w.address2, w.replica = freeAddr(t), "http://"+http
+		w.second = w.startSTS(t, o, "sts2", w.address2, http)
 	}
 	w.feedAddr = w.stsAddr
 	if o.feedThrough != nil {
@@ -121,7 +124,11 @@ feed: {token_file: %s/feed}
 egress: {allow_loopback: true}
 log: {level: debug, format: json}
 %s`, w.issuer, grpc, http, o.stsStore, w.dir, w.dir, w.dir, o.sts))
-	p := start(t, "obo-sts", filepath.Join(w.dir, name+".yaml"), filepath.Join(w.dir, name+".log"))
+	binary := "obo-sts"
+	if o.stsBinary != "" {
+		binary = o.stsBinary
+	}
+	p := start(t, binary, filepath.Join(w.dir, name+".yaml"), filepath.Join(w.dir, name+".log"))
 	p.await(t, grpc)
 	return p
 }
@@ -142,7 +149,10 @@ type process struct {
 
 func start(t *testing.T, binary, config, log string) *process {
 	t.Helper()
-	p := &process{binary: filepath.Join(binaries, binary), config: config, log: log}
+	if !filepath.IsAbs(binary) {
+		binary = filepath.Join(binaries, binary)
+	}
+	p := &process{binary: binary, config: config, log: log}
 	p.start(t)
 	t.Cleanup(func() {
 		p.kill()
