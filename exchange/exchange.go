@@ -192,6 +192,9 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 	}
 	// 7. Decide.
 	approval, err := Decide(*f)
+	if err == nil {
+		err = s.alive(ctx, &approval.claims, f)
+	}
 	if err != nil {
 		return s.refused(ctx, f, err)
 	}

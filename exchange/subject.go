@@ -110,7 +110,13 @@ func (s *Service) unrevoked(ctx context.Context, c caller, f *Facts) error {
 		claims.Subject, claims.SessionID = p.Subject, p.SessionID
 		claims.IssuedAt, claims.SubjectIssuedAt = p.IssuedAt, p.SubjectIssuedAt
 	}
-	err := s.cfg.Revocations.Check(&claims, f.Now)
+	return s.alive(ctx, &claims, f)
+}
+
+// alive holds claims against what is revoked. What would be issued is held against it too, whole, with its scopes and lineage:
+// a token that every verifier refuses is not signed.
+func (s *Service) alive(ctx context.Context, claims *delegation.Claims, f *Facts) error {
+	err := s.cfg.Revocations.Check(claims, f.Now)
 	switch {
 	case err == nil:
 		return nil

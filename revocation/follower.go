@@ -44,6 +44,10 @@ type FollowerConfig struct {
 	// OnPolicy is told each org's bundle, once a snapshot is whole and then as they change, on one goroutine. A bundle that
 	// it cannot use must leave the org without a policy, never with the one before. Optional.
 	OnPolicy func(Policy)
+	// OnRevoked is called once entries are in force, on the same goroutine, with those among them that say that a subject has
+	// departed; after a snapshot with those of the snapshot. So what runs under a token can be held against the set again. It
+	// answers how many calls it stopped. It must not block. Optional.
+	OnRevoked func(departed []store.Revocation) (stopped int)
 	// StaleAfter is how long the feed may be silent before it is given up and opened again. Default: the Set's bound.
 	StaleAfter time.Duration
 	Now        func() time.Time // default time.Now
@@ -91,6 +95,9 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.OnRevoked == nil {
+		c.OnRevoked = func([]store.Revocation) int { return 0 }
 	}
 	if c.OnPolicy == nil {
 		c.OnPolicy = func(Policy) {}
@@ -163,6 +170,7 @@ func (f *Follower) take(s *feed, m Message) error {
 	switch {
 	case m.Revocation != nil && s.whole:
 		f.c.Set.Add(*m.Revocation)
+		f.revoked(*m.Revocation)
 	case m.Revocation != nil:
 		s.snapshot = append(s.snapshot, *m.Revocation)
 	case m.Policy != nil && s.whole:
@@ -182,6 +190,7 @@ func (f *Follower) take(s *feed, m Message) error {
 // swap puts a whole snapshot in place of what was there.
 func (f *Follower) swap(s *feed) {
 	f.c.Set.Replace(s.snapshot)
+	f.revoked(s.snapshot...)
 	gone := f.orgs
 	f.orgs = map[delegation.OrgID]struct{}{}
 	for _, p := range s.policies {
@@ -195,6 +204,19 @@ func (f *Follower) swap(s *feed) {
 	if !f.once {
 		f.once = true
 		close(f.ready)
+	}
+}
+
+// revoked tells of entries that are in force.
+func (f *Follower) revoked(entries ...store.Revocation) {
+	var departed []store.Revocation
+	for _, e := range entries {
+		if e.Departed {
+			departed = append(departed, e)
+		}
+	}
+	if stopped := f.c.OnRevoked(departed); stopped > 0 {
+		f.c.Log.Info("a revocation stopped calls that ran", "stopped", stopped)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
 )
 
 var errBroken = errors.New("connection reset")
@@ -70,8 +71,9 @@ func policy(org, version string) Message {
 // follows is a follower that runs, and what it told.
 type follows struct {
 	*Follower
-	set  *Set
-	told []string
+	set      *Set
+	told     []string
+	departed []int // of each OnRevoked
 }
 
 func following(t *testing.T) (*wire, *follows) {
@@ -79,6 +81,10 @@ func following(t *testing.T) (*wire, *follows) {
 	w, f := &wire{opened: make(chan *line, 100)}, &follows{set: NewSet(0)}
 	var err error
 	f.Follower, err = NewFollower(FollowerConfig{Connect: w.connect, Set: f.set, Log: silent,
+		OnRevoked: func(departed []store.Revocation) int {
+			f.departed = append(f.departed, len(departed))
+			return 0
+		},
 		OnPolicy: func(p Policy) { f.told = append(f.told, fmt.Sprintf("%s %s %v", p.Org, p.Version, p.Deleted)) }})
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +145,25 @@ func TestFollowerTakesChanges(t *testing.T) {
 		f.heard(t, "acme 2 false", "acme  true")
 		if !refused(f.set) {
 			t.Error("not refused")
+		}
+	})
+}
+
+// TestFollowerTellsOfWhatIsInForce: once for a snapshot, when it is whole, and for each change; with the subjects that left.
+func TestFollowerTellsOfWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f := following(t)
+		l := <-w.opened
+		left := revoked(Subject, "user:acme/okta|1")
+		left.Revocation.Departed = true
+		l.send(left, left, revoked(Org, "acme"))
+		if len(f.departed) != 0 {
+			t.Errorf("told before the snapshot was whole: %v", f.departed)
+		}
+		l.send(complete, revoked(Token, "j"), left)
+		if !slices.Equal(f.departed, []int{2, 0, 1}) {
+			t.Errorf("told %v", f.departed)
 		}
 	})
 }

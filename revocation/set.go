@@ -3,6 +3,7 @@ package revocation
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,29 @@ func (s *Set) Check(c *delegation.Claims, now time.Time) error {
 	return nil
 }
 
+// Some are some entries, to tell what they would refuse. They judge by the very code by which a Set does, so that a preview
+// and what is enforced cannot disagree. They are for one goroutine.
+type Some struct{ content }
+
+// Of returns entries to judge by.
+func Of(entries ...store.Revocation) *Some {
+	s := &Some{newContent()}
+	for _, e := range entries {
+		s.add(e)
+	}
+	return s
+}
+
+// Refuse reports whether one of the entries refuses the token at now.
+func (s *Some) Refuse(c *delegation.Claims, now time.Time) bool {
+	org := s.orgs[c.OrgID]
+	if org == nil {
+		return false
+	}
+	_, found := s.match(org, c, now).claims(c)
+	return found
+}
+
 // CheckConnection is Check for a connection: iat is that of the token that would use it, or when its credential was put.
 func (s *Set) CheckConnection(org delegation.OrgID, id string, iat, now time.Time) error {
 	if err := s.Fresh(now); err != nil {
@@ -84,7 +108,7 @@ func (s *Set) CheckConnection(org delegation.OrgID, id string, iat, now time.Tim
 type match struct {
 	*content
 	org                *entries
-	scope              delegation.Scopes
+	scopes             []string // the token's, and its providers with ':'; nil when no entry of the org has a scope
 	issued, began, now uint32
 }
 
@@ -96,7 +120,22 @@ func (c *content) match(org *entries, claims *delegation.Claims, now time.Time) 
 	case claims.IssuedAt.Before(began):
 		began = claims.IssuedAt
 	}
-	return &match{content: c, org: org, scope: claims.Scope, issued: floor(claims.IssuedAt), began: floor(began), now: floor(now)}
+	m := &match{content: c, org: org, issued: floor(claims.IssuedAt), began: floor(began), now: floor(now)}
+	if org.scoped > 0 {
+		m.scopes = withProviders(claims.Scope)
+	}
+	return m
+}
+
+// withProviders are the scopes and, for each provider among them, what stands for all of its own.
+func withProviders(scopes delegation.Scopes) []string {
+	list := scopes.List()
+	for _, s := range list {
+		if i := strings.IndexByte(s, ':'); i >= 0 && !slices.Contains(list, s[:i+1]) {
+			list = append(list, s[:i+1])
+		}
+	}
+	return list
 }
 
 func (m *match) claims(c *delegation.Claims) (Kind, bool) {
@@ -133,9 +172,7 @@ func (m *match) one(kind Kind, id string) bool {
 	if m.found(key{kind: kind, id: id}) {
 		return true
 	}
-	return m.org.scoped > 0 && slices.ContainsFunc(m.scope.List(), func(scope string) bool {
-		return m.found(key{kind: kind, id: id, scope: scope})
-	})
+	return slices.ContainsFunc(m.scopes, func(scope string) bool { return m.found(key{kind: kind, id: id, scope: scope}) })
 }
 
 func (m *match) found(k key) bool {

@@ -49,7 +49,7 @@ type Revocation struct {
 	Org      delegation.OrgID
 	Kind     string // one of revocation.Kind
 	ID       string
-	Scope    string    // only tokens that have this scope; empty for all
+	Scope    string    // only tokens that have this scope or, when it ends with ':' (a provider's), one that begins with it; empty for all
 	Since    time.Time // only tokens issued at or after this; zero for all
 	Before   time.Time
 	Until    time.Time // when the entry may be forgotten

@@ -103,6 +103,9 @@ func entry(r *obov1.Revocation) (*store.Revocation, error) {
 		return nil, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	org, err := delegation.ParseOrgID(r.GetOrgId())
+	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetDeparted() && kind != revocation.Subject {
+		return nil, fmt.Errorf("%w: a revocation that says more than is known here", errMessage)
+	}
 	if err != nil || r.GetId() == "" || r.GetSince() != nil && !valid(r.GetSince()) || !valid(r.GetBefore()) || !valid(r.GetUntil()) {
 		return nil, fmt.Errorf("%w: incomplete revocation", errMessage)
 	}

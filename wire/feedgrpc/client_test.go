@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -137,13 +138,18 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		t.Errorf("a good one: %+v, %v", m, err)
 	}
 	for name, in := range map[string]*obov1.WatchResponse{
-		"nothing":              {},
-		"kind of the future":   spoil(func(r *obov1.Revocation) { r.Kind = "planet" }),
-		"no org":               spoil(func(r *obov1.Revocation) { r.OrgId = "" }),
-		"no id":                spoil(func(r *obov1.Revocation) { r.Id = "" }),
-		"no before":            spoil(func(r *obov1.Revocation) { r.Before = nil }),
-		"no until":             spoil(func(r *obov1.Revocation) { r.Until = nil }),
-		"impossible before":    spoil(func(r *obov1.Revocation) { r.Before = &timestamppb.Timestamp{Nanos: -1} }),
+		"nothing":            {},
+		"kind of the future": spoil(func(r *obov1.Revocation) { r.Kind = "planet" }),
+		"no org":             spoil(func(r *obov1.Revocation) { r.OrgId = "" }),
+		"no id":              spoil(func(r *obov1.Revocation) { r.Id = "" }),
+		"no before":          spoil(func(r *obov1.Revocation) { r.Before = nil }),
+		"no until":           spoil(func(r *obov1.Revocation) { r.Until = nil }),
+		"impossible before":  spoil(func(r *obov1.Revocation) { r.Before = &timestamppb.Timestamp{Nanos: -1} }),
+		"since no time":      spoil(func(r *obov1.Revocation) { r.Since = &timestamppb.Timestamp{Nanos: -1} }),
+		"an agent departs":   spoil(func(r *obov1.Revocation) { r.Departed, r.Kind = true, "agent" }),
+		"field of the future": spoil(func(r *obov1.Revocation) {
+			r.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
+		}),
 		"no revocation":        {Event: &obov1.WatchResponse_Revocation{}},
 		"policy of nobody":     {Event: &obov1.WatchResponse_Policy{Policy: &obov1.PolicyBundle{}}},
 		"heartbeat of no time": {Event: &obov1.WatchResponse_Heartbeat{Heartbeat: &obov1.Heartbeat{}}},

@@ -273,7 +273,8 @@ func (x *Heartbeat) GetAt() *timestamppb.Timestamp {
 }
 
 // Revocation refuses every token of its key that began at or before `before`: whose iat, or the iat of the login that began its
-// tree (subject_iat), is not later.
+// tree (subject_iat), is not later. A follower that meets a field that it does not know MUST give the stream up: it would honour
+// what is revoked, or refuse what is not.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "token", "transaction", "subject", "session", "agent", "client", "org" or "connection".
@@ -288,7 +289,7 @@ type Revocation struct {
 	Until *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
 	// Why, for people; at most 256 bytes.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Only tokens that have this scope; empty for all.
+	// Only tokens that have this scope or, when it is a provider's name and ':', any scope of that provider; empty for all.
 	Scope string `protobuf:"bytes,7,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Only tokens with iat at or after this; unset for all.
 	Since *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
