@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/delegation/rar"
+	"github.com/onbehalf/obo/jose"
 )
 
 // Grant is what the STS decided to put into a new token. It can only take away: what it does not name comes from the
@@ -47,8 +48,18 @@ type Subject struct {
 type Unsigned struct {
 	claims  *Claims
 	payload []byte
-	typ     string // empty: TokenType
+	typ     string         // empty: TokenType
+	alg     jose.Algorithm // empty: the signer's choice
 }
+
+// SignedWith is the same token, to be signed with an algorithm of the org's choice; the empty one leaves it to the signer.
+func (u Unsigned) SignedWith(alg jose.Algorithm) Unsigned {
+	u.alg = alg
+	return u
+}
+
+// Algorithm is the one that was chosen, or empty.
+func (u Unsigned) Algorithm() jose.Algorithm { return u.alg }
 
 // Type is the header's "typ" under which the payload is to be signed.
 func (u Unsigned) Type() string {

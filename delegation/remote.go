@@ -24,6 +24,10 @@ const (
 	fetchTimeout      = 5 * time.Second
 )
 
+// MaxKeysStale is the longest MaxStale: no verifier holds a key longer than this after the issuer has withdrawn it. What the
+// issuer revokes a key with outlasts it.
+const MaxKeysStale = 7 * 24 * time.Hour
+
 // RemoteKeysConfig says where the issuer publishes its keys.
 type RemoteKeysConfig struct {
 	URL    string           // the JWK set; https, or http on loopback
@@ -31,7 +35,7 @@ type RemoteKeysConfig struct {
 	Now    func() time.Time // time.Now when nil
 
 	MaxAge     time.Duration // when a set is fetched anew in the background: 10 minutes when zero
-	MaxStale   time.Duration // how long a set serves while the issuer is away: 24 hours when zero
+	MaxStale   time.Duration // how long a set serves while the issuer is away: 24 hours when zero, at most MaxKeysStale
 	MinRefetch time.Duration // least time between two fetches that a token or a failure causes: 10 seconds when zero
 }
 
@@ -58,6 +62,9 @@ func NewRemoteKeys(config RemoteKeysConfig) (*RemoteKeys, error) {
 	}
 	if config.MaxAge < 0 || config.MaxStale < 0 || config.MinRefetch < 0 {
 		return nil, errors.New("delegation: RemoteKeys: negative duration")
+	}
+	if config.MaxStale > MaxKeysStale {
+		return nil, fmt.Errorf("delegation: RemoteKeys: MaxStale is at most %s", MaxKeysStale)
 	}
 	if config.Now == nil {
 		config.Now = time.Now

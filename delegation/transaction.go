@@ -93,7 +93,7 @@ func (v *Verifier) VerifyTransaction(ctx context.Context, token string) (Transac
 	if len(token) > MaxTokenSize {
 		return Transaction{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxTokenSize)
 	}
-	payload, _, err := v.authentic(ctx, token, TypeTransactionToken)
+	payload, key, err := v.authentic(ctx, token, TypeTransactionToken)
 	if err != nil {
 		return Transaction{}, err
 	}
@@ -120,7 +120,7 @@ func (v *Verifier) VerifyTransaction(ctx context.Context, token string) (Transac
 	if err := v.checkTime(c, now); err != nil {
 		return Transaction{}, err
 	}
-	if err := v.config.Revocations.Check(c, now); err != nil {
+	if err := v.checkRevoked(c, key, now); err != nil {
 		return Transaction{}, err
 	}
 	return Transaction{claims: c, workloads: more.Workloads, details: more.Details, context: more.Context}, nil

@@ -88,6 +88,8 @@ func (r revokesTransaction) Check(c *delegation.Claims, _ time.Time) error {
 	return nil
 }
 
+func (r revokesTransaction) CheckKey(string, time.Time) error { return nil }
+
 // TestVerifyTransactionRefuses: TT4, TT5. A transaction token is held to the rules of an access token.
 func TestVerifyTransactionRefuses(t *testing.T) {
 	t.Parallel()

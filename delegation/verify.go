@@ -80,11 +80,13 @@ func (v Verified) Confirmation() *Confirmation {
 	return &own
 }
 
-// Revocations knows what was revoked. Check is called at every use of a token, so it must be fast and must not block. It
-// returns nil, an error that wraps ErrRevoked, or one that wraps ErrUnavailable when its knowledge is too old. It must
-// not change the claims.
+// Revocations knows what was revoked. Both methods are called at every use of a token, so they must be fast and must not block.
+// They return nil, an error that wraps ErrRevoked, or one that wraps ErrUnavailable when their knowledge is too old.
 type Revocations interface {
+	// Check judges by what the token says of itself. It must not change the claims.
 	Check(c *Claims, now time.Time) error
+	// CheckKey judges by the id of the key that signed the token: one that was stolen says whatever the thief wants.
+	CheckKey(kid string, now time.Time) error
 }
 
 // NoRevocations is for a service that accepts that a revoked token works until it expires.
@@ -93,6 +95,8 @@ var NoRevocations Revocations = noRevocations{}
 type noRevocations struct{}
 
 func (noRevocations) Check(*Claims, time.Time) error { return nil }
+
+func (noRevocations) CheckKey(string, time.Time) error { return nil }
 
 // The defaults and bounds of a VerifierConfig.
 const (
@@ -201,7 +205,7 @@ func (v *Verifier) verify(ctx context.Context, token string, p Possession, anyBi
 	if err := v.checkTime(known.claims, now); err != nil {
 		return Verified{}, err
 	}
-	if err := v.config.Revocations.Check(known.claims, now); err != nil {
+	if err := v.checkRevoked(known.claims, known.key, now); err != nil {
 		return Verified{}, err
 	}
 	if !found && v.seen != nil {
@@ -280,6 +284,14 @@ func (v *Verifier) checkTime(c *Claims, now time.Time) error {
 		return ErrNotYetValid
 	}
 	return nil
+}
+
+// checkRevoked asks for the key first: when that is in wrong hands, what the claims say decides nothing.
+func (v *Verifier) checkRevoked(c *Claims, key jose.Key, now time.Time) error {
+	if err := v.config.Revocations.CheckKey(key.KeyID(), now); err != nil {
+		return err
+	}
+	return v.config.Revocations.Check(c, now)
 }
 
 // translate gives an error of jose one of our names.

@@ -132,12 +132,20 @@ func move(c *delegation.Claims, by time.Duration) {
 type switchable struct {
 	now     atomic.Pointer[time.Time]
 	revoked atomic.Pointer[error]
+	burnt   atomic.Pointer[string] // kid
 	keys    atomic.Pointer[delegation.KeySource]
 	asked   atomic.Int64
 }
 
 func (s *switchable) Key(ctx context.Context, kid string, alg jose.Algorithm) (jose.Key, error) {
 	return (*s.keys.Load()).Key(ctx, kid, alg)
+}
+
+func (s *switchable) CheckKey(kid string, _ time.Time) error {
+	if burnt := s.burnt.Load(); burnt != nil && *burnt == kid {
+		return delegation.ErrRevoked
+	}
+	return nil
 }
 
 func (s *switchable) Check(*delegation.Claims, time.Time) error {

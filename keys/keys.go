@@ -30,6 +30,10 @@ var (
 	// ErrSealed: a stored key does not open, or is not the one that its record says. The store was changed from outside, or the
 	// key-encryption key is another.
 	ErrSealed = errors.New("keys: a stored key does not open")
+	// ErrBurnt: the key that signs is in wrong hands, and no successor signs yet.
+	ErrBurnt = errors.New("keys: the signing key is in wrong hands, and its successor does not sign yet")
+	// ErrAlgorithm: no key signs with the algorithm that was chosen.
+	ErrAlgorithm = errors.New("keys: no key signs with that algorithm")
 )
 
 // Store is where the keys are kept, for all replicas. SigningKeys MUST answer with the whole set and its generation.
@@ -45,8 +49,11 @@ type Config struct {
 	Store  Store    // required
 	Key    seal.Key // seals the private keys; required
 	Policy Policy
-	Now    func() time.Time // required
-	Log    *slog.Logger     // of Run; nil for none
+	// Burnt reports whether a key is known to be in wrong hands, as (*revocation.Set).Burnt: it is neither used nor published any
+	// more, and its successor signs at once. Required.
+	Burnt func(kid string, now time.Time) bool
+	Now   func() time.Time // required
+	Log   *slog.Logger     // of Run; nil for none
 }
 
 // Ring signs with the active key and publishes what verifiers need. It is safe for many goroutines, and it is a
@@ -74,6 +81,8 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 		return nil, errors.New("keys: no store")
 	case cfg.Key.IsZero():
 		return nil, errors.New("keys: no key-encryption key")
+	case cfg.Burnt == nil:
+		return nil, errors.New("keys: nobody says which keys are burnt")
 	case cfg.Now == nil:
 		return nil, errors.New("keys: no clock")
 	}
@@ -84,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
-	if err := r.advance(ctx, Plan); err != nil {
+	if err := r.advance(ctx, planned); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -111,33 +120,61 @@ func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) 
 	if expiry.IsZero() && u.Type() != delegation.TypeIntrospection { // an answer of this moment is the only thing without an end
 		return "", ErrLife
 	}
-	return s.held[signing(now, s.records)].signer.Sign(u.Type(), payload)
+	i := signing(now, s.records, u.Algorithm(), r.cfg.Policy)
+	if i < 0 {
+		return "", fmt.Errorf("%w: %s", ErrAlgorithm, u.Algorithm())
+	}
+	if r.cfg.Burnt(s.held[i].kid, now) {
+		return "", ErrBurnt
+	}
+	return s.held[i].signer.Sign(u.Type(), payload)
 }
 
 // JWKS is the published set (RFC 7517 §5): public members only.
 func (r *Ring) JWKS() []byte { return slices.Clone(r.state.Load().jwks) }
 
+// Algorithms are those with which a key signs now, sorted.
+func (r *Ring) Algorithms() []jose.Algorithm {
+	now, s := r.cfg.Now(), r.state.Load()
+	return slices.DeleteFunc(r.cfg.Policy.algorithms(), func(alg jose.Algorithm) bool { return signing(now, s.records, alg, r.cfg.Policy) < 0 })
+}
+
 // Key implements delegation.KeySource with the published set.
 func (r *Ring) Key(_ context.Context, kid string, alg jose.Algorithm) (jose.Key, error) {
-	s := r.state.Load()
+	now, s := r.cfg.Now(), r.state.Load()
+	if r.cfg.Burnt(kid, now) {
+		return jose.Key{}, delegation.ErrUnknownKey
+	}
 	if k, ok := s.set.Find(kid, alg); ok {
 		return k, nil
 	}
-	if r.cfg.Now().Sub(s.read) > r.cfg.Policy.PublishAhead { // it may be there, and this replica has not heard
+	if now.Sub(s.read) > r.cfg.Policy.PublishAhead { // it may be there, and this replica has not heard
 		return jose.Key{}, fmt.Errorf("%w: %w", delegation.ErrUnavailable, ErrStale)
 	}
 	return jose.Key{}, delegation.ErrUnknownKey
 }
 
 // Keys lists the published keys, in the order in which they sign.
-func (r *Ring) Keys() []Info { return describe(r.cfg.Now(), r.state.Load().records) }
+func (r *Ring) Keys() []Info {
+	s := r.state.Load()
+	infos := describe(r.cfg.Now(), s.records, r.cfg.Policy)
+	for i := range infos {
+		infos[i].Source = s.held[i].source
+	}
+	return infos
+}
 
 // Rotate brings the next rotation forward: a successor is published now, and signs after PublishAhead. When one waits already,
 // nothing changes.
 func (r *Ring) Rotate(ctx context.Context) error { return r.advance(ctx, planRotation) }
 
-// Reload reads the store, and does what is due.
-func (r *Ring) Reload(ctx context.Context) error { return r.advance(ctx, Plan) }
+// Retire takes a key out of use in an orderly way: tokens that it signed stay good.
+func (r *Ring) Retire(ctx context.Context, kid string) error {
+	return r.advance(ctx, planRetirement(kid))
+}
+
+// Reload reads the store, and does what is due. When a key is burnt, that is its end.
+func (r *Ring) Reload(ctx context.Context) error { return r.advance(ctx, planned) }
 
 // Run keeps the ring fresh until ctx ends, and then returns nil. A store that is away is logged and asked again.
 func (r *Ring) Run(ctx context.Context) error {
@@ -158,7 +195,7 @@ func (r *Ring) Run(ctx context.Context) error {
 
 // advance brings the store to where plan says, and this ring to the store. Of replicas that try at once one wins, and the
 // others find its keys when they look again.
-func (r *Ring) advance(ctx context.Context, plan func(time.Time, []Record, Policy) []Record) error {
+func (r *Ring) advance(ctx context.Context, plan planner) error {
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	const attempts = 10
@@ -169,8 +206,14 @@ func (r *Ring) advance(ctx context.Context, plan func(time.Time, []Record, Polic
 			return fmt.Errorf("keys: read: %w", err)
 		}
 		current := records(stored)
-		next := plan(now.Truncate(time.Microsecond), current, r.cfg.Policy)
-		if !slices.EqualFunc(sorted(current), next, sameRecord) {
+		for i := range current {
+			current[i].Burnt = r.cfg.Burnt(current[i].KID, now)
+		}
+		next, err := plan(now.Truncate(time.Microsecond), current, r.cfg.Policy)
+		if err != nil {
+			return err
+		}
+		if !slices.EqualFunc(current, next, sameRecord) {
 			if stored, err = r.realize(next, stored); err != nil {
 				return err
 			}

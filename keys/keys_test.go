@@ -69,6 +69,9 @@ func (c *clock) add(d time.Duration) {
 
 var policy = keys.Policy{Algorithm: jose.ES256, PublishAhead: time.Hour, ActiveFor: 30 * 24 * time.Hour, MaxTokenLife: 15 * time.Minute}
 
+// sound is a world without thieves.
+func sound(string, time.Time) bool { return false }
+
 func kek(t testing.TB) seal.Key {
 	t.Helper()
 	k, err := seal.NewDataKey()
@@ -80,7 +83,7 @@ func kek(t testing.TB) seal.Key {
 
 func open(t testing.TB, m *memory, key seal.Key, now func() time.Time) *keys.Ring {
 	t.Helper()
-	r, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Now: now})
+	r, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Burnt: sound, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,10 +193,11 @@ func TestSignRefuses(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	good := keys.Config{Store: &memory{}, Key: kek(t), Policy: policy, Now: time.Now}
+	good := keys.Config{Store: &memory{}, Key: kek(t), Policy: policy, Burnt: sound, Now: time.Now}
 	for name, change := range map[string]func(*keys.Config){
 		"no store":                     func(c *keys.Config) { c.Store = nil },
 		"no key":                       func(c *keys.Config) { c.Key = seal.Key{} },
+		"nobody to warn it":            func(c *keys.Config) { c.Burnt = nil },
 		"no clock":                     func(c *keys.Config) { c.Now = nil },
 		"no algorithm":                 func(c *keys.Config) { c.Policy.Algorithm = "" },
 		"an unknown algorithm":         func(c *keys.Config) { c.Policy.Algorithm = "none" },
@@ -228,7 +232,7 @@ func TestStoredKeysAreBound(t *testing.T) {
 	} {
 		m := &memory{keys: slices.Clone(a.keys), generation: 1}
 		change(&m.keys[0])
-		_, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Now: now})
+		_, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Burnt: sound, Now: now})
 		if !errors.Is(err, keys.ErrSealed) {
 			t.Errorf("%s: %v, want ErrSealed", name, err)
 		}
@@ -239,7 +243,7 @@ func TestStoredKeysAreBound(t *testing.T) {
 	if bytes.Contains(r.JWKS(), b.keys[0].Public) || !bytes.Contains(r.JWKS(), []byte(a.keys[0].KID)) {
 		t.Errorf("published the public column: %s", r.JWKS())
 	}
-	other := keys.Config{Store: m, Key: kek(t), Policy: policy, Now: now}
+	other := keys.Config{Store: m, Key: kek(t), Policy: policy, Burnt: sound, Now: now}
 	if _, err := keys.Open(t.Context(), other); !errors.Is(err, keys.ErrSealed) {
 		t.Errorf("another key-encryption key: %v", err)
 	}
@@ -295,7 +299,7 @@ func TestReplicasAgree(t *testing.T) {
 		}
 	}
 	together(func(i int) (err error) {
-		rings[i], err = keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Now: c.now})
+		rings[i], err = keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Burnt: sound, Now: c.now})
 		return err
 	})
 	agree(1)
@@ -311,7 +315,7 @@ func TestReplicasAgree(t *testing.T) {
 func TestWriteWithLostAnswer(t *testing.T) {
 	t.Parallel()
 	m, key := &memory{after: errors.New("connection reset")}, kek(t)
-	if _, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Now: time.Now}); err == nil {
+	if _, err := keys.Open(t.Context(), keys.Config{Store: m, Key: key, Policy: policy, Burnt: sound, Now: time.Now}); err == nil {
 		t.Fatal("a failed write went unnoticed")
 	}
 	m.edit(func(m *memory) { m.after = nil })

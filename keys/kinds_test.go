@@ -69,7 +69,7 @@ func TestNoKindOutlivesItsKey(t *testing.T) {
 			t.Parallel()
 			short := policy
 			short.MaxTokenLife = life - time.Minute
-			r, err := keys.Open(t.Context(), keys.Config{Store: &memory{}, Key: kek(t), Policy: short, Now: c.now})
+			r, err := keys.Open(t.Context(), keys.Config{Store: &memory{}, Key: kek(t), Policy: short, Burnt: sound, Now: c.now})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,8 +14,12 @@ import (
 type held struct {
 	kid    string
 	sealed []byte
+	source string
 	signer jose.Signer
 }
+
+// inStore is the source of keys whose private part is sealed in the store.
+const inStore = "store"
 
 // associated binds a sealed private key to what it is: under another kid or algorithm it does not open.
 func associated(kid string, alg jose.Algorithm) []byte {
@@ -125,5 +129,5 @@ func (r *Ring) unseal(k store.SigningKey) (held, error) {
 	if key := signer.Key(); key.KeyID() != k.KID || string(key.Algorithm()) != k.Algorithm {
 		return held{}, fmt.Errorf("%w: kid %q holds another key", ErrSealed, k.KID)
 	}
-	return held{kid: k.KID, sealed: bytes.Clone(k.Sealed), signer: signer}, nil
+	return held{kid: k.KID, sealed: bytes.Clone(k.Sealed), source: inStore, signer: signer}, nil
 }

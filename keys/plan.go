@@ -13,8 +13,11 @@ import (
 // Policy is how keys live. At every instant every unexpired token verifies against the published set (MD6), as long as the
 // policy tells the truth about verifiers and tokens.
 type Policy struct {
-	// Algorithm of new keys. When it changes, a successor is published at once.
+	// Algorithm of tokens for which nobody chose one. When it changes, a key of the new one is published at once, and the old
+	// one signs until that does.
 	Algorithm jose.Algorithm
+	// Algorithms are further ones that may be chosen. There is one key for each algorithm (JW2).
+	Algorithms []jose.Algorithm
 	// PublishAhead is how long a key is published before it signs: at least the time for which verifiers keep the set.
 	PublishAhead time.Duration
 	// ActiveFor is how long a key signs; at least twice PublishAhead.
@@ -30,7 +33,7 @@ const Skew = 2 * time.Minute
 
 func (p Policy) check() error {
 	switch {
-	case p.Algorithm == "":
+	case p.Algorithm == "" || slices.Contains(p.Algorithms, ""):
 		return errors.New("keys: no algorithm")
 	case p.PublishAhead <= 0:
 		return errors.New("keys: PublishAhead must be positive: verifiers keep the set for a while")
@@ -42,125 +45,177 @@ func (p Policy) check() error {
 	return nil
 }
 
+// algorithms are those that have a key, each once.
+func (p Policy) algorithms() []jose.Algorithm {
+	out := append([]jose.Algorithm{p.Algorithm}, p.Algorithms...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Record is a key's life: all that Plan looks at.
 type Record struct {
 	KID        string // empty for a key that is yet to be made
 	Algorithm  jose.Algorithm
 	Published  time.Time
 	Activate   time.Time
-	Deactivate time.Time // when its successor signs; zero while there is none
-	Remove     time.Time // when its last token is dead; zero while there is no successor
+	Deactivate time.Time // when it signs no more; zero while it has no successor
+	Remove     time.Time // when its last token is dead; zero while it has no successor
+	Burnt      bool      // in wrong hands: Plan drops it, whatever its times
 }
 
-// Plan says which keys there should be now: the given ones without those that are no longer needed, and perhaps a new one,
-// without KID, which the caller makes. It is pure, and planning again changes nothing.
+// Plan says which keys there should be now: the given ones without those that are no longer needed, and perhaps new ones,
+// without KID, which the caller makes. It is pure, and planning again changes nothing. The keys of each algorithm succeed each
+// other.
 //
-// The very first key signs at once, because no verifier has kept a set without it.
+// The very first keys sign at once, because no verifier has kept a set without them. So does the successor of a burnt key:
+// whoever does not know it yet asks for it.
 func Plan(now time.Time, records []Record, p Policy) []Record {
-	out := sorted(records)
-	if len(out) == 0 {
-		return []Record{{Algorithm: p.Algorithm, Published: now, Activate: now}}
+	var out []Record
+	for _, alg := range every(records, p) {
+		line := ofAlgorithm(records, alg)
+		sound := slices.DeleteFunc(slices.Clone(line), func(r Record) bool { return r.Burnt })
+		if !slices.Contains(p.algorithms(), alg) {
+			out = append(out, settle(now, leave(now, sound, p), p)...)
+			continue
+		}
+		switch burnt := len(sound) < len(line); {
+		case burnt:
+			sound = mend(now, sound, alg)
+		case len(sound) == 0:
+			sound = []Record{first(now, alg, len(records) == 0, p)}
+		default:
+			sound = carryOn(now, sound, p)
+		}
+		out = append(out, settle(now, sound, p)...)
 	}
-	newest := out[len(out)-1]
-	due := newest.Activate.Add(p.ActiveFor - p.PublishAhead)
-	if newest.Algorithm != p.Algorithm && !newest.Activate.After(now) {
-		due = now
-	}
-	if !now.Before(due) {
-		out = append(out, succeed(now, newest, p))
-	}
-	return settle(now, out, p)
+	return sorted(out)
 }
 
-// planRotation is Plan with the next rotation brought forward. While a successor waits already, there is nothing to do.
-func planRotation(now time.Time, records []Record, p Policy) []Record {
-	out := sorted(records)
-	if len(out) == 0 || out[len(out)-1].Activate.After(now) {
-		return Plan(now, records, p)
+// every lists the algorithms that have keys or should have one.
+func every(records []Record, p Policy) []jose.Algorithm {
+	out := p.algorithms()
+	for _, r := range records {
+		out = append(out, r.Algorithm)
 	}
-	p.ActiveFor = p.PublishAhead // so that it is due now, and signs as soon as it was published for long enough
-	out = append(out, succeed(now, out[len(out)-1], p))
-	return settle(now, out, p)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
+
+// ofAlgorithm is the line of keys of one algorithm, in signing order.
+func ofAlgorithm(records []Record, alg jose.Algorithm) []Record {
+	return slices.DeleteFunc(sorted(records), func(r Record) bool { return r.Algorithm != alg })
+}
+
+// first is the first key of an algorithm.
+func first(now time.Time, alg jose.Algorithm, ever bool, p Policy) Record {
+	r := Record{Algorithm: alg, Published: now, Activate: now}
+	if !ever {
+		r.Activate = now.Add(p.PublishAhead)
+	}
+	return r
+}
+
+// mend lets a line go on that lost a burnt key. A key that was to sign later signs now; else, unless one signs that was not
+// burnt, a new one does. One that signs no more is not called back: it left for a reason.
+func mend(now time.Time, line []Record, alg jose.Algorithm) []Record {
+	if n := len(line) - 1; n >= 0 && !line[n].ended(now) {
+		line[n].open()
+		if i := slices.IndexFunc(line, func(r Record) bool { return !r.ended(now) }); line[i].Activate.After(now) {
+			line[i].Activate = now
+		}
+		return line
+	}
+	return append(line, Record{Algorithm: alg, Published: now, Activate: now})
+}
+
+// carryOn keeps the newest key of a line, and publishes a successor when one is due. A replica whose configuration wants the line no
+// longer ends it, and one that wants it calls it back: not at once, or the two would keep each other busy.
+func carryOn(now time.Time, line []Record, p Policy) []Record {
+	newest := &line[len(line)-1]
+	if newest.ended(now.Add(p.PublishAhead / 2)) {
+		newest.open()
+	}
+	if now.Before(newest.Activate.Add(p.ActiveFor - p.PublishAhead)) {
+		return line
+	}
+	return append(line, succeed(now, *newest, p))
+}
+
+// leave ends a line whose algorithm is no longer wanted, when every replica has heard of it.
+func leave(now time.Time, line []Record, p Policy) []Record {
+	if n := len(line) - 1; n >= 0 && line[n].Deactivate.IsZero() {
+		line[n].Deactivate = now.Add(p.PublishAhead)
+		line[n].Remove = line[n].Deactivate.Add(p.MaxTokenLife + Skew)
+	}
+	return line
+}
+
+func (r *Record) open() { r.Deactivate, r.Remove = time.Time{}, time.Time{} }
+
+func (r *Record) ended(now time.Time) bool { return !r.Deactivate.IsZero() && !r.Deactivate.After(now) }
 
 func succeed(now time.Time, newest Record, p Policy) Record {
 	activate := now.Add(p.PublishAhead)
-	if planned := newest.Activate.Add(p.ActiveFor); newest.Algorithm == p.Algorithm && planned.After(activate) {
+	if planned := newest.Activate.Add(p.ActiveFor); planned.After(activate) {
 		activate = planned
 	}
-	return Record{Algorithm: p.Algorithm, Published: now, Activate: activate}
+	return Record{Algorithm: newest.Algorithm, Published: now, Activate: activate}
 }
 
-// settle gives every key that has a successor its end, and drops the keys whose end has come. An end may move away, when the
-// life of tokens was raised, and never nearer.
-func settle(now time.Time, records []Record, p Policy) []Record {
-	out := records[:0:0]
-	for i, r := range records {
-		if i+1 < len(records) {
-			r.Deactivate = records[i+1].Activate
+// settle gives every key of a line that has a successor its end, and drops the keys whose end has come. An end may move away,
+// when the life of tokens was raised, and never nearer.
+func settle(now time.Time, line []Record, p Policy) []Record {
+	out := line[:0:0]
+	for i, r := range line {
+		if i+1 < len(line) {
+			if next := line[i+1].Activate; !r.ended(now) || next.Before(r.Deactivate) {
+				r.Deactivate = next
+			}
 			if end := r.Deactivate.Add(p.MaxTokenLife + Skew); end.After(r.Remove) {
 				r.Remove = end
 			}
-			if !r.Remove.After(now) {
-				continue
-			}
+		}
+		if !r.Remove.IsZero() && !r.Remove.After(now) {
+			continue
 		}
 		out = append(out, r)
 	}
 	return out
 }
 
-// signing is the index of the key that signs: the newest whose time has come. A clock that was set back before all of them
-// gets the oldest, which verifiers know best.
-func signing(now time.Time, records []Record) int {
-	at := 0
+// signing is the index of the key that signs with an algorithm, the policy's when none is chosen: the newest whose time has
+// come. A clock that is behind takes a key that was made to sign at once. It answers -1 when no key may.
+//
+// While the policy's own algorithm has no key yet, whoever chose none gets what there is: of all the newest whose time has come.
+// A clock that was set back before all of them gets the oldest, which verifiers know best.
+func signing(now time.Time, records []Record, chosen jose.Algorithm, p Policy) int {
+	at, other, early := -1, -1, -1
+	want := cmp.Or(chosen, p.Algorithm)
 	for i, r := range records {
-		if !r.Activate.After(now) {
+		switch due := !r.Activate.After(now); {
+		case r.Algorithm == want && due:
 			at = i
+		case due:
+			other = i
+		case early < 0 && r.Algorithm == want && r.Activate.Equal(r.Published):
+			early = i
 		}
 	}
-	return at
+	switch {
+	case at >= 0 && chosen != "" && records[at].ended(now) && !slices.Contains(p.algorithms(), chosen):
+		return -1 // it may not be chosen any more
+	case at >= 0:
+		return at
+	case early >= 0 || chosen != "":
+		return early
+	}
+	return max(other, 0)
 }
 
 // sorted is a copy in the order in which keys sign. Every replica must find the same order.
 func sorted(records []Record) []Record {
 	return slices.SortedFunc(slices.Values(records), func(a, b Record) int {
-		return cmp.Or(a.Activate.Compare(b.Activate), a.Published.Compare(b.Published), cmp.Compare(a.KID, b.KID))
+		return cmp.Or(a.Activate.Compare(b.Activate), a.Published.Compare(b.Published), cmp.Compare(a.Algorithm, b.Algorithm),
+			cmp.Compare(a.KID, b.KID))
 	})
-}
-
-// State is where a key is in its life.
-type State string
-
-// The states, in order.
-const (
-	StatePublished State = "published" // in the set, does not sign yet
-	StateActive    State = "active"    // signs
-	StateRetiring  State = "retiring"  // signs no more; tokens of it live
-	StateRetired   State = "retired"   // no token of it lives; about to leave the set
-)
-
-// Info tells an operator about one key.
-type Info struct {
-	Record
-	State State
-}
-
-// describe gives each of the records its state.
-func describe(now time.Time, records []Record) []Info {
-	out := make([]Info, len(records))
-	active := signing(now, records)
-	for i, r := range records {
-		state := StatePublished
-		switch {
-		case i == active:
-			state = StateActive
-		case !r.Remove.IsZero() && !r.Remove.After(now):
-			state = StateRetired
-		case i < active:
-			state = StateRetiring
-		}
-		out[i] = Info{Record: r, State: state}
-	}
-	return out
 }

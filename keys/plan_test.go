@@ -63,10 +63,10 @@ func TestPlanAfterALongSleep(t *testing.T) {
 	keys := name(Plan(epoch, nil, p), &n)
 	late := epoch.Add(365 * 24 * time.Hour)
 	keys = name(Plan(late, keys, p), &n)
-	if got := keys[signing(late, keys)].KID; got != "k1" || len(keys) != 2 {
+	if got := keys[signing(late, keys, "", p)].KID; got != "k1" || len(keys) != 2 {
 		t.Fatalf("%s signs of %d keys; the successor was not published for long enough", got, len(keys))
 	}
-	if at := late.Add(p.PublishAhead); keys[signing(at, keys)].KID != "k2" {
+	if at := late.Add(p.PublishAhead); keys[signing(at, keys, "", p)].KID != "k2" {
 		t.Fatal("the successor does not sign when it was published for long enough")
 	}
 }
@@ -86,16 +86,21 @@ func TestPlanFollowsTheAlgorithm(t *testing.T) {
 	}
 }
 
+func rotated(now time.Time, records []Record, p Policy) []Record {
+	out, _ := planRotation(now, records, p) // it refuses nothing
+	return out
+}
+
 func TestRotationIsBroughtForward(t *testing.T) {
 	t.Parallel()
 	p, n := testPolicy(), 0
 	keys := name(Plan(epoch, nil, p), &n)
 	now := epoch.Add(time.Minute)
-	keys = name(planRotation(now, keys, p), &n)
+	keys = name(rotated(now, keys, p), &n)
 	if len(keys) != 2 || !keys[1].Activate.Equal(now.Add(p.PublishAhead)) || !keys[0].Deactivate.Equal(keys[1].Activate) {
 		t.Fatalf("%+v", keys)
 	}
-	if again := planRotation(now.Add(time.Minute), keys, p); !slices.EqualFunc(again, keys, sameRecord) {
+	if again := rotated(now.Add(time.Minute), keys, p); !slices.EqualFunc(again, keys, sameRecord) {
 		t.Fatalf("a second call while the successor waits: %+v", again)
 	}
 }
@@ -116,7 +121,7 @@ func TestPlanUnderAnyClock(t *testing.T) {
 			if again := Plan(now, keys, p); !slices.EqualFunc(again, keys, sameRecord) {
 				t.Fatalf("planning again changes %+v to %+v", keys, again)
 			}
-			if states := describe(now, keys); !slices.ContainsFunc(states, func(i Info) bool { return i.State == StateActive }) {
+			if states := describe(now, keys, p); !slices.ContainsFunc(states, func(i Info) bool { return i.State == StateActive }) {
 				t.Fatalf("no key signs: %+v", states)
 			}
 		}
@@ -206,7 +211,7 @@ func (m *model) sign(t *rapid.T, r *replica) {
 	if len(r.keys) == 0 || now.Sub(r.read) > m.policy.PublishAhead {
 		return // stale: it refuses
 	}
-	key := r.keys[signing(now, r.keys)]
+	key := r.keys[signing(now, r.keys, "", m.policy)]
 	if key.KID != "k1" && m.now.Sub(key.Published) < m.policy.PublishAhead-2*modelSkew {
 		t.Fatalf("%s signs %s after it was published", key.KID, m.now.Sub(key.Published))
 	}

@@ -22,12 +22,13 @@ const (
 	Client      Kind = "client"      // client_id
 	Org         Kind = "org"         // org_id
 	Connection  Kind = "connection"  // a connection's id; compared by the executor, not with a claim
+	Key         Kind = "key"         // kid of one of our signing keys, in every org; the entry is store.PlatformOrg's
 )
 
 // ParseKind returns the kind of that name.
 func ParseKind(s string) (Kind, error) {
 	switch k := Kind(s); k {
-	case Token, Transaction, Subject, Session, Agent, Client, Org, Connection:
+	case Token, Transaction, Subject, Session, Agent, Client, Org, Connection, Key:
 		return k, nil
 	}
 	return "", errors.New("revocation: unknown kind")
@@ -41,6 +42,13 @@ func ParseKind(s string) (Kind, error) {
 func New(org delegation.OrgID, kind Kind, id, reason string, now time.Time, maxLife time.Duration) store.Revocation {
 	before := now.Add(Margin)
 	return store.Revocation{Org: org, Kind: string(kind), ID: id, Before: before, Until: before.Add(maxLife + Grace), Reason: reason}
+}
+
+// NewKey returns the entry that refuses every token that a signing key signed, in every org and whatever its iat: whoever has
+// stolen the key writes the iat. It lives until no verifier holds the key any more: a set that was fetched just before the key
+// was withdrawn serves for delegation.MaxKeysStale at most, and no token is taken for longer than delegation.MaxLife.
+func NewKey(kid, reason string, now time.Time) store.Revocation {
+	return New(store.PlatformOrg, Key, kid, reason, now, delegation.MaxKeysStale+delegation.MaxLife)
 }
 
 const (

@@ -104,6 +104,29 @@ func (s *Set) CheckConnection(org delegation.OrgID, id string, iat, now time.Tim
 	return nil
 }
 
+// CheckKey implements delegation.Revocations: it is Check for the key that signed a token.
+func (s *Set) CheckKey(kid string, now time.Time) error {
+	if err := s.Fresh(now); err != nil {
+		return err
+	}
+	if s.Burnt(kid, now) {
+		return fmt.Errorf("%w: %s", delegation.ErrRevoked, Key)
+	}
+	return nil
+}
+
+// Burnt reports whether a signing key is known to be in wrong hands. A stale set says what it last heard.
+func (s *Set) Burnt(kid string, now time.Time) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	org := s.orgs[store.PlatformOrg]
+	if org == nil {
+		return false
+	}
+	m := match{content: &s.content, org: org, now: floor(now)}
+	return m.found(key{kind: Key, id: kid})
+}
+
 // match compares one token with the entries of its org. Its times are seconds.
 type match struct {
 	*content
@@ -195,7 +218,7 @@ func (m *match) found(k key) bool {
 
 func (m *match) refuses(kind Kind, check uint32, s span) bool {
 	return s.check == check && m.now <= s.until &&
-		(kind == Token || kind == Transaction || s.since <= m.issued && m.began <= s.before)
+		(kind == Token || kind == Transaction || kind == Key || s.since <= m.issued && m.began <= s.before)
 }
 
 // Fresh returns nil, or delegation.ErrUnavailable when the set is stale.

@@ -53,7 +53,7 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 		return nil, err
 	}
 	p.ring, err = keys.Open(ctx, keys.Config{
-		Store: db, Key: kek, Now: time.Now, Log: log,
+		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log,
 		Policy: keys.Policy{
 			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), PublishAhead: publishAhead, ActiveFor: activeFor,
 			MaxTokenLife: cfg.Limits.MaxLife + clockSkew,

@@ -27,6 +27,8 @@ import (
 // revocations is a fake whose answer a test sets.
 type revocations struct{ answer atomic.Pointer[error] }
 
+func (r *revocations) CheckKey(string, time.Time) error { return nil }
+
 func (r *revocations) Check(*delegation.Claims, time.Time) error {
 	if err := r.answer.Load(); err != nil {
 		return *err

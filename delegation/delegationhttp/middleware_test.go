@@ -18,6 +18,8 @@ type revocations struct{ answer error }
 
 func (r revocations) Check(*delegation.Claims, time.Time) error { return r.answer }
 
+func (r revocations) CheckKey(string, time.Time) error { return nil }
+
 // TestMiddleware: the answers of RFC 6750 §3.1 (MD8), and no token in any of them.
 func TestMiddleware(t *testing.T) {
 	t.Parallel()

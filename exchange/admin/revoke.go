@@ -37,7 +37,7 @@ func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocati
 		return store.Revocation{}, err
 	}
 	kind, err := revocation.ParseKind(req.Kind)
-	if err != nil {
+	if err != nil || kind == revocation.Key { // no org's to revoke: RotateKeys
 		return store.Revocation{}, fmt.Errorf(
 			"%w: kind must be token, transaction, subject, session, agent, client, org or connection", ErrInvalid)
 	}

@@ -105,11 +105,12 @@ func (w *World) openStores(ctx context.Context, t testing.TB) {
 	w.Store, err = sqlite.OpenSTS(ctx, filepath.Join(dir, "sts.db"))
 	must(t, err)
 	t.Cleanup(func() { _ = w.Store.Close() })
+	w.Set = revocation.NewSet(0)
 	must(t, seal.CreateKeyFile(filepath.Join(dir, "kek")))
 	kek, err := seal.OpenKeyFile(filepath.Join(dir, "kek"))
 	must(t, err)
 	w.Ring, err = keys.Open(ctx, keys.Config{
-		Store: w.Store, Key: kek, Now: w.Clock.Now,
+		Store: w.Store, Key: kek, Burnt: w.Set.Burnt, Now: w.Clock.Now,
 		Policy: keys.Policy{Algorithm: jose.ES256, PublishAhead: time.Hour, ActiveFor: 30 * 24 * time.Hour, MaxTokenLife: time.Hour},
 	})
 	must(t, err)
@@ -122,7 +123,6 @@ func (w *World) openStores(ctx context.Context, t testing.TB) {
 func (w *World) follow(ctx context.Context, t testing.TB) {
 	t.Helper()
 	var err error
-	w.Set = revocation.NewSet(0)
 	w.Registry, err = registry.Open(registry.Config{
 		Orgs: w.Store.Orgs, Org: func(id delegation.OrgID) registry.OrgStore { return w.Store.Org(id) }, Fresh: w.Set.Fresh, Now: w.Clock.Now,
 	})

@@ -106,7 +106,11 @@ func entry(r *obov1.Revocation) (*store.Revocation, error) {
 	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetDeparted() && kind != revocation.Subject {
 		return nil, fmt.Errorf("%w: a revocation that says more than is known here", errMessage)
 	}
-	if err != nil || r.GetId() == "" || r.GetSince() != nil && !valid(r.GetSince()) || !valid(r.GetBefore()) || !valid(r.GetUntil()) {
+	if kind == revocation.Key { // those of the operator, who has no org
+		org, err = store.PlatformOrg, nil
+	}
+	if err != nil || r.GetOrgId() != string(org) || r.GetId() == "" || r.GetSince() != nil && !valid(r.GetSince()) ||
+		!valid(r.GetBefore()) || !valid(r.GetUntil()) {
 		return nil, fmt.Errorf("%w: incomplete revocation", errMessage)
 	}
 	out := &store.Revocation{Org: org, Kind: string(kind), ID: r.GetId(), Scope: r.GetScope(), Reason: r.GetReason(),
