@@ -6,6 +6,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ var (
 	ErrSealed = errors.New("keys: a stored key does not open")
 	// ErrBurnt: the key that signs is in wrong hands, and no successor signs yet.
 	ErrBurnt = errors.New("keys: the signing key is in wrong hands, and its successor does not sign yet")
+	// ErrSource: a device or service that holds keys does not answer, or has no such key.
+	ErrSource = errors.New("keys: the key source does not serve")
 	// ErrAlgorithm: no key signs with the algorithm that was chosen.
 	ErrAlgorithm = errors.New("keys: no key signs with that algorithm")
 )
@@ -122,7 +125,7 @@ func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) 
 	}
 	i := signing(now, s.records, u.Algorithm(), r.cfg.Policy)
 	if i < 0 {
-		return "", fmt.Errorf("%w: %s", ErrAlgorithm, u.Algorithm())
+		return "", fmt.Errorf("%w: %s", ErrAlgorithm, cmp.Or(u.Algorithm(), r.cfg.Policy.Algorithm))
 	}
 	if r.cfg.Burnt(s.held[i].kid, now) {
 		return "", ErrBurnt

@@ -35,7 +35,7 @@ func planRotation(now time.Time, records []Record, p Policy) ([]Record, error) {
 	records = Plan(now, records, p)
 	out := slices.Clone(records)
 	for _, alg := range p.algorithms() {
-		line := ofAlgorithm(records, alg)
+		line, _ := ofAlgorithm(records, alg)
 		if n := len(line) - 1; line[n].KID != "" && !line[n].Activate.After(now) {
 			out = append(out, Record{Algorithm: alg, Published: now, Activate: now.Add(p.PublishAhead)})
 		}
@@ -43,8 +43,9 @@ func planRotation(now time.Time, records []Record, p Policy) ([]Record, error) {
 	return settled(now, out, p), nil
 }
 
-// planRetirement takes one key out of use. One that waits leaves at once: it has signed nothing. One that signs hands over to
-// the successor that waits, as soon as that was published for long enough. One that signs no more is on its way already.
+// planRetirement takes one key out of use. One that waits will not sign; it stays published for as long as a replica that has not
+// heard may sign with it all the same. One that signs hands over to the successor that waits, as soon as that was published for long
+// enough. One that signs no more is on its way already.
 func planRetirement(kid string) planner {
 	return func(now time.Time, records []Record, p Policy) ([]Record, error) {
 		out := sorted(records)
@@ -52,13 +53,17 @@ func planRetirement(kid string) planner {
 		if i < 0 {
 			return nil, fmt.Errorf("%w: %q; `obo keys list` shows which there are", ErrUnknown, kid)
 		}
-		line := ofAlgorithm(records, out[i].Algorithm)
+		if out[i].withdrawn() {
+			return Plan(now, records, p), nil
+		}
+		line, _ := ofAlgorithm(records, out[i].Algorithm)
 		at := slices.IndexFunc(line, func(r Record) bool { return r.KID == kid })
 		active := signing(now, line, out[i].Algorithm, p)
 		switch {
 		case at < active:
 		case at > active && active >= 0 && out[i].Activate.After(now.Add(Skew)): // no replica's clock lets it sign yet
-			out = slices.Delete(out, i, i+1)
+			out[i].Deactivate = out[i].Activate
+			out[i].Remove = now.Add(p.PublishAhead + p.MaxTokenLife + Skew)
 			before := slices.IndexFunc(out, func(r Record) bool { return r.KID == line[at-1].KID })
 			out[before].open()
 		case at+1 < len(line):
@@ -91,7 +96,7 @@ func planImport(kid string, alg jose.Algorithm) planner {
 		if slices.ContainsFunc(records, func(r Record) bool { return r.KID == kid }) {
 			return records, nil // by a call whose answer was lost
 		}
-		line := ofAlgorithm(records, alg)
+		line, _ := ofAlgorithm(records, alg)
 		if line[len(line)-1].KID == "" || line[len(line)-1].Activate.After(now) {
 			return nil, fmt.Errorf("%w: retire it first, or wait until it signs", ErrWaiting)
 		}
@@ -104,7 +109,8 @@ func planImport(kid string, alg jose.Algorithm) planner {
 func settled(now time.Time, records []Record, p Policy) []Record {
 	var out []Record
 	for _, alg := range every(records, p) {
-		out = append(out, settle(now, ofAlgorithm(records, alg), p)...)
+		line, withdrawn := ofAlgorithm(records, alg)
+		out = append(append(out, settle(now, line, p)...), settle(now, withdrawn, p)...)
 	}
 	return sorted(out)
 }
@@ -138,7 +144,7 @@ func describe(now time.Time, records []Record, p Policy) []Info {
 			state = StateActive
 		case !r.Remove.IsZero() && !r.Remove.After(now):
 			state = StateRetired
-		case i < active || r.ended(now):
+		case i < active || r.ended(now) || r.withdrawn():
 			state = StateRetiring
 		}
 		out[i] = Info{Record: r, State: state}

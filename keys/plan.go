@@ -72,7 +72,8 @@ type Record struct {
 func Plan(now time.Time, records []Record, p Policy) []Record {
 	var out []Record
 	for _, alg := range every(records, p) {
-		line := ofAlgorithm(records, alg)
+		line, withdrawn := ofAlgorithm(records, alg)
+		out = append(out, settle(now, withdrawn, p)...)
 		sound := slices.DeleteFunc(slices.Clone(line), func(r Record) bool { return r.Burnt })
 		if !slices.Contains(p.algorithms(), alg) {
 			out = append(out, settle(now, leave(now, sound, p), p)...)
@@ -101,9 +102,18 @@ func every(records []Record, p Policy) []jose.Algorithm {
 	return slices.Compact(out)
 }
 
-// ofAlgorithm is the line of keys of one algorithm, in signing order.
-func ofAlgorithm(records []Record, alg jose.Algorithm) []Record {
-	return slices.DeleteFunc(sorted(records), func(r Record) bool { return r.Algorithm != alg })
+// ofAlgorithm is the line of keys of one algorithm, in signing order, and beside it those that were withdrawn.
+func ofAlgorithm(records []Record, alg jose.Algorithm) (line, withdrawn []Record) {
+	for _, r := range sorted(records) {
+		switch {
+		case r.Algorithm != alg:
+		case !r.withdrawn():
+			line = append(line, r)
+		case !r.Burnt:
+			withdrawn = append(withdrawn, r)
+		}
+	}
+	return line, withdrawn
 }
 
 // first is the first key of an algorithm.
@@ -150,6 +160,9 @@ func leave(now time.Time, line []Record, p Policy) []Record {
 	return line
 }
 
+// withdrawn reports whether the key is never to sign: it stays published only for a replica that has not heard.
+func (r *Record) withdrawn() bool { return !r.Deactivate.IsZero() && !r.Deactivate.After(r.Activate) }
+
 func (r *Record) open() { r.Deactivate, r.Remove = time.Time{}, time.Time{} }
 
 func (r *Record) ended(now time.Time) bool { return !r.Deactivate.IsZero() && !r.Deactivate.After(now) }
@@ -167,7 +180,7 @@ func succeed(now time.Time, newest Record, p Policy) Record {
 func settle(now time.Time, line []Record, p Policy) []Record {
 	out := line[:0:0]
 	for i, r := range line {
-		if i+1 < len(line) {
+		if i+1 < len(line) && !r.withdrawn() {
 			if next := line[i+1].Activate; !r.ended(now) || next.Before(r.Deactivate) {
 				r.Deactivate = next
 			}
@@ -184,32 +197,54 @@ func settle(now time.Time, line []Record, p Policy) []Record {
 }
 
 // signing is the index of the key that signs with an algorithm, the policy's when none is chosen: the newest whose time has
-// come. A clock that is behind takes a key that was made to sign at once. It answers -1 when no key may.
-//
-// While the policy's own algorithm has no key yet, whoever chose none gets what there is: of all the newest whose time has come.
-// A clock that was set back before all of them gets the oldest, which verifiers know best.
+// come. A clock that is behind takes a key that was made to sign at once, or the successor of one that signs no more. It answers -1
+// when no key may.
 func signing(now time.Time, records []Record, chosen jose.Algorithm, p Policy) int {
-	at, other, early := -1, -1, -1
+	at, early := -1, -1
 	want := cmp.Or(chosen, p.Algorithm)
 	for i, r := range records {
-		switch due := !r.Activate.After(now); {
-		case r.Algorithm == want && due:
-			at = i
-		case due:
-			other = i
-		case early < 0 && r.Algorithm == want && r.Activate.Equal(r.Published):
+		switch {
+		case r.Algorithm != want || r.withdrawn():
+		case !r.Activate.After(now):
+			at, early = i, -1
+		case early < 0 && (r.Activate.Equal(r.Published) || at >= 0 && records[at].ended(now)):
 			early = i
 		}
 	}
 	switch {
-	case at >= 0 && chosen != "" && records[at].ended(now) && !slices.Contains(p.algorithms(), chosen):
-		return -1 // it may not be chosen any more
-	case at >= 0:
-		return at
-	case early >= 0 || chosen != "":
+	case early >= 0:
 		return early
+	case at >= 0 && !records[at].ended(now): // else another replica is about to remove it
+		return at
+	case chosen != "":
+		return -1
 	}
-	return max(other, 0)
+	return standIn(now, records, p)
+}
+
+// standIn signs for who chose no algorithm while the policy's own has no key yet: a key of the one before. A clock that was set
+// back before all keys gets the oldest, which verifiers know best.
+func standIn(now time.Time, records []Record, p Policy) int {
+	best, rank, mine := -1, -1, 0
+	for i, r := range records {
+		switch mine = 1; {
+		case r.withdrawn() || r.ended(now):
+			continue
+		case r.Activate.After(now):
+			if best < 0 {
+				best = i
+			}
+			continue
+		case !slices.Contains(p.algorithms(), r.Algorithm):
+			mine = 2
+		case r.Algorithm == jose.RS256: // some orgs are held to others (FA6)
+			mine = 0
+		}
+		if mine >= rank {
+			best, rank = i, mine
+		}
+	}
+	return best
 }
 
 // sorted is a copy in the order in which keys sign. Every replica must find the same order.

@@ -137,6 +137,8 @@ type model struct {
 	made       int
 	replicas   []*replica
 	tokens     []token
+	burnt      map[string]bool
+	hurried    map[string]bool // those that a burnt key made sign early
 }
 
 type replica struct {
@@ -152,11 +154,17 @@ type token struct {
 
 const modelSkew = Skew / 4 // two clocks differ by up to twice this; the other half of Skew is the verifier's leeway
 
-// reload is what Ring.advance does; between its reading and its writing the others get a turn.
-func (m *model) reload(r *replica, between func()) {
+// reload is what Ring.advance does with an operator's wish; between its reading and its writing the others get a turn.
+func (m *model) reload(r *replica, wish planner, between func()) {
 	for {
 		now, generation := m.now.Add(r.offset), m.generation
-		next := Plan(now, m.stored, m.policy)
+		for i := range m.stored {
+			m.stored[i].Burnt = m.burnt[m.stored[i].KID]
+		}
+		next, err := wish(now, m.stored, m.policy)
+		if err != nil {
+			return // refused; nothing is changed
+		}
 		between()
 		between = func() {}
 		if !slices.EqualFunc(next, sorted(m.stored), sameRecord) {
@@ -177,10 +185,11 @@ func TestMonths(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		hours := rapid.SampledFrom([]time.Duration{time.Hour / 6, time.Hour, 12 * time.Hour, 24 * time.Hour})
-		p := Policy{Algorithm: jose.ES256, PublishAhead: hours.Draw(t, "ahead"), MaxTokenLife: rapid.SampledFrom(
+		p := Policy{Algorithm: jose.ES256, Algorithms: rapid.SampledFrom([][]jose.Algorithm{nil, {jose.ES256}, {jose.PS256, jose.EdDSA}}).
+			Draw(t, "further"), PublishAhead: hours.Draw(t, "ahead"), MaxTokenLife: rapid.SampledFrom(
 			[]time.Duration{time.Minute, 15 * time.Minute, time.Hour}).Draw(t, "life")}
 		p.ActiveFor = p.PublishAhead * time.Duration(rapid.IntRange(2, 60).Draw(t, "active"))
-		m := &model{policy: p, now: epoch}
+		m := &model{policy: p, now: epoch, burnt: map[string]bool{}, hurried: map[string]bool{}}
 		for range rapid.IntRange(1, 3).Draw(t, "replicas") {
 			m.replicas = append(m.replicas, &replica{})
 		}
@@ -192,9 +201,9 @@ func TestMonths(t *testing.T) {
 				r.offset = time.Duration(rapid.Int64Range(-int64(modelSkew), int64(modelSkew)).Draw(t, "clock")) // it jumps
 				if rapid.IntRange(0, 3).Draw(t, "reload") > 0 {
 					other := m.replicas[rapid.IntRange(0, len(m.replicas)-1).Draw(t, "other")]
-					m.reload(r, func() {
+					m.reload(r, m.wish(t), func() {
 						if rapid.Bool().Draw(t, "race") && other != r {
-							m.reload(other, func() {})
+							m.reload(other, planned, func() {})
 						}
 					})
 				}
@@ -205,14 +214,51 @@ func TestMonths(t *testing.T) {
 	})
 }
 
+// wish is what an operator may want at any time: mostly nothing.
+func (m *model) wish(t *rapid.T) planner {
+	kid := "none"
+	if len(m.stored) > 0 {
+		kid = m.stored[rapid.IntRange(0, len(m.stored)-1).Draw(t, "key")].KID
+	}
+	switch rapid.IntRange(0, 24).Draw(t, "wish") {
+	case 0:
+		return planRotation
+	case 1, 2:
+		return planRetirement(kid)
+	case 3:
+		return planImport("imported-"+kid, m.policy.algorithms()[0])
+	case 4:
+		m.burnt[kid] = true
+		for _, k := range m.stored {
+			m.hurried[k.KID] = true
+		}
+		m.tokens = slices.DeleteFunc(m.tokens, func(k token) bool { return k.kid == kid })
+	case 5: // the configuration changes, on all replicas at once
+		m.policy.Algorithms = rapid.SampledFrom([][]jose.Algorithm{nil, {jose.PS256}, {jose.PS256, jose.EdDSA}}).Draw(t, "algorithms")
+		m.policy.Algorithm = rapid.SampledFrom([]jose.Algorithm{jose.ES256, jose.PS256}).Draw(t, "algorithm")
+	}
+	return planned
+}
+
 // sign is what Ring.Sign does.
 func (m *model) sign(t *rapid.T, r *replica) {
 	now := m.now.Add(r.offset)
 	if len(r.keys) == 0 || now.Sub(r.read) > m.policy.PublishAhead {
 		return // stale: it refuses
 	}
-	key := r.keys[signing(now, r.keys, "", m.policy)]
-	if key.KID != "k1" && m.now.Sub(key.Published) < m.policy.PublishAhead-2*modelSkew {
+	chosen := rapid.SampledFrom([]jose.Algorithm{"", "", m.policy.Algorithm, jose.PS256}).Draw(t, "chosen")
+	i := signing(now, r.keys, chosen, m.policy)
+	if i < 0 {
+		return
+	}
+	key := r.keys[i]
+	if m.burnt[key.KID] {
+		return // it has heard, and refuses
+	}
+	if chosen != "" && key.Algorithm != chosen {
+		t.Fatalf("%s was chosen, and %s signs", chosen, key.Algorithm)
+	}
+	if !key.Activate.Equal(key.Published) && !m.hurried[key.KID] && m.now.Sub(key.Published) < m.policy.PublishAhead-2*modelSkew {
 		t.Fatalf("%s signs %s after it was published", key.KID, m.now.Sub(key.Published))
 	}
 	m.tokens = append(m.tokens, token{key.KID, now.Add(m.policy.MaxTokenLife)})
@@ -226,7 +272,85 @@ func (m *model) verify(t *rapid.T) {
 			t.Fatalf("at %s a token of %s that lives until %s has no key in %+v", m.now, k.kid, k.expires, m.stored)
 		}
 	}
-	if len(m.stored) > 4+int((m.policy.MaxTokenLife+Skew)/m.policy.PublishAhead) {
+	if len(m.stored) > 3*(4+len(m.burnt))+3*int((m.policy.MaxTokenLife+Skew)/m.policy.PublishAhead) {
 		t.Fatalf("keys heap up: %+v", m.stored)
+	}
+}
+
+// TestLines: JW2. Each algorithm has a line of its own: all sign at once on the first day, a later one waits, one that is wanted no
+// longer ends when every replica has heard of it, and is called back while its keys are there.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	p.Algorithms = []jose.Algorithm{jose.PS256}
+	keys := name(Plan(epoch, nil, p), &n)
+	algorithm := func(now time.Time, chosen jose.Algorithm) jose.Algorithm {
+		if i := signing(now, keys, chosen, p); i >= 0 {
+			return keys[i].Algorithm
+		}
+		return "none"
+	}
+	expect := func(now time.Time, want map[jose.Algorithm]jose.Algorithm) {
+		t.Helper()
+		for chosen, want := range want {
+			if got := algorithm(now, chosen); got != want {
+				t.Errorf("at %s %q is signed with %s, want %s", now, chosen, got, want)
+			}
+		}
+	}
+	expect(epoch, map[jose.Algorithm]jose.Algorithm{"": jose.ES256, jose.ES256: jose.ES256, jose.PS256: jose.PS256, jose.EdDSA: "none"})
+	expect(epoch.Add(-time.Second), map[jose.Algorithm]jose.Algorithm{"": jose.ES256, jose.PS256: jose.PS256}) // a clock that is behind
+
+	p.Algorithm, p.Algorithms = jose.EdDSA, []jose.Algorithm{jose.PS256}
+	now := epoch.Add(time.Hour)
+	keys = name(Plan(now, keys, p), &n)
+	expect(now, map[jose.Algorithm]jose.Algorithm{"": jose.ES256, jose.ES256: jose.ES256, jose.PS256: jose.PS256, jose.EdDSA: "none"})
+	now = now.Add(p.PublishAhead)
+	expect(now, map[jose.Algorithm]jose.Algorithm{"": jose.EdDSA, jose.ES256: "none", jose.PS256: jose.PS256, jose.EdDSA: jose.EdDSA})
+	now = now.Add(p.MaxTokenLife + Skew)
+	if keys = Plan(now, keys, p); len(keys) != 2 {
+		t.Errorf("the line that nobody wants is still there: %+v", keys)
+	}
+	p.Algorithms = nil
+	keys = Plan(now, keys, p)
+	p.Algorithms = []jose.Algorithm{jose.PS256}
+	now = now.Add(p.PublishAhead / 2)
+	keys = Plan(now, keys, p)
+	now = now.Add(p.PublishAhead)
+	expect(now, map[jose.Algorithm]jose.Algorithm{jose.PS256: jose.PS256})
+}
+
+// TestBurntKeys: a burnt key leaves at once, and its line goes on at once: with the key that waits, or with a new one.
+func TestBurntKeys(t *testing.T) {
+	t.Parallel()
+	p, n := testPolicy(), 0
+	now := epoch.Add(time.Minute)
+	burn := func(keys []Record, kid string) []Record {
+		t.Helper()
+		for i := range keys {
+			keys[i].Burnt = keys[i].KID == kid
+		}
+		out := name(Plan(now, keys, p), &n)
+		if slices.ContainsFunc(out, func(r Record) bool { return r.KID == kid }) || out[signing(now, out, "", p)].Activate.After(now) {
+			t.Errorf("%s was burnt: %+v", kid, out)
+		}
+		return out
+	}
+	alone := name(Plan(epoch, nil, p), &n)
+	if keys := burn(alone, "k1"); len(keys) != 1 || keys[0].KID != "k2" {
+		t.Errorf("%+v", keys)
+	}
+	n = 1
+	both := name(rotated(now, name(Plan(epoch, nil, p), new(int)), p), &n)
+	if keys := burn(slices.Clone(both), "k1"); len(keys) != 1 || keys[0].KID != "k2" {
+		t.Errorf("the one that waited: %+v", keys)
+	}
+	if keys := burn(slices.Clone(both), "k2"); len(keys) != 1 || keys[0].KID != "k1" || !keys[0].Deactivate.IsZero() {
+		t.Errorf("the one that signs: %+v", keys)
+	}
+	now = now.Add(p.PublishAhead)
+	keys := burn(slices.Clone(both), "k2")
+	if len(keys) != 2 || keys[0].KID != "k1" || keys[signing(now, keys, "", p)].KID == "k1" {
+		t.Errorf("one that had left was called back: %+v", keys)
 	}
 }

@@ -125,6 +125,33 @@ func TestKindsRefuse(t *testing.T) {
 	}
 }
 
+// TestBurntKey: threat: key theft. An entry for a signing key refuses in every org whatever the iat, for longer than any verifier
+// may hold a key set; an org's own entries name no keys.
+func TestBurntKey(t *testing.T) {
+	t.Parallel()
+	e := NewKey("k1", "stolen", epoch)
+	if e.Org != store.PlatformOrg || e.Until.Before(epoch.Add(delegation.MaxKeysStale+delegation.MaxLife)) {
+		t.Errorf("%+v", e)
+	}
+	s := fresh(e)
+	for kid, want := range map[string]error{"k1": delegation.ErrRevoked, "k2": nil, "": nil} {
+		if err := s.CheckKey(kid, at(3000)); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%q: %v", kid, err)
+		}
+	}
+	foreign := e
+	foreign.Org = "acme"
+	if err := fresh(foreign).CheckKey("k1", at(1)); err != nil {
+		t.Errorf("an org's entry refuses everybody's tokens: %v", err)
+	}
+	stale := NewSet(time.Second)
+	stale.Add(e)
+	stale.Heard(epoch)
+	if err := stale.CheckKey("k2", at(100)); !errors.Is(err, delegation.ErrUnavailable) || !stale.Burnt("k1", at(100)) {
+		t.Errorf("a stale set: %v", err)
+	}
+}
+
 // TestTruncationErrsTowardsRefusing: iat 100 may stand for a token of 100.9, revoked at 100.5. It is refused, and so is the
 // one that was issued at 100.7 for real.
 func TestTruncationErrsTowardsRefusing(t *testing.T) {
@@ -215,7 +242,7 @@ func TestConnection(t *testing.T) {
 
 func TestParseKind(t *testing.T) {
 	t.Parallel()
-	for _, k := range []Kind{Token, Transaction, Subject, Session, Agent, Client, Org, Connection} {
+	for _, k := range []Kind{Token, Transaction, Subject, Session, Agent, Client, Org, Connection, Key} {
 		if got, err := ParseKind(string(k)); got != k || err != nil {
 			t.Errorf("%s: %s, %v", k, got, err)
 		}

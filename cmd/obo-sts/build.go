@@ -52,16 +52,6 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	p.ring, err = keys.Open(ctx, keys.Config{
-		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log,
-		Policy: keys.Policy{
-			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), PublishAhead: publishAhead, ActiveFor: activeFor,
-			MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("signing keys: %w", err)
-	}
 	p.registry, err = registry.Open(registry.Config{
 		Orgs: db.Orgs, Org: func(id delegation.OrgID) registry.OrgStore { return db.org(id) },
 		Fresh: p.set.Fresh, Now: time.Now,
@@ -72,6 +62,20 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	p.hub, err = revocation.NewHub(revocation.HubConfig{Store: db, Set: p.set, Log: log, OnChange: p.changed})
 	if err != nil {
 		return nil, err
+	}
+	// The ring must know what is burnt before it signs.
+	if err := p.hub.Sync(ctx); err != nil {
+		return nil, err
+	}
+	p.ring, err = keys.Open(ctx, keys.Config{
+		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log,
+		Policy: keys.Policy{
+			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), PublishAhead: publishAhead, ActiveFor: activeFor,
+			MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
 	}
 	p.trail, err = audit.Open(audit.Config{Store: db})
 	if err != nil {
@@ -89,7 +93,7 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 // changed drops what a change made stale. The hub calls it before anybody else hears of the change.
 func (p *parts) changed(c store.Change) {
 	p.registry.Changed(c)
-	if c.Kind == store.ChangeKeys {
+	if c.Kind == store.ChangeKeys || c.Kind == store.ChangeRevocation && c.Org == store.PlatformOrg { // a key is burnt
 		select {
 		case p.reload <- struct{}{}:
 		default: // one reload is waiting already

@@ -112,55 +112,6 @@ func (revocationsCommand) Run(ctx context.Context, a *app) error {
 	})
 }
 
-type keysCommand struct {
-	List   keysListCommand   `cmd:"" help:"List the signing keys, public parts only."`
-	Rotate keysRotateCommand `cmd:"" help:"Publish a successor now."`
-}
-
-type keysListCommand struct{}
-
-// Help is shown below the flags.
-func (keysListCommand) Help() string { return "Example:\n  obo keys list" }
-
-func (keysListCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot list the keys", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ListKeys(ctx, &obov1.ListKeysRequest{})
-		if err != nil {
-			return err
-		}
-		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
-	})
-}
-
-type keysRotateCommand struct{}
-
-// Help is shown below the flags.
-func (keysRotateCommand) Help() string {
-	return `The successor signs once every verifier has had time to fetch it; tokens signed before stay good until they expire.
-
-Example:
-  obo keys rotate`
-}
-
-func (keysRotateCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot rotate the keys", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.RotateKeys(ctx, &obov1.RotateKeysRequest{})
-		if err != nil {
-			return err
-		}
-		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
-	})
-}
-
-func (a *app) showKeys(keys []*obov1.SigningKey) {
-	rows := [][]string{{"KID", "ALG", "STATE", "PUBLISHED", "SIGNS FROM", "SIGNS UNTIL", "REMOVED"}}
-	for _, k := range keys {
-		rows = append(rows, []string{k.GetKid(), k.GetAlg(), k.GetState(), when(k.GetPublished()), when(k.GetActivate()),
-			when(k.GetDeactivate()), when(k.GetRemove())})
-	}
-	a.Table(rows)
-}
-
 func when(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"

@@ -52,10 +52,12 @@ type Recorder interface {
 	Record(ctx context.Context, r audit.Record) error
 }
 
-// Keys are the signing keys: *keys.Ring.
+// Keys are the signing keys: *keys.Ring. Reload MUST act by what is revoked.
 type Keys interface {
 	Keys() []keys.Info
+	Reload(ctx context.Context) error
 	Rotate(ctx context.Context) error
+	Retire(ctx context.Context, kid string) error
 }
 
 // Config is what a Service needs. Nothing may be left out.
@@ -95,27 +97,6 @@ func (s *Service) ListOrgs(ctx context.Context) ([]delegation.OrgID, error) {
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id delegation.OrgID) bool { return id == store.PlatformOrg })
 	slices.Sort(ids)
 	return ids, nil
-}
-
-// ListKeys lists the signing keys, newest first.
-func (s *Service) ListKeys(context.Context) ([]keys.Info, error) {
-	infos := slices.Clone(s.cfg.Keys.Keys())
-	slices.Reverse(infos)
-	return infos, nil
-}
-
-// RotateKeys publishes a successor now and lists the keys, newest first.
-func (s *Service) RotateKeys(ctx context.Context) ([]keys.Info, error) {
-	if err := s.record(ctx, store.PlatformOrg, "keys", "rotate the signing keys"); err != nil {
-		return nil, err
-	}
-	if err := s.cfg.Keys.Rotate(ctx); err != nil {
-		if errors.Is(err, store.ErrConflict) {
-			return nil, fmt.Errorf("%w: another replica is rotating", ErrConflict)
-		}
-		return nil, fmt.Errorf("admin: rotate keys: %w", err)
-	}
-	return s.ListKeys(ctx)
 }
 
 // record puts a change on the durable trail before it is made. There is one operator's credential, so the trail does not say

@@ -304,9 +304,11 @@ func TestNoChangeWithoutRecord(t *testing.T) {
 	_, rotated := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "courier"})
 	_, revoked := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "agent", ID: "courier"})
 	_, rolled := s.RotateKeys(t.Context())
+	_, retired := s.RetireKey(t.Context(), w.Ring.Keys()[0].KID)
+	_, burnt := s.BurnKeys(t.Context(), admin.BurnRequest{KIDs: []string{w.Ring.Keys()[0].KID}})
 	token := w.Token(t, w.Orchestrator, "github:read", nil)
 	given := s.RevokeToken(t.Context(), verified(t, w, token), w.Orchestrator.ClientID)
-	for _, err := range []error{applied, platform, rotated, revoked, rolled, given} {
+	for _, err := range []error{applied, platform, rotated, revoked, rolled, retired, burnt, given} {
 		if !errors.Is(err, errTrail) {
 			t.Errorf("got %v", err)
 		}

@@ -66,6 +66,7 @@ type World struct {
 	Hub      *revocation.Hub
 	Registry *registry.Registry
 	Ring     *keys.Ring
+	Key      seal.Key // key-encryption key
 	Trail    *audit.Log
 	Verifier *delegation.Verifier // for whatever audience
 	Service  *exchange.Service
@@ -107,10 +108,10 @@ func (w *World) openStores(ctx context.Context, t testing.TB) {
 	t.Cleanup(func() { _ = w.Store.Close() })
 	w.Set = revocation.NewSet(0)
 	must(t, seal.CreateKeyFile(filepath.Join(dir, "kek")))
-	kek, err := seal.OpenKeyFile(filepath.Join(dir, "kek"))
+	w.Key, err = seal.OpenKeyFile(filepath.Join(dir, "kek"))
 	must(t, err)
 	w.Ring, err = keys.Open(ctx, keys.Config{
-		Store: w.Store, Key: kek, Burnt: w.Set.Burnt, Now: w.Clock.Now,
+		Store: w.Store, Key: w.Key, Burnt: w.Set.Burnt, Now: w.Clock.Now,
 		Policy: keys.Policy{Algorithm: jose.ES256, PublishAhead: time.Hour, ActiveFor: 30 * 24 * time.Hour, MaxTokenLife: time.Hour},
 	})
 	must(t, err)

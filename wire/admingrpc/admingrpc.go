@@ -14,7 +14,6 @@ import (
 	"github.com/onbehalf/obo/exchange/admin"
 	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
-	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
@@ -136,35 +135,6 @@ func (s server) ListRevocations(ctx context.Context, in *obov1.ListRevocationsRe
 		out.Revocations[i] = revocation(r)
 	}
 	return out, nil
-}
-
-// ListKeys implements AdminService.
-func (s server) ListKeys(ctx context.Context, _ *obov1.ListKeysRequest) (*obov1.ListKeysResponse, error) {
-	infos, err := s.admin.ListKeys(ctx)
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.ListKeysResponse{Keys: signingKeys(infos)}, nil
-}
-
-// RotateKeys implements AdminService.
-func (s server) RotateKeys(ctx context.Context, _ *obov1.RotateKeysRequest) (*obov1.RotateKeysResponse, error) {
-	infos, err := s.admin.RotateKeys(ctx)
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.RotateKeysResponse{Keys: signingKeys(infos)}, nil
-}
-
-func signingKeys(infos []keys.Info) []*obov1.SigningKey {
-	out := make([]*obov1.SigningKey, len(infos))
-	for i, k := range infos {
-		out[i] = &obov1.SigningKey{
-			Kid: k.KID, Alg: string(k.Algorithm), State: string(k.State),
-			Published: stamp(k.Published), Activate: stamp(k.Activate), Deactivate: stamp(k.Deactivate), Remove: stamp(k.Remove),
-		}
-	}
-	return out
 }
 
 func orgID(text string) (delegation.OrgID, error) {

@@ -137,6 +137,10 @@ func TestMessagesThatAreRefused(t *testing.T) {
 	if m, err := message(spoil(func(*obov1.Revocation) {})); err != nil || m.Revocation.ID != "j" {
 		t.Errorf("a good one: %+v, %v", m, err)
 	}
+	key := func(r *obov1.Revocation) { r.Kind, r.OrgId = "key", "_platform" }
+	if m, err := message(spoil(key)); err != nil || m.Revocation.Org != "_platform" {
+		t.Errorf("a signing key, which is of no org: %+v, %v", m, err)
+	}
 	for name, in := range map[string]*obov1.WatchResponse{
 		"nothing":            {},
 		"kind of the future": spoil(func(r *obov1.Revocation) { r.Kind = "planet" }),
@@ -150,6 +154,8 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		"field of the future": spoil(func(r *obov1.Revocation) {
 			r.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
 		}),
+		"an org's signing key": spoil(func(r *obov1.Revocation) { r.Kind = "key" }),
+		"no org's token":       spoil(func(r *obov1.Revocation) { r.OrgId = "_platform" }),
 		"no revocation":        {Event: &obov1.WatchResponse_Revocation{}},
 		"policy of nobody":     {Event: &obov1.WatchResponse_Policy{Policy: &obov1.PolicyBundle{}}},
 		"heartbeat of no time": {Event: &obov1.WatchResponse_Heartbeat{Heartbeat: &obov1.Heartbeat{}}},

@@ -992,7 +992,9 @@ type SigningKey struct {
 	// When it stops signing; unset while no successor is known.
 	Deactivate *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=deactivate,proto3" json:"deactivate,omitempty"`
 	// When it leaves the JWKS; unset while no successor is known.
-	Remove        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=remove,proto3" json:"remove,omitempty"`
+	Remove *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=remove,proto3" json:"remove,omitempty"`
+	// Where the private key is: "store", or the kind of key device or service and the key's name there, such as "pkcs11:obo-1".
+	Source        string `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1076,9 +1078,20 @@ func (x *SigningKey) GetRemove() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SigningKey) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // RotateKeysRequest asks for a rotation.
 type RotateKeysRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kids of keys that are in wrong hands; empty for a planned rotation. Naming one again completes what was begun.
+	CompromisedKids []string `protobuf:"bytes,1,rep,name=compromised_kids,json=compromisedKids,proto3" json:"compromised_kids,omitempty"`
+	// Why, for people; at most 256 bytes.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,11 +1126,27 @@ func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
 	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
+func (x *RotateKeysRequest) GetCompromisedKids() []string {
+	if x != nil {
+		return x.CompromisedKids
+	}
+	return nil
+}
+
+func (x *RotateKeysRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // RotateKeysResponse shows the keys after it.
 type RotateKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest first.
-	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The number in the feed of the last entry that refuses a compromised key; 0 for a planned rotation.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,6 +1188,105 @@ func (x *RotateKeysResponse) GetKeys() []*SigningKey {
 	return nil
 }
 
+func (x *RotateKeysResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// RetireKeyRequest names a key.
+type RetireKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its kid.
+	Kid           string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireKeyRequest) Reset() {
+	*x = RetireKeyRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireKeyRequest) ProtoMessage() {}
+
+func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
+func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RetireKeyRequest) GetKid() string {
+	if x != nil {
+		return x.Kid
+	}
+	return ""
+}
+
+// RetireKeyResponse shows the keys after it.
+type RetireKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireKeyResponse) Reset() {
+	*x = RetireKeyResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireKeyResponse) ProtoMessage() {}
+
+func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
+func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RetireKeyResponse) GetKeys() []*SigningKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // ProviderFile is one provider record.
 type ProviderFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1172,7 +1300,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1312,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1325,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -1229,7 +1357,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1369,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1382,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -1289,7 +1417,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1429,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1442,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -1335,7 +1463,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1475,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1488,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -1381,7 +1509,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1521,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1534,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -1439,7 +1567,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1579,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1592,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -1527,7 +1655,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1667,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1680,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -1589,7 +1717,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1729,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1742,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Connection) GetId() string {
@@ -1691,7 +1819,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1831,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1844,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -1737,7 +1865,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1877,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1890,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -1785,7 +1913,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1925,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1938,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -1836,7 +1964,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1976,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1989,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 // ShredOrgRequest names an org.
@@ -1875,7 +2003,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2015,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2028,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -1921,7 +2049,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2061,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2074,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -2013,7 +2141,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\vrevocations\x18\x01 \x03(\v2\x12.obo.v1.RevocationR\vrevocations\"\x11\n" +
 	"\x0fListKeysRequest\":\n" +
 	"\x10ListKeysResponse\x12&\n" +
-	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"\xa8\x02\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"\xc0\x02\n" +
 	"\n" +
 	"SigningKey\x12\x10\n" +
 	"\x03kid\x18\x01 \x01(\tR\x03kid\x12\x10\n" +
@@ -2024,9 +2152,17 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"deactivate\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deactivate\x122\n" +
-	"\x06remove\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06remove\"\x13\n" +
-	"\x11RotateKeysRequest\"<\n" +
+	"\x06remove\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06remove\x12\x16\n" +
+	"\x06source\x18\b \x01(\tR\x06source\"V\n" +
+	"\x11RotateKeysRequest\x12)\n" +
+	"\x10compromised_kids\x18\x01 \x03(\tR\x0fcompromisedKids\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"X\n" +
 	"\x12RotateKeysResponse\x12&\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"$\n" +
+	"\x10RetireKeyRequest\x12\x10\n" +
+	"\x03kid\x18\x01 \x01(\tR\x03kid\";\n" +
+	"\x11RetireKeyResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"6\n" +
 	"\fProviderFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -2079,7 +2215,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x0fShredOrgRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"4\n" +
 	"\x10ShredOrgResponse\x12 \n" +
-	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x81\x05\n" +
+	"\vconnections\x18\x01 \x01(\x05R\vconnections2\xc3\x05\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -2090,7 +2226,8 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12=\n" +
 	"\bListKeys\x12\x17.obo.v1.ListKeysRequest\x1a\x18.obo.v1.ListKeysResponse\x12C\n" +
 	"\n" +
-	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse2\xea\x03\n" +
+	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
+	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse2\xea\x03\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
@@ -2111,7 +2248,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*ListOrgsRequest)(nil),            // 0: obo.v1.ListOrgsRequest
 	(*ListOrgsResponse)(nil),           // 1: obo.v1.ListOrgsResponse
@@ -2134,75 +2271,80 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*SigningKey)(nil),                 // 18: obo.v1.SigningKey
 	(*RotateKeysRequest)(nil),          // 19: obo.v1.RotateKeysRequest
 	(*RotateKeysResponse)(nil),         // 20: obo.v1.RotateKeysResponse
-	(*ProviderFile)(nil),               // 21: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 22: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 23: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 24: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 25: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 26: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 27: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 28: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 29: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 30: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 31: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 32: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 33: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 34: obo.v1.ShredOrgResponse
-	(*Revocation)(nil),                 // 35: obo.v1.Revocation
-	(*timestamppb.Timestamp)(nil),      // 36: google.protobuf.Timestamp
+	(*RetireKeyRequest)(nil),           // 21: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 22: obo.v1.RetireKeyResponse
+	(*ProviderFile)(nil),               // 23: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 24: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 25: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 26: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 27: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 28: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 29: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 30: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 31: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 32: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 33: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 34: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 35: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 36: obo.v1.ShredOrgResponse
+	(*Revocation)(nil),                 // 37: obo.v1.Revocation
+	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
 	6,  // 0: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	7,  // 1: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	35, // 2: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	35, // 3: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	37, // 2: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	37, // 3: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
 	18, // 4: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	36, // 5: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	36, // 6: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	36, // 7: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	36, // 8: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	38, // 5: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	38, // 6: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	38, // 7: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	38, // 8: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
 	18, // 9: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	21, // 10: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	21, // 11: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	28, // 12: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	36, // 13: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	36, // 14: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	28, // 15: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 16: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	2,  // 17: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	4,  // 18: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	8,  // 19: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	10, // 20: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	12, // 21: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	14, // 22: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	16, // 23: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	19, // 24: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	22, // 25: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	24, // 26: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	26, // 27: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	29, // 28: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	31, // 29: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	33, // 30: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 31: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	3,  // 32: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	5,  // 33: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	9,  // 34: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	11, // 35: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	13, // 36: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	15, // 37: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	17, // 38: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	20, // 39: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	23, // 40: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	25, // 41: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	27, // 42: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	30, // 43: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	32, // 44: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	34, // 45: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	31, // [31:46] is the sub-list for method output_type
-	16, // [16:31] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	18, // 10: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	23, // 11: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	23, // 12: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	30, // 13: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	38, // 14: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	38, // 15: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	30, // 16: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 17: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	2,  // 18: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	4,  // 19: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	8,  // 20: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	10, // 21: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	12, // 22: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	14, // 23: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	16, // 24: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	19, // 25: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	21, // 26: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	24, // 27: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	26, // 28: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	28, // 29: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	31, // 30: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	33, // 31: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	35, // 32: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 33: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	3,  // 34: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	5,  // 35: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	9,  // 36: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	11, // 37: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	13, // 38: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	15, // 39: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	17, // 40: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	20, // 41: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	22, // 42: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	25, // 43: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	27, // 44: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	29, // 45: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	32, // 46: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	34, // 47: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	36, // 48: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	33, // [33:49] is the sub-list for method output_type
+	17, // [17:33] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -2217,7 +2359,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

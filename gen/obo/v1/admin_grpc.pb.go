@@ -28,6 +28,7 @@ const (
 	AdminService_ListRevocations_FullMethodName    = "/obo.v1.AdminService/ListRevocations"
 	AdminService_ListKeys_FullMethodName           = "/obo.v1.AdminService/ListKeys"
 	AdminService_RotateKeys_FullMethodName         = "/obo.v1.AdminService/RotateKeys"
+	AdminService_RetireKey_FullMethodName          = "/obo.v1.AdminService/RetireKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -55,8 +56,13 @@ type AdminServiceClient interface {
 	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
 	// ListKeys lists the signing keys, public parts only.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
-	// RotateKeys publishes a successor now; it signs once every verifier has had time to fetch it.
+	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
+	// as compromised, it gives those up instead: every token that they signed is refused from now on, and their successors sign at
+	// once.
 	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (*RotateKeysResponse, error)
+	// RetireKey takes a key out of use in an orderly way: what it signed stays good. A key that signs hands over to the successor
+	// that waits; it is refused for the only key that can sign with its algorithm.
+	RetireKey(ctx context.Context, in *RetireKeyRequest, opts ...grpc.CallOption) (*RetireKeyResponse, error)
 }
 
 type adminServiceClient struct {
@@ -157,6 +163,16 @@ func (c *adminServiceClient) RotateKeys(ctx context.Context, in *RotateKeysReque
 	return out, nil
 }
 
+func (c *adminServiceClient) RetireKey(ctx context.Context, in *RetireKeyRequest, opts ...grpc.CallOption) (*RetireKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetireKeyResponse)
+	err := c.cc.Invoke(ctx, AdminService_RetireKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -182,8 +198,13 @@ type AdminServiceServer interface {
 	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
 	// ListKeys lists the signing keys, public parts only.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
-	// RotateKeys publishes a successor now; it signs once every verifier has had time to fetch it.
+	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
+	// as compromised, it gives those up instead: every token that they signed is refused from now on, and their successors sign at
+	// once.
 	RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error)
+	// RetireKey takes a key out of use in an orderly way: what it signed stays good. A key that signs hands over to the successor
+	// that waits; it is refused for the only key that can sign with its algorithm.
+	RetireKey(context.Context, *RetireKeyRequest) (*RetireKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -220,6 +241,9 @@ func (UnimplementedAdminServiceServer) ListKeys(context.Context, *ListKeysReques
 }
 func (UnimplementedAdminServiceServer) RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateKeys not implemented")
+}
+func (UnimplementedAdminServiceServer) RetireKey(context.Context, *RetireKeyRequest) (*RetireKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetireKey not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -404,6 +428,24 @@ func _AdminService_RotateKeys_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_RetireKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetireKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RetireKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RetireKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RetireKey(ctx, req.(*RetireKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -446,6 +488,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateKeys",
 			Handler:    _AdminService_RotateKeys_Handler,
+		},
+		{
+			MethodName: "RetireKey",
+			Handler:    _AdminService_RetireKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,135 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/revocation"
+	"github.com/onbehalf/obo/store"
+)
+
+// ListKeys lists the signing keys, newest first.
+func (s *Service) ListKeys(context.Context) ([]keys.Info, error) {
+	infos := slices.Clone(s.cfg.Keys.Keys())
+	slices.Reverse(infos)
+	return infos, nil
+}
+
+// RotateKeys publishes a successor of each key now and lists the keys, newest first.
+func (s *Service) RotateKeys(ctx context.Context) ([]keys.Info, error) {
+	return s.changeKeys(ctx, "rotate the signing keys", s.cfg.Keys.Rotate)
+}
+
+// RetireKey takes a key out of use in an orderly way and lists the keys, newest first.
+func (s *Service) RetireKey(ctx context.Context, kid string) ([]keys.Info, error) {
+	if !isKeyID(kid) {
+		return nil, fmt.Errorf("%w: kid must be that of a key; `obo keys list` shows them", ErrInvalid)
+	}
+	return s.changeKeys(ctx, "retire signing key "+kid, func(ctx context.Context) error { return s.cfg.Keys.Retire(ctx, kid) })
+}
+
+// changeKeys makes a recorded change of the keys.
+func (s *Service) changeKeys(ctx context.Context, detail string, change func(context.Context) error) ([]keys.Info, error) {
+	if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
+		return nil, err
+	}
+	if err := change(ctx); err != nil {
+		return nil, keysError(err)
+	}
+	return s.ListKeys(ctx)
+}
+
+// keysError gives a refusal of the ring one of our names.
+func keysError(err error) error {
+	switch {
+	case errors.Is(err, keys.ErrUnknown):
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	case errors.Is(err, keys.ErrOnly), errors.Is(err, keys.ErrWaiting):
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	case errors.Is(err, keys.ErrUnwanted):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	case errors.Is(err, store.ErrConflict):
+		return fmt.Errorf("%w: another replica is changing the keys: try again", ErrConflict)
+	}
+	return fmt.Errorf("admin: keys: %w", err)
+}
+
+// BurnRequest names signing keys that are in wrong hands.
+type BurnRequest struct {
+	KIDs   []string
+	Reason string // for people; at most 256 bytes
+}
+
+// BurnResult is how things stand afterwards.
+type BurnResult struct {
+	Keys     []keys.Info // newest first
+	Sequence uint64      // of the last entry in the feed: a follower that has it takes no token of the keys
+}
+
+// maxBurnt is how many keys can be named at once.
+const maxBurnt = 64
+
+// BurnKeys gives keys up: every token that they signed is refused everywhere, and their successors sign at once.
+//
+// The entries in the feed come first, because they alone stop verifiers that hold a copy of the key set. From then on any
+// replica that reads its keys drops the burnt ones and makes successors, so wherever this stops, it completes: at the latest when
+// the keys are read next, and at once when it is called again. Until then no replica signs with a burnt key.
+func (s *Service) BurnKeys(ctx context.Context, req BurnRequest) (BurnResult, error) {
+	if len(req.Reason) > maxReason || !printable(req.Reason) {
+		return BurnResult{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
+	}
+	if err := s.known(ctx, req.KIDs); err != nil {
+		return BurnResult{}, err
+	}
+	var out BurnResult
+	for _, kid := range req.KIDs {
+		detail := "give up signing key " + kid
+		if req.Reason != "" {
+			detail += ": " + req.Reason
+		}
+		if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
+			return BurnResult{}, err
+		}
+		var err error
+		entry := revocation.NewKey(kid, req.Reason, s.cfg.Now())
+		if out.Sequence, err = s.cfg.Revocations(store.PlatformOrg).Revoke(ctx, entry); err != nil {
+			return BurnResult{}, fmt.Errorf("admin: give up signing key %s: %w", kid, err)
+		}
+	}
+	if err := s.cfg.Sync(ctx); err != nil {
+		return BurnResult{}, fmt.Errorf("admin: the keys are given up, but this replica has not heard of it yet: %w", err)
+	}
+	if err := s.cfg.Keys.Reload(ctx); err != nil {
+		return BurnResult{}, fmt.Errorf("admin: the keys are given up, but their successors are not made yet: %w", err)
+	}
+	out.Keys, _ = s.ListKeys(ctx)
+	return out, nil
+}
+
+// known refuses ids of no key: a misspelt one would look like a success. One that was given up before is known.
+func (s *Service) known(ctx context.Context, kids []string) error {
+	if len(kids) == 0 || len(kids) > maxBurnt {
+		return fmt.Errorf("%w: name 1 to %d keys", ErrInvalid, maxBurnt)
+	}
+	if err := s.cfg.Keys.Reload(ctx); err != nil && !errors.Is(err, keys.ErrSource) { // another replica may have published it
+		return fmt.Errorf("admin: keys: %w", err)
+	}
+	before, err := s.cfg.Revocations(store.PlatformOrg).Revocations(ctx, s.cfg.Now())
+	if err != nil {
+		return fmt.Errorf("admin: revocations: %w", err)
+	}
+	published := s.cfg.Keys.Keys()
+	for _, kid := range kids {
+		burnt := func(r store.Revocation) bool { return r.Kind == string(revocation.Key) && r.ID == kid }
+		if !isKeyID(kid) || !slices.ContainsFunc(published, func(k keys.Info) bool { return k.KID == kid }) &&
+			!slices.ContainsFunc(before, burnt) {
+			return fmt.Errorf("%w: no signing key %q; `obo keys list` shows which there are", ErrNotFound, clip(kid))
+		}
+	}
+	return nil
+}
+
+func isKeyID(kid string) bool { return kid != "" && len(kid) <= 128 && printable(kid) }
