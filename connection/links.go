@@ -173,6 +173,16 @@ func (l *Links) List(ctx context.Context, org delegation.OrgID) ([]store.Connect
 	return out, err
 }
 
+// End marks a connection as revoked and destroys its credential. store.ErrConflict says that it is not as c any more.
+func (l *Links) End(ctx context.Context, org delegation.OrgID, c store.Connection, reason string) error {
+	c.Sealed, c.Status, c.StatusReason = nil, StatusRevoked, reason
+	c.Version, c.Updated = c.Version+1, l.Now().UTC().Truncate(time.Microsecond)
+	if err := l.Org(org).PutConnection(ctx, c); err != nil {
+		return fmt.Errorf("connection: end: %w", err)
+	}
+	return nil
+}
+
 // Delete deletes a connection with its credential. store.ErrNotFound says that there was none.
 func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string) error {
 	return l.Org(org).DeleteConnection(ctx, id)

@@ -27,6 +27,8 @@ type answer struct {
 	detail  string // ours, for the trail
 	data    json.RawMessage
 	failure *ToolError
+	refused *Error // the caller's own token was revoked meanwhile
+	reason  string // for the trail; that of failure when empty
 }
 
 func failed(e *ToolError, status int, detail string) answer {
@@ -50,11 +52,19 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	if ctx.Err() != nil { // GR7
 		return failed(toolError(connection.Failure{Kind: connection.Unavailable}, false), 0, "the caller left before the call was made")
 	}
+	ctx, done := s.running.start(ctx, c)
+	defer done()
+	if dead := s.alive(c); dead != nil {
+		return *dead
+	}
 	provider, pattern := c.tool.Provider(), connection.Pattern(c.link.Pattern)
 	ctx, cancel := context.WithTimeout(ctx, provider.Timeout())
 	defer cancel()
 	var a answer
 	err := s.Vault.Use(ctx, c.verified.OrgID(), c.link, func(credential vault.Credential) error {
+		if why := stoppedBy(ctx); why != nil {
+			return why
+		}
 		r := c.request.Clone(ctx)
 		if c.request.GetBody != nil {
 			r.Body, _ = c.request.GetBody() // a bytes.Reader: it has no error
@@ -65,6 +75,9 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 		a = s.send(r, c, connection.NewScrubber(credential))
 		return nil
 	})
+	if why := stoppedBy(ctx); err != nil && why != nil {
+		return halted(c, why, false)
+	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "credential cannot be borrowed", "action", c.actionID, "connection", c.link.ID, "error", err)
 		return failed(vaultError(err, pattern), 0, "the credential could not be borrowed; nothing was sent")
@@ -80,13 +93,13 @@ func (s *Service) send(r *http.Request, c *call, scrub connection.Scrubber) answ
 	}))
 	response, err := s.client.Do(r)
 	if err != nil {
-		return s.lost(c, left.Load(), err, scrub)
+		return s.lost(r.Context(), c, left.Load(), err, scrub)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, connection.MaxAnswer+1))
 	tooLong := errors.Is(err, egress.ErrTooLarge) || len(body) > connection.MaxAnswer
 	if err != nil && !tooLong {
-		return s.lost(c, true, err, scrub)
+		return s.lost(r.Context(), c, true, err, scrub)
 	}
 	if tooLong {
 		body = nil // the status still says what happened
@@ -110,7 +123,10 @@ func (s *Service) send(r *http.Request, c *call, scrub connection.Scrubber) answ
 
 // lost is the answer when none came. A request that never left did nothing; one of a tool that only reads changed nothing;
 // of any other, nobody knows.
-func (s *Service) lost(c *call, left bool, err error, scrub connection.Scrubber) answer {
+func (s *Service) lost(ctx context.Context, c *call, left bool, err error, scrub connection.Scrubber) answer {
+	if why := stoppedBy(ctx); why != nil {
+		return halted(c, why, left)
+	}
 	// The error of net/http quotes the URL, and sometimes the answer. For the log, the innermost will do, and scrubbed.
 	s.Log.Warn("no answer from provider", "action", c.actionID, "tool", c.tool.Name(), "left", left,
 		"error", scrub.Text(innermost(err).Error()))
@@ -146,7 +162,10 @@ func (s *Service) recordOutcome(ctx context.Context, c *call, a answer) error {
 	defer cancel()
 	r := c.record(s.Now(), audit.KindOutcome, a.outcome)
 	r.Status, r.Detail = a.status, a.detail
-	if a.failure != nil {
+	switch {
+	case a.reason != "":
+		r.Reason = a.reason
+	case a.failure != nil:
 		r.Reason = string(a.failure.Kind)
 	}
 	return s.Audit.Record(ctx, r)

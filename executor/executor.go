@@ -59,8 +59,10 @@ type ToolError struct {
 // Error implements error.
 func (e *ToolError) Error() string { return string(e.Kind) + ": " + e.Message }
 
-// Revocations knows revoked connections: nil, delegation.ErrRevoked, or delegation.ErrUnavailable when it cannot know.
+// Revocations knows revoked tokens and connections: nil, delegation.ErrRevoked, or delegation.ErrUnavailable when it cannot
+// know.
 type Revocations interface {
+	Check(c *delegation.Claims, now time.Time) error
 	CheckConnection(org delegation.OrgID, id string, put, now time.Time) error
 }
 
@@ -106,7 +108,8 @@ type Config struct {
 // Service is the executor. It is safe for many goroutines.
 type Service struct {
 	Config
-	client http.Client
+	client  http.Client
+	running running
 }
 
 // New makes a Service.
@@ -184,6 +187,9 @@ func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, er
 	// 9. The outcome is on record before it is told, whether or not the caller still waits.
 	if err := s.recordOutcome(ctx, c, a); err != nil {
 		return s.unrecorded(ctx, c, err), nil
+	}
+	if a.refused != nil {
+		return Response{}, c.at(a.refused)
 	}
 	// 10. Data, labelled by its place in the response as untrusted, or an error that an agent can act on.
 	return a.response(c.actionID), nil

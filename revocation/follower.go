@@ -44,10 +44,10 @@ type FollowerConfig struct {
 	// OnPolicy is told each org's bundle, once a snapshot is whole and then as they change, on one goroutine. A bundle that
 	// it cannot use must leave the org without a policy, never with the one before. Optional.
 	OnPolicy func(Policy)
-	// OnRevoked is called once entries are in force, on the same goroutine, with those among them that say that a subject has
-	// departed; after a snapshot with those of the snapshot. So what runs under a token can be held against the set again. It
-	// answers how many calls it stopped. It must not block. Optional.
-	OnRevoked func(departed []store.Revocation) (stopped int)
+	// OnRevoked is called once entries are in force, on the same goroutine, with those among them that end connections: of kind
+	// connection, and of subjects that have departed; after a snapshot with those of the snapshot. So what runs under a token
+	// can be held against the set again. It answers how many calls it stopped. It must not block. Optional.
+	OnRevoked func(ending []store.Revocation) (stopped int)
 	// StaleAfter is how long the feed may be silent before it is given up and opened again. Default: the Set's bound.
 	StaleAfter time.Duration
 	Now        func() time.Time // default time.Now
@@ -209,13 +209,13 @@ func (f *Follower) swap(s *feed) {
 
 // revoked tells of entries that are in force.
 func (f *Follower) revoked(entries ...store.Revocation) {
-	var departed []store.Revocation
+	var ending []store.Revocation
 	for _, e := range entries {
-		if e.Departed {
-			departed = append(departed, e)
+		if e.Departed || Kind(e.Kind) == Connection {
+			ending = append(ending, e)
 		}
 	}
-	if stopped := f.c.OnRevoked(departed); stopped > 0 {
+	if stopped := f.c.OnRevoked(ending); stopped > 0 {
 		f.c.Log.Info("a revocation stopped calls that ran", "stopped", stopped)
 	}
 }

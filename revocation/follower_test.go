@@ -71,9 +71,9 @@ func policy(org, version string) Message {
 // follows is a follower that runs, and what it told.
 type follows struct {
 	*Follower
-	set      *Set
-	told     []string
-	departed []int // of each OnRevoked
+	set    *Set
+	told   []string
+	ending []int // of each OnRevoked
 }
 
 func following(t *testing.T) (*wire, *follows) {
@@ -81,8 +81,8 @@ func following(t *testing.T) (*wire, *follows) {
 	w, f := &wire{opened: make(chan *line, 100)}, &follows{set: NewSet(0)}
 	var err error
 	f.Follower, err = NewFollower(FollowerConfig{Connect: w.connect, Set: f.set, Log: silent,
-		OnRevoked: func(departed []store.Revocation) int {
-			f.departed = append(f.departed, len(departed))
+		OnRevoked: func(ending []store.Revocation) int {
+			f.ending = append(f.ending, len(ending))
 			return 0
 		},
 		OnPolicy: func(p Policy) { f.told = append(f.told, fmt.Sprintf("%s %s %v", p.Org, p.Version, p.Deleted)) }})
@@ -149,7 +149,7 @@ func TestFollowerTakesChanges(t *testing.T) {
 	})
 }
 
-// TestFollowerTellsOfWhatIsInForce: once for a snapshot, when it is whole, and for each change; with the subjects that left.
+// TestFollowerTellsOfWhatIsInForce: once for a snapshot, when it is whole, and for each change; with those that end connections.
 func TestFollowerTellsOfWhatIsInForce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -158,12 +158,12 @@ func TestFollowerTellsOfWhatIsInForce(t *testing.T) {
 		left := revoked(Subject, "user:acme/okta|1")
 		left.Revocation.Departed = true
 		l.send(left, left, revoked(Org, "acme"))
-		if len(f.departed) != 0 {
-			t.Errorf("told before the snapshot was whole: %v", f.departed)
+		if len(f.ending) != 0 {
+			t.Errorf("told before the snapshot was whole: %v", f.ending)
 		}
-		l.send(complete, revoked(Token, "j"), left)
-		if !slices.Equal(f.departed, []int{2, 0, 1}) {
-			t.Errorf("told %v", f.departed)
+		l.send(complete, revoked(Token, "j"), left, revoked(Connection, "c"))
+		if !slices.Equal(f.ending, []int{2, 0, 1, 1}) {
+			t.Errorf("told %v", f.ending)
 		}
 	})
 }

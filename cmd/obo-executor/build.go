@@ -21,6 +21,7 @@ import (
 	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
+	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/vault"
 	"github.com/onbehalf/obo/wire/feedgrpc"
 )
@@ -39,6 +40,7 @@ type parts struct {
 	nonces   *dpop.Nonces // nil when none are demanded
 	executor *executor.Service
 	admin    *executor.Admin
+	ender    *executor.Ender
 }
 
 func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*parts, error) {
@@ -69,6 +71,9 @@ func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*p
 	}
 	p.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: p.trail, Now: time.Now})
 	if err != nil {
+		return nil, err
+	}
+	if p.ender, err = executor.NewEnder(p.admin, log); err != nil {
 		return nil, err
 	}
 	if cfg.DPoP.RequireNonce {
@@ -127,7 +132,11 @@ func (p *parts) buildFollower(cfg config.Executor, live *settings, log *slog.Log
 		Connect:  live.connect(feedgrpc.Client{Conn: p.feed, Plaintext: secure == nil}),
 		Set:      p.set,
 		OnPolicy: p.policies.Apply,
-		Log:      log,
+		OnRevoked: func(ending []store.Revocation) int {
+			p.ender.End(ending)
+			return p.executor.Recheck()
+		},
+		Log: log,
 	})
 	return err
 }

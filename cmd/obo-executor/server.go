@@ -61,6 +61,7 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 		Doors: doors, GRPC: g, HTTP: web, Health: health, Delay: live.drainDelay, Drain: drainFor, Log: log,
 		Work: map[string]func(context.Context) error{
 			"the feed": p.follower.Run,
+			"ending":   p.ender.Run,
 			"purge":    func(ctx context.Context) error { return p.purge(ctx, log) },
 		},
 	}, nil
