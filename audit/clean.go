@@ -18,6 +18,23 @@ func (r *Record) clean() {
 	r.Detail = cleanText(r.Detail, 512)
 	r.ScopeAsked = cleanList(r.ScopeAsked, 100, 128)
 	r.PolicyIDs = cleanList(r.PolicyIDs, 100, 256)
+	r.Changes = cleanChanges(r.Changes, 64, 1024)
+}
+
+// cleanChanges is cleanList for changes.
+func cleanChanges(list []Change, count, limit int) []Change {
+	kept := list
+	if len(list) > count {
+		kept = list[:count-1]
+	}
+	var out []Change
+	for _, c := range kept {
+		out = append(out, Change{Path: cleanText(c.Path, 256), Before: cleanText(c.Before, limit), After: cleanText(c.After, limit)})
+	}
+	if more := len(list) - len(kept); more > 0 {
+		out = append(out, Change{Path: fmt.Sprintf("... and %d more", more)})
+	}
+	return out
 }
 
 // cleanList cuts a list and says in its last entry how many are missing. The result is a copy.

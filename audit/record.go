@@ -52,6 +52,9 @@ type Record struct {
 	Chain         []string         `json:"chain,omitempty"`          // actors, current first; at most 16
 	Lineage       []string         `json:"lineage,omitempty"`        // jtis, oldest first; at most 64
 	ClientID      string           `json:"client_id,omitempty"`      // at most 256 bytes
+	Administrator string           `json:"administrator,omitempty"`  // who changed something: sub of its token; at most 512 bytes
+	Role          string           `json:"role,omitempty"`           // as what; at most 64 bytes
+	Changes       []Change         `json:"changes,omitempty"`        // what was changed; at most 64, cut to 1 KiB each
 	Resource      string           `json:"resource,omitempty"`       // or the tool; at most 512 bytes
 	ScopeAsked    []string         `json:"scope_asked,omitempty"`    // at most 100 of 128 bytes
 	ScopeGranted  []string         `json:"scope_granted,omitempty"`  // at most 100 of 128 bytes
@@ -61,6 +64,13 @@ type Record struct {
 	Connection    string           `json:"connection,omitempty"`     // at most 256 bytes
 	Status        int              `json:"status,omitzero"`          // the provider's HTTP status
 	Detail        string           `json:"detail,omitempty"`         // one line for people; at most 512 bytes
+}
+
+// Change is one difference that an administrator makes. It never holds a secret.
+type Change struct {
+	Path   string `json:"path"`             // agents/researcher
+	Before string `json:"before,omitempty"` // as JSON; empty for an addition
+	After  string `json:"after,omitempty"`  // as JSON; empty for a removal
 }
 
 var (
@@ -114,6 +124,7 @@ func (r *Record) check() error {
 	}
 	return errors.Join(
 		one("action_id", r.ActionID, 256), one("reason", r.Reason, 64), one("transaction", r.Transaction, 128),
+		one("administrator", r.Administrator, 512), one("role", r.Role, 64),
 		one("token_id", r.TokenID, 128), one("subject", r.Subject, 512), one("policy_version", r.PolicyVersion, 128),
 		one("trace_id", r.TraceID, 64), one("connection", r.Connection, 256),
 		all("chain", r.Chain, 16, 256), all("lineage", r.Lineage, 64, 128), all("scope_granted", r.ScopeGranted, 100, 128),

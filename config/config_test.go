@@ -186,7 +186,7 @@ func TestRefused(t *testing.T) {
 		{"unknown nested key", "cert_file", "cert_fil", `line 6: unknown key "cert_fil"`},
 		{"key twice", "signing:", "key_file: x\nsigning:", "already defined"},
 		{"second document", "log:", "---\nlog:", "more than one YAML document"},
-		{"wrong type", "max_depth: 7", "max_depth: seven", "line 14"},
+		{"wrong type", "max_depth: 7", "max_depth: seven", "line 17"},
 		{"plaintext off loopback", "  tls: {cert_file: DIR/tls.crt, key_file: DIR/tls.key}\n", "", "listen.grpc: is reachable"},
 		{"every address", "0.0.0.0:8443", "'8443'", "listen.grpc: is no host:port"},
 		{"a port that is none", "0.0.0.0:8443", "0.0.0.0:118443", `listen.grpc: there is no port "118443": use a number from 1 to 65535`},

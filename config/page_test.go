@@ -96,6 +96,9 @@ func fill(v reflect.Value) {
 			f.Set(reflect.New(f.Type().Elem()))
 			f = f.Elem()
 		}
+		if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		}
 		if f.Kind() == reflect.Struct {
 			fill(f)
 		}
@@ -111,8 +114,11 @@ func (r *renderer) fields(path, required string, v reflect.Value) {
 			value, needed = value.Elem(), "required in `"+key+"`"
 		}
 		what, says := r.comment(v.Type().Name(), f.Name)
+		if value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct {
+			key, value, needed = key+"[0]", value.Index(0), "required in each"
+		}
 		if value.Kind() == reflect.Struct {
-			fmt.Fprintf(r, "| `%s` | | | | | %s |\n", key, what)
+			fmt.Fprintf(r, "| `%s` | | | | | %s |\n", strings.ReplaceAll(key, "[0]", "[]"), what)
 			r.fields(key, needed, value)
 			continue
 		}
@@ -137,7 +143,7 @@ func (r *renderer) fields(path, required string, v reflect.Value) {
 		if value.Kind() == reflect.Bool {
 			allowed = "true, false"
 		}
-		fmt.Fprintf(r, "| `%s` | %s | %s | %s | %s | %s |\n", key, r.typeName(key, value), fallback, allowed, reload, what)
+		fmt.Fprintf(r, "| `%s` | %s | %s | %s | %s | %s |\n", strings.ReplaceAll(key, "[0]", "[]"), r.typeName(key, value), fallback, allowed, reload, what)
 	}
 }
 

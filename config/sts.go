@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ type STS struct {
 	KeyFile string `yaml:"key_file"`
 	// Admin is the operator's credential for AdminService and AuditService. Required.
 	Admin Credential `yaml:"admin"`
+	// Operators are the people who may sign in to operate the server, besides whoever has the operator's credential. Optional.
+	Operators []Operator `yaml:"operators"`
 	// Feed is the credential of executors and verifiers for FeedService; it must differ from the operator's. Required.
 	Feed Credential `yaml:"feed"`
 	// Signing says how tokens are signed. Optional.
@@ -37,6 +40,24 @@ type STS struct {
 	Drain Drain `yaml:"drain"`
 	// Log says what to log. Optional.
 	Log Log `yaml:"log"`
+}
+
+// Operator is a person, or a group of people, that an OpenID Connect provider vouches for.
+type Operator struct {
+	// Name is a name for the provider: a-z, 0-9 and hyphens. It is part of the name by which the audit trail knows the person.
+	// Required.
+	Name string `yaml:"name"`
+	// Issuer is the provider's issuer identifier, iss of its ID tokens. Discovery starts from it. Required.
+	Issuer string `yaml:"issuer"`
+	// Audience is the aud of the ID tokens: a client id that is for signing in to operate this server and for nothing else.
+	// Required.
+	Audience string `yaml:"audience"`
+	// Subject is the person's sub. Either this or group is required.
+	Subject string `yaml:"subject"`
+	// Group is one of the groups in groups_claim. Either this or subject is required.
+	Group string `yaml:"group"`
+	// GroupsClaim is the claim of the ID token that has the groups, such as groups. Required with group.
+	GroupsClaim string `yaml:"groups_claim"`
 }
 
 // Signing says how tokens are signed.
@@ -122,6 +143,7 @@ func (c *STS) check(p *problems) {
 	p.between("limits.max_concurrent", c.Limits.MaxConcurrent, 1, 100_000)
 	p.between("limits.org_rate", c.Limits.OrgRate, 0, 1_000_000)
 	p.between("limits.agent_rate", c.Limits.AgentRate, 0, 1_000_000)
+	p.operators(c)
 	p.mtls(c)
 	p.dpop(c.DPoP)
 	p.drain(c.Drain)
@@ -141,6 +163,29 @@ func (c *STS) checkFiles(p *problems) {
 func (c *STS) storeURL() string { return c.Store.URL.Reveal() }
 
 // mtls wants a URL that a client certificate can reach.
+// operators wants each of them to be told from everybody else whom the provider knows.
+func (p *problems) operators(c *STS) {
+	const why = "else everybody whom the provider knows would be an operator, or nobody"
+	for i, o := range c.Operators {
+		path := fmt.Sprintf("operators[%d].", i)
+		p.required(path+"name", o.Name, "name the provider, such as okta")
+		p.issuer(path+"issuer", o.Issuer)
+		p.required(path+"audience", o.Audience, "register a client id at the provider that is for signing in here")
+		if (o.Subject == "") == (o.Group == "") {
+			p.add(strings.TrimSuffix(path, "."), "has both a subject and a group, or neither", why, "name either a sub or a group")
+		}
+		if (o.Group == "") != (o.GroupsClaim == "") {
+			p.add(path+"groups_claim", "does not go with group", why, "give both, or neither")
+		}
+		for _, before := range c.Operators[:i] {
+			if before.Issuer == o.Issuer && (before.Name != o.Name || before.GroupsClaim != o.GroupsClaim) {
+				p.add(path+"name", "or groups_claim is not as in an earlier entry of the same issuer", "a person would have two names",
+					"give both entries the same")
+			}
+		}
+	}
+}
+
 func (p *problems) mtls(c *STS) {
 	switch {
 	case c.MTLSURL == "" || c.MTLSURL == c.Issuer && c.Listen.TLS != nil: // the issuer was checked

@@ -381,11 +381,13 @@ func newIDP(t *testing.T) *idp {
 	return i
 }
 
-func (i *idp) idToken(t *testing.T, org string) string {
+func (i *idp) idToken(t *testing.T, org string) string { return i.idTokenOf(t, org, "obo", "alice") }
+
+func (i *idp) idTokenOf(t *testing.T, org, audience, sub string) string {
 	t.Helper()
 	now := time.Now().Unix()
 	payload, err := json.Marshal(map[string]any{
-		"iss": i.url, "aud": "obo", "sub": "alice", "org": org, "groups": []string{"engineering"}, "iat": now, "exp": now + 600,
+		"iss": i.url, "aud": audience, "sub": sub, "org": org, "groups": []string{"engineering"}, "iat": now, "exp": now + 600,
 		"nonce": random(t),
 	})
 	if err != nil {

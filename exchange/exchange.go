@@ -88,6 +88,7 @@ type Config struct {
 	Revoker     Revoker      // of RevokeToken; nil: tokens cannot be revoked by their clients
 	Nonces      *dpop.Nonces // that DPoP proofs must have; nil: none is demanded
 	Rates       Rates
+	Operators   []Operator       // who may sign in to operate the server
 	Remember    int              // verified logins to remember; 10,000 when zero, none when negative
 	Now         func() time.Time // time.Now when nil
 }

@@ -97,15 +97,7 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 	if err != nil {
 		return nil, err
 	}
-	keys, k, err := i.key(ctx, trust.URL, m)
-	if err != nil {
-		return nil, err
-	}
-	payload, err := m.Verify(k)
-	if err != nil {
-		return nil, flaw("its signature does not verify")
-	}
-	l, err := readLogin(payload, trust, org.ID(), label, now)
+	l, keys, k, err := i.open(ctx, trust, m, org.ID(), label, now)
 	switch {
 	case err != nil:
 		return nil, err
@@ -120,6 +112,22 @@ func (i *issuers) verify(ctx context.Context, org *registry.Org, token, label st
 		i.logins.Set(key, &rememberedLogin{login: l, version: org.Version(), label: label, keys: keys, key: k, until: until})
 	}
 	return l, nil
+}
+
+// open verifies a token by what its issuer publishes, and reads it as a login.
+func (i *issuers) open(ctx context.Context, trust *registry.Trust, m jose.Message, org delegation.OrgID, label string, now time.Time) (
+	*login, *delegation.RemoteKeys, jose.Key, error,
+) {
+	keys, k, err := i.key(ctx, trust.URL, m)
+	if err != nil {
+		return nil, nil, k, err
+	}
+	payload, err := m.Verify(k)
+	if err != nil {
+		return nil, nil, k, flaw("its signature does not verify")
+	}
+	l, err := readLogin(payload, trust, org, label, now)
+	return l, keys, k, err
 }
 
 // toUs reports whether an audience is this server, as assertions may name it (JG1).

@@ -23,7 +23,7 @@ type AdminConfig struct {
 	Now       func() time.Time
 }
 
-// Admin changes provider records and connections. The caller has been authenticated as the operator. Each change is on
+// Admin changes provider records and connections. Each change is on
 // record before it is made, and its failure after. Errors are *Error.
 type Admin struct{ AdminConfig }
 
@@ -35,9 +35,18 @@ func NewAdmin(c AdminConfig) (*Admin, error) {
 	return &Admin{c}, nil
 }
 
+// Session is the Admin as one administrator uses it. Only a session can change anything, so every change has a name to it.
+type Session struct {
+	*Admin
+	who delegation.Administrator
+}
+
+// As is the Admin for an administrator who has been authenticated, and allowed to make the call.
+func (a *Admin) As(who delegation.Administrator) Session { return Session{a, who} }
+
 // ApplyProviders replaces the org's own provider records, and names the providers that the org has then, sorted. A dry run
 // only checks.
-func (a *Admin) ApplyProviders(ctx context.Context, org string, records []store.ProviderRecord, dryRun bool) ([]string, error) {
+func (a Session) ApplyProviders(ctx context.Context, org string, records []store.ProviderRecord, dryRun bool) ([]string, error) {
 	id, err := orgID(org)
 	if err != nil {
 		return nil, err
@@ -69,7 +78,7 @@ func (a *Admin) ProviderRecords(ctx context.Context, org string) ([]store.Provid
 }
 
 // PutConnection creates a connection, or replaces its credential.
-func (a *Admin) PutConnection(ctx context.Context, org string, link connection.Link) (store.Connection, error) {
+func (a Session) PutConnection(ctx context.Context, org string, link connection.Link) (store.Connection, error) {
 	id, err := orgID(org)
 	if err != nil {
 		return store.Connection{}, err
@@ -98,7 +107,7 @@ func (a *Admin) ListConnections(ctx context.Context, org string) ([]store.Connec
 }
 
 // DeleteConnection deletes a connection and its credential.
-func (a *Admin) DeleteConnection(ctx context.Context, org, connectionID string) error {
+func (a Session) DeleteConnection(ctx context.Context, org, connectionID string) error {
 	id, err := orgID(org)
 	if err != nil {
 		return err
@@ -112,7 +121,7 @@ func (a *Admin) DeleteConnection(ctx context.Context, org, connectionID string) 
 }
 
 // ShredOrg destroys the org's data key, and says how many connections lost their credential.
-func (a *Admin) ShredOrg(ctx context.Context, org string) (int, error) {
+func (a Session) ShredOrg(ctx context.Context, org string) (int, error) {
 	id, err := orgID(org)
 	if err != nil {
 		return 0, err
@@ -133,10 +142,13 @@ type change struct {
 
 // change records what is about to be done, does it, and records when it failed. What was approved and not followed by
 // another record was done, or the process ended in between.
-func (a *Admin) change(ctx context.Context, c change, do func() error) error {
+func (a Session) change(ctx context.Context, c change, do func() error) error {
 	r := audit.Record{
 		ActionID: string(c.org) + "." + uuid.NewString(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: c.org,
-		Time: a.Now(), Subject: c.subject, TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what,
+		Time: a.Now(), Administrator: a.who.Subject, Role: a.who.Role, Subject: c.subject, TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what,
+	}
+	if a.who.Subject == "" {
+		return &Error{Reason: AccessDenied, Description: "nobody makes this change"}
 	}
 	if err := a.Audit.Record(ctx, r); err != nil {
 		return unavailable("the change cannot be recorded, so it was not made", err)

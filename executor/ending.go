@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/onbehalf/obo/connection"
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store"
 )
@@ -103,7 +104,7 @@ func (e *Ender) one(ctx context.Context, r store.Revocation) error {
 		if r.Departed {
 			reason = "its subject has left"
 		}
-		err := e.admin.change(ctx, change{org: r.Org, connection: c.ID, subject: c.Subject, what: "end connection: " + reason},
+		err := e.admin.As(theFeed()).change(ctx, change{org: r.Org, connection: c.ID, subject: c.Subject, what: "end connection: " + reason},
 			func() error { return e.admin.Links.End(ctx, r.Org, c, reason) })
 		failed = errors.Join(failed, err)
 	}
@@ -115,4 +116,9 @@ func names(r store.Revocation, c store.Connection) bool {
 		return c.ID == r.ID
 	}
 	return r.Departed && c.Subject != "" && c.Subject == r.ID
+}
+
+// theFeed is who ends connections by itself: whoever revoked is on the token server's trail.
+func theFeed() delegation.Administrator {
+	return delegation.Administrator{Subject: "obo-executor:feed", Role: "feed"}
 }

@@ -93,7 +93,7 @@ type rig struct {
 	issuer   *delegationtest.Issuer
 	db       *sqlite.Executor
 	service  *executor.Service
-	admin    *executor.Admin
+	admin    executor.Session
 	policies *executor.Policies
 	set      *revocation.Set
 	log      *lockedBuffer
@@ -173,7 +173,8 @@ func (r *rig) build(t *testing.T) {
 		Org: func(id delegation.OrgID) connection.Store { return faulty.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
 	must(t, err)
-	r.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
+	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
+	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: r.issuer.URL(), Audience: audience, Keys: delegation.StaticKeys(r.issuer.Keys()), Revocations: r.set,

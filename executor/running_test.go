@@ -141,7 +141,7 @@ func (r *rig) ended(t *testing.T, org delegation.OrgID, id string) store.Connect
 func TestEnder(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ender, err := executor.NewEnder(r.admin, telemetry.NewLogger(r.log, slog.LevelDebug, "json"))
+	ender, err := executor.NewEnder(r.admin.Admin, telemetry.NewLogger(r.log, slog.LevelDebug, "json"))
 	must(t, err)
 	failing := true
 	r.faults(func(call storetest.Call) storetest.Fault { // r.mu is held

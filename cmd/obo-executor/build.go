@@ -19,6 +19,7 @@ import (
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store"
@@ -41,6 +42,8 @@ type parts struct {
 	executor *executor.Service
 	admin    *executor.Admin
 	ender    *executor.Ender
+	verifier *delegation.Verifier // of the token server's tokens
+	roles    *policy.Roles        // of administrators
 }
 
 func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*parts, error) {
@@ -73,6 +76,9 @@ func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
+	if p.roles, err = policy.NewRoles(); err != nil {
+		return nil, err
+	}
 	if p.ender, err = executor.NewEnder(p.admin, log); err != nil {
 		return nil, err
 	}
@@ -87,7 +93,7 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 	if err != nil {
 		return err
 	}
-	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
+	p.verifier, err = delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: cfg.Issuer, Audience: cfg.Audience, Keys: keys, Revocations: p.set,
 		AcceptBound: true, // the executor checks the proof of possession itself
 	})
@@ -103,7 +109,7 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 		out.AllowPrivate = egress.Loopback()
 	}
 	p.executor, err = executor.New(executor.Config{
-		Verifier: verifier, Checker: checker, RequireDPoP: cfg.RequireDPoP,
+		Verifier: p.verifier, Checker: checker, RequireDPoP: cfg.RequireDPoP,
 		Proofs:      func(id delegation.OrgID) executor.Proofs { return p.db.org(id) },
 		Revocations: p.set, Policies: p.policies, Providers: catalog,
 		Connections: func(id delegation.OrgID) executor.Connections { return p.db.org(id) },

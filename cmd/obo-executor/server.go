@@ -28,6 +28,10 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 	}
 	guard, err := daemon.NewGuard(grpcauth.Config{
 		Bearer: bearer, Open: []string{obov1.ExecutorService_ServiceDesc.ServiceName}, // executor verifies the delegation token
+		Administrators: &grpcauth.Administrators{
+			Services: []string{obov1.ExecutorAdminService_ServiceDesc.ServiceName, obov1.AuditService_ServiceDesc.ServiceName},
+			Verify:   p.verifier.VerifyAdministrator, Roles: p.roles, Log: log,
+		},
 	})
 	if err != nil {
 		return nil, err

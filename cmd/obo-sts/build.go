@@ -17,6 +17,7 @@ import (
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store"
@@ -39,6 +40,8 @@ type parts struct {
 	ring     *keys.Ring
 	trail    *audit.Log
 	registry *registry.Registry
+	roles    *policy.Roles
+	tokens   *delegation.Verifier // of our own tokens
 	exchange *exchange.Service
 	admin    *admin.Service
 	nonces   *dpop.Nonces  // nil when none are demanded
@@ -81,6 +84,9 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
+	if p.roles, err = policy.NewRoles(); err != nil {
+		return nil, err
+	}
 	if err := p.buildAdmin(cfg); err != nil {
 		return nil, err
 	}
@@ -102,7 +108,8 @@ func (p *parts) changed(c store.Change) {
 }
 
 func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
-	tokens, err := delegation.NewVerifier(delegation.VerifierConfig{
+	var err error
+	p.tokens, err = delegation.NewVerifier(delegation.VerifierConfig{
 		Issuer: cfg.Issuer, AnyAudience: true, Keys: p.ring, Revocations: p.set, Now: time.Now, MaxDepth: cfg.Limits.MaxDepth,
 		AcceptBound: true, // whose key must be proven depends on what is asked for (ACT9): exchange knows
 	})
@@ -114,15 +121,24 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		out.AllowPrivate = egress.Loopback()
 	}
 	p.exchange, err = exchange.New(exchange.Config{
-		Issuer: cfg.Issuer, Orgs: p.registry, Tokens: tokens, Revocations: p.set,
+		Issuer: cfg.Issuer, Orgs: p.registry, Tokens: p.tokens, Revocations: p.set,
 		Assertions: func(id delegation.OrgID) exchange.Assertions { return p.db.org(id) },
 		Audit:      p.trail, Signer: p.ring, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
-		Revoker: p.admin, Nonces: p.nonces,
+		Revoker: p.admin, Operators: operators(cfg.Operators), Nonces: p.nonces,
 	})
 	return err
+}
+
+// operators are the people that the configuration lets operate the server.
+func operators(list []config.Operator) []exchange.Operator {
+	out := make([]exchange.Operator, len(list))
+	for i, o := range list {
+		out[i] = exchange.Operator{Name: o.Name, URL: o.Issuer, Audience: o.Audience, Subject: o.Subject, Group: o.Group, GroupsClaim: o.GroupsClaim}
+	}
+	return out
 }
 
 func (p *parts) buildAdmin(cfg config.STS) (err error) {
@@ -130,7 +146,7 @@ func (p *parts) buildAdmin(cfg config.STS) (err error) {
 		Orgs:        p.db.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
-		Registry:    p.registry, Audit: p.trail, Keys: p.ring, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
+		Registry:    p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
 	})
 	return err
 }

@@ -40,7 +40,14 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 		return nil, err
 	}
 	guard, err := daemon.NewGuard(grpcauth.Config{
-		Bearer: bearer, Open: []string{obov1.ExchangeService_ServiceDesc.ServiceName}, // exchange authenticates clients
+		Bearer: bearer,
+		Open: []string{ // exchange authenticates clients, and whoever signs in
+			obov1.ExchangeService_ServiceDesc.ServiceName, obov1.SignInService_ServiceDesc.ServiceName,
+		},
+		Administrators: &grpcauth.Administrators{
+			Services: []string{obov1.AdminService_ServiceDesc.ServiceName, obov1.AuditService_ServiceDesc.ServiceName},
+			Verify:   p.tokens.VerifyAdministrator, Roles: p.roles, Log: log,
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -105,6 +112,7 @@ func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logge
 	}
 	exchangegrpc.Register(g, x)
 	admingrpc.Register(g, p.admin)
+	admingrpc.RegisterSignIn(g, p.exchange)
 	feed.Register(g)
 	trail.Register(g)
 	return nil

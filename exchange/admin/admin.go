@@ -18,6 +18,7 @@ import (
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -31,6 +32,8 @@ var (
 	ErrConflict = errors.New("admin: conflict")
 	// ErrInvalid: a malformed argument; the text says which, and is safe to show.
 	ErrInvalid = errors.New("admin: invalid")
+	// ErrForbidden: the administrator's role does not allow what the change comes to.
+	ErrForbidden = errors.New("admin: forbidden")
 )
 
 // ConfigStore keeps one org's configuration and client secrets. PutConfig MUST answer store.ErrConflict unless Version is one
@@ -68,6 +71,7 @@ type Config struct {
 	Registry    *registry.Registry
 	Audit       Recorder
 	Keys        Keys
+	Roles       *policy.Roles
 	Sync        func(ctx context.Context) error // lets this replica see the change at once: (*revocation.Hub).Sync
 	MaxLife     time.Duration                   // the longest life of any token, which bounds every revocation
 	Now         func() time.Time
@@ -81,11 +85,26 @@ type Service struct {
 
 // New refuses a Config that lacks anything.
 func New(cfg Config) (*Service, error) {
-	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil ||
+	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil ||
 		cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
-		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Registry, Audit, Keys, Sync, MaxLife or Now")
+		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Registry, Audit, Keys, Roles, Sync, MaxLife or Now")
 	}
 	return &Service{cfg: cfg}, nil
+}
+
+// Session is the service as one administrator uses it. Only a session can change anything, so every change has a name to it.
+type Session struct {
+	*Service
+	who delegation.Administrator
+}
+
+// As is the service for an administrator who has been authenticated, and allowed to make the call. The zero Administrator changes
+// nothing: the trail would not say who did.
+func (s *Service) As(who delegation.Administrator) Session { return Session{s, who} }
+
+// may decides what only the change itself shows.
+func (s Session) may(act string, to delegation.OrgID) bool {
+	return s.cfg.Roles.Decide(s.who.Role, s.who.OrgID, act, to).Allowed
 }
 
 // ListOrgs lists the orgs in id order.
@@ -99,12 +118,15 @@ func (s *Service) ListOrgs(ctx context.Context) ([]delegation.OrgID, error) {
 	return ids, nil
 }
 
-// record puts a change on the durable trail before it is made. There is one operator's credential, so the trail does not say
-// which person it was.
-func (s *Service) record(ctx context.Context, org delegation.OrgID, resource, detail string) error {
+// record puts a change on the durable trail before it is made: who makes it, and what was before and will be after.
+func (s Session) record(ctx context.Context, org delegation.OrgID, resource, detail string, changes ...audit.Change) error {
+	if s.who.Subject == "" {
+		return fmt.Errorf("%w: nobody makes this change", ErrForbidden)
+	}
 	err := s.cfg.Audit.Record(ctx, audit.Record{
 		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
-		Resource: resource, Detail: detail, TraceID: telemetry.TraceID(ctx),
+		Administrator: s.who.Subject, Role: s.who.Role, Resource: resource, Detail: detail, Changes: changes,
+		TraceID: telemetry.TraceID(ctx),
 	})
 	if err != nil {
 		return fmt.Errorf("admin: the change cannot be recorded, so it is not made: %w", err)

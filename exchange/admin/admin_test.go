@@ -26,22 +26,26 @@ func config(w *exchangetest.World) admin.Config {
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	}
 }
 
-func start(t *testing.T) (*exchangetest.World, *admin.Service) {
+func start(t *testing.T) (*exchangetest.World, admin.Session) {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
 	s, err := admin.New(config(w))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, s
+	return w, s.As(operator())
+}
+
+func operator() delegation.Administrator {
+	return delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator}
 }
 
 // edit is the org's document in force, changed.
-func edit(t *testing.T, s *admin.Service, org delegation.OrgID, change func(*registry.Document)) admin.ApplyOrgRequest {
+func edit(t *testing.T, s admin.Session, org delegation.OrgID, change func(*registry.Document)) admin.ApplyOrgRequest {
 	t.Helper()
 	got, err := s.GetOrg(t.Context(), org)
 	if err != nil {
@@ -294,10 +298,11 @@ func TestNoChangeWithoutRecord(t *testing.T) {
 	w, healthy := start(t)
 	cfg := config(w)
 	cfg.Audit = noTrail{}
-	s, err := admin.New(cfg)
+	deaf, err := admin.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := deaf.As(operator())
 	keys, head := len(w.Ring.Keys()), w.Hub.Head()
 	_, applied := s.ApplyOrg(t.Context(), edit(t, healthy, "acme", func(d *registry.Document) { d.Agents[0].Disabled = true }))
 	_, platform := s.ApplyPlatform(t.Context(), nil)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
@@ -46,7 +47,7 @@ func (s *Service) GetOrg(ctx context.Context, org delegation.OrgID) (GetOrgResul
 
 // ApplyOrg replaces an org's configuration, or creates the org. Everything is checked before anything changes. A document
 // that changes nothing keeps its version.
-func (s *Service) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgResult, error) {
+func (s Session) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgResult, error) {
 	doc, err := readDocument(req)
 	if err != nil {
 		return ApplyOrgResult{}, err
@@ -71,10 +72,13 @@ func (s *Service) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgRe
 		return ApplyOrgResult{}, err
 	}
 	result := ApplyOrgResult{Version: old.Version, Changes: registry.Diff(before, doc)}
+	if beyondPolicies(result.Changes) && !s.may(policy.ChangeAll, req.Org) {
+		return ApplyOrgResult{}, fmt.Errorf("%w: your role changes policies only, and this document differs in more", ErrForbidden)
+	}
 	if req.DryRun || old.Version > 0 && len(result.Changes) == 0 {
 		return result, nil
 	}
-	if err := s.record(ctx, req.Org, "config", summary(next.Version, result.Changes)); err != nil {
+	if err := s.record(ctx, req.Org, "config", summary(next.Version, result.Changes), recorded(result.Changes)...); err != nil {
 		return ApplyOrgResult{}, err
 	}
 	if err := s.put(ctx, next); err != nil {
@@ -100,7 +104,7 @@ func readDocument(req ApplyOrgRequest) (registry.Document, error) {
 }
 
 // admit checks a document against what it cannot know: the operator's policies, and the other orgs.
-func (s *Service) admit(ctx context.Context, doc registry.Document, version int64) (store.OrgConfig, error) {
+func (s Session) admit(ctx context.Context, doc registry.Document, version int64) (store.OrgConfig, error) {
 	data, err := jose.Encode(doc)
 	if err != nil {
 		return store.OrgConfig{}, fmt.Errorf("admin: %w", err)
@@ -120,7 +124,7 @@ func (s *Service) admit(ctx context.Context, doc registry.Document, version int6
 // apart: else every user of the one org's provider would be a user of the other, or those who have both claims would be of
 // both. Two orgs that register the same issuer at the same instant through two replicas can slip past this check; it sees what
 // is in force.
-func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
+func (s Session) tellApart(ctx context.Context, doc registry.Document) error {
 	if len(doc.Issuers) == 0 {
 		return nil
 	}
@@ -144,8 +148,8 @@ func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 			}
 			problems = append(problems, registry.Problem{
 				Path: "issuers/" + is.Name + "/org_claim",
-				Message: fmt.Sprintf("org %s trusts this issuer too: both registrations need the same org_claim, and a value of their"+
-					" own, that tells their users apart", id),
+				Message: s.named(id) + " trusts this issuer too: both registrations need the same org_claim, and a value of their" +
+					" own, that tells their users apart",
 			})
 		}
 	}
@@ -155,9 +159,17 @@ func (s *Service) tellApart(ctx context.Context, doc registry.Document) error {
 	return nil
 }
 
+// named is another org as this administrator may know of it.
+func (s Session) named(id delegation.OrgID) string {
+	if s.who.Role == policy.RoleOperator {
+		return "org " + string(id)
+	}
+	return "another org"
+}
+
 // ApplyPlatform replaces the operator's policies, which are evaluated with those of every org, and answers with their version.
 // They must compile against every org that there is, and each action that they name must exist in at least one.
-func (s *Service) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
+func (s Session) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
 	data, err := registry.EncodePlatform(policies)
 	if err != nil {
 		return 0, fmt.Errorf("%w: the policies cannot be written as JSON", ErrInvalid)
@@ -240,6 +252,20 @@ func invalid(err error, prefix string) error {
 		problems[i].Path = prefix + problems[i].Path
 	}
 	return &registry.InvalidError{Problems: problems}
+}
+
+// beyondPolicies reports whether any change is of something else than a policy.
+func beyondPolicies(changes []registry.Change) bool {
+	return slices.ContainsFunc(changes, func(c registry.Change) bool { return !strings.HasPrefix(c.Path, "policies/") })
+}
+
+// recorded is what the trail keeps of changes.
+func recorded(changes []registry.Change) []audit.Change {
+	out := make([]audit.Change, len(changes))
+	for i, c := range changes {
+		out[i] = audit.Change{Path: c.Path, Before: c.Before, After: c.After}
+	}
+	return out
 }
 
 // summary says in one line what an apply changes.

@@ -29,7 +29,7 @@ type RotateClientSecretResult struct {
 
 // RotateClientSecret gives an agent a new client_secret. Its hash is all that is kept. The secret before goes on working, so
 // that the agent can be moved over, until the next rotation.
-func (s *Service) RotateClientSecret(ctx context.Context, req RotateClientSecretRequest) (RotateClientSecretResult, error) {
+func (s Session) RotateClientSecret(ctx context.Context, req RotateClientSecretRequest) (RotateClientSecretResult, error) {
 	if err := orgID(req.Org); err != nil {
 		return RotateClientSecretResult{}, err
 	}

@@ -19,12 +19,12 @@ func (s *Service) ListKeys(context.Context) ([]keys.Info, error) {
 }
 
 // RotateKeys publishes a successor of each key now and lists the keys, newest first.
-func (s *Service) RotateKeys(ctx context.Context) ([]keys.Info, error) {
+func (s Session) RotateKeys(ctx context.Context) ([]keys.Info, error) {
 	return s.changeKeys(ctx, "rotate the signing keys", s.cfg.Keys.Rotate)
 }
 
 // RetireKey takes a key out of use in an orderly way and lists the keys, newest first.
-func (s *Service) RetireKey(ctx context.Context, kid string) ([]keys.Info, error) {
+func (s Session) RetireKey(ctx context.Context, kid string) ([]keys.Info, error) {
 	if !isKeyID(kid) {
 		return nil, fmt.Errorf("%w: kid must be that of a key; `obo keys list` shows them", ErrInvalid)
 	}
@@ -32,7 +32,7 @@ func (s *Service) RetireKey(ctx context.Context, kid string) ([]keys.Info, error
 }
 
 // changeKeys makes a recorded change of the keys.
-func (s *Service) changeKeys(ctx context.Context, detail string, change func(context.Context) error) ([]keys.Info, error) {
+func (s Session) changeKeys(ctx context.Context, detail string, change func(context.Context) error) ([]keys.Info, error) {
 	if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ const maxBurnt = 64
 // The entries in the feed come first, because they alone stop verifiers that hold a copy of the key set. From then on any
 // replica that reads its keys drops the burnt ones and makes successors, so wherever this stops, it completes: at the latest when
 // the keys are read next, and at once when it is called again. Until then no replica signs with a burnt key.
-func (s *Service) BurnKeys(ctx context.Context, req BurnRequest) (BurnResult, error) {
+func (s Session) BurnKeys(ctx context.Context, req BurnRequest) (BurnResult, error) {
 	if len(req.Reason) > maxReason || !printable(req.Reason) {
 		return BurnResult{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
 	}

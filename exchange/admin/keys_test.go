@@ -24,7 +24,7 @@ import (
 // fetched at the start.
 type estate struct {
 	*exchangetest.World
-	admin    *admin.Service
+	admin    admin.Session
 	faults   faults
 	ring     *keys.Ring
 	hub      *revocation.Hub
@@ -90,8 +90,9 @@ func newEstate(t *testing.T) *estate {
 			t.Fatal(err)
 		}
 	}
-	e.admin, err = admin.New(cfg)
+	service, err := admin.New(cfg)
 	ok()
+	e.admin = service.As(operator())
 	second := revocation.NewSet(time.Hour)
 	e.hub, err = revocation.NewHub(revocation.HubConfig{Store: w.Store, Set: second, Now: w.Clock.Now, Log: slog.New(slog.DiscardHandler)})
 	ok()

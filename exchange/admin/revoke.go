@@ -32,7 +32,7 @@ const maxReason = 256
 //
 // It stops tokens, and every login that is older. It does not keep an agent from asking again for a user who logs in anew;
 // for that the agent is disabled in the configuration.
-func (s *Service) Revoke(ctx context.Context, req RevokeRequest) (store.Revocation, error) {
+func (s Session) Revoke(ctx context.Context, req RevokeRequest) (store.Revocation, error) {
 	if err := orgID(req.Org); err != nil {
 		return store.Revocation{}, err
 	}

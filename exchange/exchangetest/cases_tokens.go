@@ -55,7 +55,7 @@ func (w *World) Revoker(t testing.TB) *admin.Service {
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	})
 	must(t, err)
 	return s

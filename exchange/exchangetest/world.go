@@ -17,6 +17,7 @@ import (
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store"
@@ -69,6 +70,7 @@ type World struct {
 	Key      seal.Key // key-encryption key
 	Trail    *audit.Log
 	Verifier *delegation.Verifier // for whatever audience
+	Roles    *policy.Roles        // of administrators
 	Service  *exchange.Service
 	IDP      *IDP // okta, as both orgs call it
 
@@ -87,13 +89,15 @@ type World struct {
 func NewWorld(t testing.TB) *World {
 	t.Helper()
 	w := &World{Clock: &Clock{now: time.Now().UTC().Truncate(time.Second)}}
+	var err error
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	w.openStores(ctx, t)
+	w.Roles, err = policy.NewRoles()
+	must(t, err)
 	w.IDP = newIDP(t, w.Clock)
 	w.populate(ctx, t)
 	w.follow(ctx, t)
-	var err error
 	w.Service, err = exchange.New(w.Config())
 	must(t, err)
 	return w

@@ -58,6 +58,9 @@ func flatten(d Document) map[string]string {
 	set("profile", d.Profile != "", d.Profile)
 	set("client_cas", d.ClientCAs != "", d.ClientCAs)
 	set("transaction_tokens/trust_domain", d.TransactionTokens.TrustDomain != "", d.TransactionTokens.TrustDomain)
+	for i, v := range d.Administrators {
+		put("administrators/"+strconv.Itoa(i), v)
+	}
 	for i, v := range d.ServiceAccounts {
 		put("service_accounts/"+label(v.Name, i), v)
 	}

@@ -29,6 +29,7 @@ type Document struct {
 	DetailTypes          []rar.Type            `json:"authorization_details_types,omitempty" yaml:"authorization_details_types,omitempty"`
 	AuthorizationServers []AuthorizationServer `json:"authorization_servers,omitempty" yaml:"authorization_servers,omitempty"`
 	TransactionTokens    TransactionTokens     `json:"transaction_tokens,omitzero" yaml:"transaction_tokens,omitempty"`
+	Administrators       []Administrator       `json:"administrators,omitempty" yaml:"administrators,omitempty"`
 }
 
 // ProfileFAPI is the FAPI 2.0 security profile (FA1 to FA6): no client secrets, only sender-constrained tokens, and only
@@ -71,6 +72,19 @@ type AuthorizationServer struct {
 	Issuer  string            `json:"issuer" yaml:"issuer"`
 	Clients map[string]string `json:"clients" yaml:"clients"`                   // agent name to its client_id there
 	Scopes  []string          `json:"scopes,omitempty" yaml:"scopes,omitempty"` // of this document, that may be asserted there
+}
+
+// Administrator gives a role to a person, to a group of people, or to a workload. Exactly one of Subject, Group and Workload is
+// set.
+type Administrator struct {
+	Role   string `json:"role" yaml:"role"`                         // org-admin, policy-author or auditor
+	Issuer string `json:"issuer,omitempty" yaml:"issuer,omitempty"` // Issuer.Name, of a person or a group
+	// Audience is the aud of their ID tokens: a client id for signing in to administer, and never one of an issuer's audiences. Else
+	// an agent that a person logs in to could sign in in their place.
+	Audience string        `json:"audience,omitempty" yaml:"audience,omitempty"`
+	Subject  string        `json:"subject,omitempty" yaml:"subject,omitempty"` // sub
+	Group    string        `json:"group,omitempty" yaml:"group,omitempty"`     // one of the issuer's groups_claim
+	Workload *WorkloadRule `json:"workload,omitempty" yaml:"workload,omitempty"`
 }
 
 // TransactionTokens is the switch for transaction tokens: the trust domain for which they are issued; empty: none are.

@@ -161,13 +161,17 @@ func (v *validator) workloads(path string, a Agent) {
 	path += "/workloads"
 	v.require(len(a.Workloads) <= maxRules, path, "has %d rules; at most %d", len(a.Workloads), maxRules)
 	for _, r := range a.Workloads {
-		known := slices.ContainsFunc(v.doc.WorkloadIssuers, func(w WorkloadIssuer) bool { return w.Name == r.Issuer })
-		v.require(known, path, "issuer %q is not in workload_issuers", clip(r.Issuer))
-		v.require(r.Claims["sub"] != "" && len(r.Claims) <= maxClaims, path,
-			"a rule needs 1 to %d claims, sub among them: without it every workload of the issuer could be the agent", maxClaims)
-		for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
-			v.claim(path, name, r.Claims[name])
-		}
+		v.rule(path, r)
+	}
+}
+
+func (v *validator) rule(path string, r WorkloadRule) {
+	known := slices.ContainsFunc(v.doc.WorkloadIssuers, func(w WorkloadIssuer) bool { return w.Name == r.Issuer })
+	v.require(known, path, "issuer %q is not in workload_issuers", clip(r.Issuer))
+	v.require(r.Claims["sub"] != "" && len(r.Claims) <= maxClaims, path,
+		"a rule needs 1 to %d claims, sub among them: without it every workload of the issuer would fit", maxClaims)
+	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
+		v.claim(path, name, r.Claims[name])
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
@@ -30,6 +31,9 @@ type server struct {
 	obov1.UnimplementedAdminServiceServer
 	admin *admin.Service
 }
+
+// as is the service for whoever makes the call: wire/grpcauth has authenticated and judged the caller.
+func (s server) as(ctx context.Context) admin.Session { return s.admin.As(grpcauth.Administrator(ctx)) }
 
 // ListOrgs implements AdminService.
 func (s server) ListOrgs(ctx context.Context, _ *obov1.ListOrgsRequest) (*obov1.ListOrgsResponse, error) {
@@ -66,7 +70,7 @@ func (s server) ApplyOrg(ctx context.Context, in *obov1.ApplyOrgRequest) (*obov1
 	if len(in.GetDocument()) > MaxDocument {
 		return nil, invalid("document", "the document is larger than 4 MiB")
 	}
-	got, err := s.admin.ApplyOrg(ctx, admin.ApplyOrgRequest{
+	got, err := s.as(ctx).ApplyOrg(ctx, admin.ApplyOrgRequest{
 		Org: org, Document: in.GetDocument(), ExpectedVersion: in.GetExpectedVersion(), DryRun: in.GetDryRun(),
 	})
 	if err != nil {
@@ -85,7 +89,7 @@ func (s server) ApplyPlatform(ctx context.Context, in *obov1.ApplyPlatformReques
 	for i, f := range in.GetPolicies() {
 		files[i] = policy.File{Name: f.GetName(), Text: f.GetText()}
 	}
-	version, err := s.admin.ApplyPlatform(ctx, files)
+	version, err := s.as(ctx).ApplyPlatform(ctx, files)
 	if err != nil {
 		return nil, render(err)
 	}
@@ -98,7 +102,7 @@ func (s server) RotateClientSecret(ctx context.Context, in *obov1.RotateClientSe
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.admin.RotateClientSecret(ctx, admin.RotateClientSecretRequest{
+	got, err := s.as(ctx).RotateClientSecret(ctx, admin.RotateClientSecretRequest{
 		Org: org, Agent: in.GetAgent(), DropPrevious: in.GetDropPrevious(),
 	})
 	if err != nil {
@@ -113,7 +117,7 @@ func (s server) Revoke(ctx context.Context, in *obov1.RevokeRequest) (*obov1.Rev
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.admin.Revoke(ctx, admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason()})
+	got, err := s.as(ctx).Revoke(ctx, admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason()})
 	if err != nil {
 		return nil, render(err)
 	}
@@ -171,6 +175,8 @@ func render(err error) error {
 		return grpcerr.Error{Reason: grpcerr.InvalidRequest, Description: description}
 	case errors.Is(err, admin.ErrNotFound):
 		return grpcerr.Error{Reason: grpcerr.NotFound, Description: description}
+	case errors.Is(err, admin.ErrForbidden):
+		return grpcerr.Error{Reason: grpcerr.AccessDenied, Description: description}
 	case errors.Is(err, admin.ErrConflict):
 		return grpcerr.Error{Reason: grpcerr.Conflict, Description: description}
 	}

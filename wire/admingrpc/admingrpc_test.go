@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -22,7 +23,9 @@ import (
 	"github.com/onbehalf/obo/exchange/admin"
 	"github.com/onbehalf/obo/exchange/exchangetest"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/wire/admingrpc"
+	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
@@ -33,7 +36,7 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	}
 	if change != nil {
 		change(&cfg)
@@ -42,13 +45,27 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 	if err != nil {
 		t.Fatal(err)
 	}
+	const credential = "operator-0123456789abcdef0123456789abcdef"
+	log := slog.New(slog.DiscardHandler)
+	guard, err := grpcauth.New(grpcauth.Config{
+		Bearer: map[string]telemetry.Secret{obov1.AdminService_ServiceDesc.ServiceName: credential},
+		Administrators: &grpcauth.Administrators{
+			Services: []string{obov1.AdminService_ServiceDesc.ServiceName}, Verify: w.Verifier.VerifyAdministrator, Roles: w.Roles, Log: log,
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l := bufconn.Listen(1 << 20)
-	s := grpcerr.NewServer(grpc.UnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler))), grpc.MaxRecvMsgSize(8<<20))
+	s := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(log), guard.Unary), grpc.MaxRecvMsgSize(8<<20))
 	admingrpc.Register(s, service)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn, next grpc.UnaryInvoker, o ...grpc.CallOption) error {
+			return next(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+credential), method, in, out, c, o...)
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,9 +22,9 @@ func (s server) RotateKeys(ctx context.Context, in *obov1.RotateKeysRequest) (*o
 	var got admin.BurnResult
 	var err error
 	if kids := in.GetCompromisedKids(); len(kids) > 0 {
-		got, err = s.admin.BurnKeys(ctx, admin.BurnRequest{KIDs: kids, Reason: in.GetReason()})
+		got, err = s.as(ctx).BurnKeys(ctx, admin.BurnRequest{KIDs: kids, Reason: in.GetReason()})
 	} else {
-		got.Keys, err = s.admin.RotateKeys(ctx)
+		got.Keys, err = s.as(ctx).RotateKeys(ctx)
 	}
 	if err != nil {
 		return nil, render(err)
@@ -34,7 +34,7 @@ func (s server) RotateKeys(ctx context.Context, in *obov1.RotateKeysRequest) (*o
 
 // RetireKey implements AdminService.
 func (s server) RetireKey(ctx context.Context, in *obov1.RetireKeyRequest) (*obov1.RetireKeyResponse, error) {
-	infos, err := s.admin.RetireKey(ctx, in.GetKid())
+	infos, err := s.as(ctx).RetireKey(ctx, in.GetKid())
 	if err != nil {
 		return nil, render(err)
 	}

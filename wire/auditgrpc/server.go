@@ -182,7 +182,23 @@ func message(r audit.Record) *obov1.AuditRecord {
 		Chain: r.Chain, ClientId: r.ClientID, Resource: r.Resource, ScopeAsked: r.ScopeAsked, ScopeGranted: r.ScopeGranted,
 		PolicyVersion: r.PolicyVersion, PolicyIds: r.PolicyIDs, TraceId: r.TraceID, Connection: r.Connection,
 		Status: int32(r.Status), Lineage: r.Lineage, Detail: r.Detail,
+		Administrator: r.Administrator, Role: r.Role, Changes: changes(r.Changes),
 	}
+}
+
+func changes(list []audit.Change) []*obov1.Change {
+	out := make([]*obov1.Change, len(list))
+	for i, c := range list {
+		kind := "change"
+		switch {
+		case c.Before == "":
+			kind = "add"
+		case c.After == "":
+			kind = "remove"
+		}
+		out[i] = &obov1.Change{Path: c.Path, Kind: kind, Before: c.Before, After: c.After}
+	}
+	return out
 }
 
 // parseOrg takes an org, or the platform's own trail.

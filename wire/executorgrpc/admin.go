@@ -11,6 +11,7 @@ import (
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/vault"
+	"github.com/onbehalf/obo/wire/grpcauth"
 )
 
 // MaxRequest bounds a request of an operator in bytes: an org's whole set of provider records.
@@ -26,13 +27,18 @@ type adminServer struct {
 	admin *executor.Admin
 }
 
+// as is the service for whoever makes the call: wire/grpcauth has authenticated and judged the caller.
+func (s adminServer) as(ctx context.Context) executor.Session {
+	return s.admin.As(grpcauth.Administrator(ctx))
+}
+
 // ApplyProviders implements ExecutorAdminService.
 func (s adminServer) ApplyProviders(ctx context.Context, in *obov1.ApplyProvidersRequest) (*obov1.ApplyProvidersResponse, error) {
 	records := make([]store.ProviderRecord, len(in.GetProviders()))
 	for i, f := range in.GetProviders() {
 		records[i] = store.ProviderRecord{Name: f.GetName(), Text: []byte(f.GetText())}
 	}
-	names, err := s.admin.ApplyProviders(ctx, in.GetOrgId(), records, in.GetDryRun())
+	names, err := s.as(ctx).ApplyProviders(ctx, in.GetOrgId(), records, in.GetDryRun())
 	if err != nil {
 		return nil, render(err)
 	}
@@ -56,7 +62,7 @@ func (s adminServer) GetProviders(ctx context.Context, in *obov1.GetProvidersReq
 func (s adminServer) PutConnection(ctx context.Context, in *obov1.PutConnectionRequest) (*obov1.PutConnectionResponse, error) {
 	secret := []byte(in.GetSecret())
 	defer clear(secret)
-	got, err := s.admin.PutConnection(ctx, in.GetOrgId(), connection.Link{
+	got, err := s.as(ctx).PutConnection(ctx, in.GetOrgId(), connection.Link{
 		ID: in.GetConnection(), Provider: in.GetProvider(), Pattern: connection.Pattern(in.GetPattern()), Subject: in.GetSubject(),
 		Credential: vault.NewCredential(in.GetUsername(), secret),
 	})
@@ -81,7 +87,7 @@ func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnecti
 
 // DeleteConnection implements ExecutorAdminService.
 func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConnectionRequest) (*obov1.DeleteConnectionResponse, error) {
-	if err := s.admin.DeleteConnection(ctx, in.GetOrgId(), in.GetConnection()); err != nil {
+	if err := s.as(ctx).DeleteConnection(ctx, in.GetOrgId(), in.GetConnection()); err != nil {
 		return nil, render(err)
 	}
 	return &obov1.DeleteConnectionResponse{}, nil
@@ -89,7 +95,7 @@ func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConne
 
 // ShredOrg implements ExecutorAdminService.
 func (s adminServer) ShredOrg(ctx context.Context, in *obov1.ShredOrgRequest) (*obov1.ShredOrgResponse, error) {
-	lost, err := s.admin.ShredOrg(ctx, in.GetOrgId())
+	lost, err := s.as(ctx).ShredOrg(ctx, in.GetOrgId())
 	if err != nil {
 		return nil, render(err)
 	}

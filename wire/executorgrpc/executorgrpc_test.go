@@ -22,6 +22,7 @@ import (
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/executor"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store/sqlite"
 	"github.com/onbehalf/obo/telemetry"
@@ -58,9 +59,17 @@ func (s *scripted) ListTools(_ context.Context, p executor.Presented) (executor.
 
 func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.ClientConn {
 	t.Helper()
+	roles, err := policy.NewRoles()
+	must(t, err)
 	guard, err := grpcauth.New(grpcauth.Config{
 		Bearer: map[string]telemetry.Secret{obov1.ExecutorAdminService_ServiceDesc.ServiceName: operator},
 		Open:   []string{obov1.ExecutorService_ServiceDesc.ServiceName},
+		Administrators: &grpcauth.Administrators{
+			Services: []string{obov1.ExecutorAdminService_ServiceDesc.ServiceName}, Roles: roles, Log: slog.New(slog.DiscardHandler),
+			Verify: func(context.Context, string) (delegation.Administrator, error) {
+				return delegation.Administrator{}, delegation.ErrMalformed
+			},
+		},
 	})
 	must(t, err)
 	g := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary))

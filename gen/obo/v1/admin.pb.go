@@ -22,6 +22,134 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SignInRequest shows who somebody is.
+type SignInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org whose registration names the administrator; empty for an operator of the server.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// An ID token of one of the org's issuers for an audience of `administrators`, or a token of one of its workload issuers.
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignInRequest) Reset() {
+	*x = SignInRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignInRequest) ProtoMessage() {}
+
+func (x *SignInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignInRequest.ProtoReflect.Descriptor instead.
+func (*SignInRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SignInRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *SignInRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// SignInResponse is an administrator's token.
+type SignInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token: a JWT of typ admin+jwt.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// When it ends.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	// Who it is of.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// "operator", "org-admin", "policy-author" or "auditor".
+	Role          string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignInResponse) Reset() {
+	*x = SignInResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignInResponse) ProtoMessage() {}
+
+func (x *SignInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignInResponse.ProtoReflect.Descriptor instead.
+func (*SignInResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SignInResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SignInResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *SignInResponse) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *SignInResponse) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
 // ListOrgsRequest asks for the orgs.
 type ListOrgsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -31,7 +159,7 @@ type ListOrgsRequest struct {
 
 func (x *ListOrgsRequest) Reset() {
 	*x = ListOrgsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[0]
+	mi := &file_obo_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +171,7 @@ func (x *ListOrgsRequest) String() string {
 func (*ListOrgsRequest) ProtoMessage() {}
 
 func (x *ListOrgsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[0]
+	mi := &file_obo_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +184,7 @@ func (x *ListOrgsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrgsRequest.ProtoReflect.Descriptor instead.
 func (*ListOrgsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 // ListOrgsResponse lists them.
@@ -70,7 +198,7 @@ type ListOrgsResponse struct {
 
 func (x *ListOrgsResponse) Reset() {
 	*x = ListOrgsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[1]
+	mi := &file_obo_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -82,7 +210,7 @@ func (x *ListOrgsResponse) String() string {
 func (*ListOrgsResponse) ProtoMessage() {}
 
 func (x *ListOrgsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[1]
+	mi := &file_obo_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -95,7 +223,7 @@ func (x *ListOrgsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrgsResponse.ProtoReflect.Descriptor instead.
 func (*ListOrgsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListOrgsResponse) GetOrgIds() []string {
@@ -116,7 +244,7 @@ type GetOrgRequest struct {
 
 func (x *GetOrgRequest) Reset() {
 	*x = GetOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	mi := &file_obo_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -128,7 +256,7 @@ func (x *GetOrgRequest) String() string {
 func (*GetOrgRequest) ProtoMessage() {}
 
 func (x *GetOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	mi := &file_obo_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -141,7 +269,7 @@ func (x *GetOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrgRequest.ProtoReflect.Descriptor instead.
 func (*GetOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetOrgRequest) GetOrgId() string {
@@ -164,7 +292,7 @@ type GetOrgResponse struct {
 
 func (x *GetOrgResponse) Reset() {
 	*x = GetOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	mi := &file_obo_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -176,7 +304,7 @@ func (x *GetOrgResponse) String() string {
 func (*GetOrgResponse) ProtoMessage() {}
 
 func (x *GetOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	mi := &file_obo_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -189,7 +317,7 @@ func (x *GetOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrgResponse.ProtoReflect.Descriptor instead.
 func (*GetOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetOrgResponse) GetDocument() []byte {
@@ -223,7 +351,7 @@ type ApplyOrgRequest struct {
 
 func (x *ApplyOrgRequest) Reset() {
 	*x = ApplyOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[4]
+	mi := &file_obo_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +363,7 @@ func (x *ApplyOrgRequest) String() string {
 func (*ApplyOrgRequest) ProtoMessage() {}
 
 func (x *ApplyOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[4]
+	mi := &file_obo_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +376,7 @@ func (x *ApplyOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOrgRequest.ProtoReflect.Descriptor instead.
 func (*ApplyOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ApplyOrgRequest) GetOrgId() string {
@@ -292,7 +420,7 @@ type ApplyOrgResponse struct {
 
 func (x *ApplyOrgResponse) Reset() {
 	*x = ApplyOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[5]
+	mi := &file_obo_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +432,7 @@ func (x *ApplyOrgResponse) String() string {
 func (*ApplyOrgResponse) ProtoMessage() {}
 
 func (x *ApplyOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[5]
+	mi := &file_obo_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +445,7 @@ func (x *ApplyOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOrgResponse.ProtoReflect.Descriptor instead.
 func (*ApplyOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ApplyOrgResponse) GetVersion() int64 {
@@ -334,79 +462,6 @@ func (x *ApplyOrgResponse) GetChanges() []*Change {
 	return nil
 }
 
-// Change is one difference.
-type Change struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is about, such as agents/researcher/scopes.
-	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// "add", "change" or "remove".
-	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The value before, as JSON; empty for an addition.
-	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	// The value after, as JSON; empty for a removal.
-	After         string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Change) Reset() {
-	*x = Change{}
-	mi := &file_obo_v1_admin_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Change) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Change) ProtoMessage() {}
-
-func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Change.ProtoReflect.Descriptor instead.
-func (*Change) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *Change) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
-}
-
-func (x *Change) GetKind() string {
-	if x != nil {
-		return x.Kind
-	}
-	return ""
-}
-
-func (x *Change) GetBefore() string {
-	if x != nil {
-		return x.Before
-	}
-	return ""
-}
-
-func (x *Change) GetAfter() string {
-	if x != nil {
-		return x.After
-	}
-	return ""
-}
-
 // PolicyFile is one Cedar file.
 type PolicyFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -420,7 +475,7 @@ type PolicyFile struct {
 
 func (x *PolicyFile) Reset() {
 	*x = PolicyFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[7]
+	mi := &file_obo_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +487,7 @@ func (x *PolicyFile) String() string {
 func (*PolicyFile) ProtoMessage() {}
 
 func (x *PolicyFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[7]
+	mi := &file_obo_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +500,7 @@ func (x *PolicyFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyFile.ProtoReflect.Descriptor instead.
 func (*PolicyFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PolicyFile) GetName() string {
@@ -473,7 +528,7 @@ type ApplyPlatformRequest struct {
 
 func (x *ApplyPlatformRequest) Reset() {
 	*x = ApplyPlatformRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[8]
+	mi := &file_obo_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +540,7 @@ func (x *ApplyPlatformRequest) String() string {
 func (*ApplyPlatformRequest) ProtoMessage() {}
 
 func (x *ApplyPlatformRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[8]
+	mi := &file_obo_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +553,7 @@ func (x *ApplyPlatformRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlatformRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlatformRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApplyPlatformRequest) GetPolicies() []*PolicyFile {
@@ -519,7 +574,7 @@ type ApplyPlatformResponse struct {
 
 func (x *ApplyPlatformResponse) Reset() {
 	*x = ApplyPlatformResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[9]
+	mi := &file_obo_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +586,7 @@ func (x *ApplyPlatformResponse) String() string {
 func (*ApplyPlatformResponse) ProtoMessage() {}
 
 func (x *ApplyPlatformResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[9]
+	mi := &file_obo_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +599,7 @@ func (x *ApplyPlatformResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlatformResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlatformResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApplyPlatformResponse) GetVersion() int64 {
@@ -569,7 +624,7 @@ type RotateClientSecretRequest struct {
 
 func (x *RotateClientSecretRequest) Reset() {
 	*x = RotateClientSecretRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[10]
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +636,7 @@ func (x *RotateClientSecretRequest) String() string {
 func (*RotateClientSecretRequest) ProtoMessage() {}
 
 func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[10]
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +649,7 @@ func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RotateClientSecretRequest) GetOrgId() string {
@@ -631,7 +686,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +698,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +711,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RotateClientSecretResponse) GetClientId() string {
@@ -690,7 +745,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +757,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +770,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeRequest) GetOrgId() string {
@@ -759,7 +814,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +826,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +839,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeResponse) GetRevocation() *Revocation {
@@ -812,7 +867,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +879,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +892,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -858,7 +913,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +925,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +938,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -902,7 +957,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +969,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +982,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -941,7 +996,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1008,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1021,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -1001,7 +1056,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1068,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1081,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -1098,7 +1153,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1165,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1178,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -1153,7 +1208,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1220,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1233,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -1206,7 +1261,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1273,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1286,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -1252,7 +1307,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1319,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1332,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -1300,7 +1355,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1367,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1380,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -1357,7 +1412,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1424,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1437,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -1417,7 +1472,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1484,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1497,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -1463,7 +1518,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1530,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1543,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -1509,7 +1564,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1576,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1589,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -1567,7 +1622,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1634,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1647,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -1655,7 +1710,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1722,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1735,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -1717,7 +1772,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1784,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1797,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Connection) GetId() string {
@@ -1819,7 +1874,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1886,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1899,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -1865,7 +1920,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1932,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1945,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -1913,7 +1968,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +1980,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +1993,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -1964,7 +2019,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2031,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2044,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 // ShredOrgRequest names an org.
@@ -2003,7 +2058,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2070,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2083,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -2049,7 +2104,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2116,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2129,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -2088,7 +2143,15 @@ var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11obo/v1/feed.proto\"\x11\n" +
+	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x11obo/v1/feed.proto\"<\n" +
+	"\rSignInRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x8a\x01\n" +
+	"\x0eSignInResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\"\x11\n" +
 	"\x0fListOrgsRequest\"+\n" +
 	"\x10ListOrgsResponse\x12\x17\n" +
 	"\aorg_ids\x18\x01 \x03(\tR\x06orgIds\"&\n" +
@@ -2104,12 +2167,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"V\n" +
 	"\x10ApplyOrgResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x12(\n" +
-	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"^\n" +
-	"\x06Change\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
-	"\x06before\x18\x03 \x01(\tR\x06before\x12\x14\n" +
-	"\x05after\x18\x04 \x01(\tR\x05after\"4\n" +
+	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"4\n" +
 	"\n" +
 	"PolicyFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -2215,7 +2273,9 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x0fShredOrgRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"4\n" +
 	"\x10ShredOrgResponse\x12 \n" +
-	"\vconnections\x18\x01 \x01(\x05R\vconnections2\xc3\x05\n" +
+	"\vconnections\x18\x01 \x01(\x05R\vconnections2H\n" +
+	"\rSignInService\x127\n" +
+	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xc3\x05\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -2248,103 +2308,108 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_obo_v1_admin_proto_goTypes = []any{
-	(*ListOrgsRequest)(nil),            // 0: obo.v1.ListOrgsRequest
-	(*ListOrgsResponse)(nil),           // 1: obo.v1.ListOrgsResponse
-	(*GetOrgRequest)(nil),              // 2: obo.v1.GetOrgRequest
-	(*GetOrgResponse)(nil),             // 3: obo.v1.GetOrgResponse
-	(*ApplyOrgRequest)(nil),            // 4: obo.v1.ApplyOrgRequest
-	(*ApplyOrgResponse)(nil),           // 5: obo.v1.ApplyOrgResponse
-	(*Change)(nil),                     // 6: obo.v1.Change
-	(*PolicyFile)(nil),                 // 7: obo.v1.PolicyFile
-	(*ApplyPlatformRequest)(nil),       // 8: obo.v1.ApplyPlatformRequest
-	(*ApplyPlatformResponse)(nil),      // 9: obo.v1.ApplyPlatformResponse
-	(*RotateClientSecretRequest)(nil),  // 10: obo.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil), // 11: obo.v1.RotateClientSecretResponse
-	(*RevokeRequest)(nil),              // 12: obo.v1.RevokeRequest
-	(*RevokeResponse)(nil),             // 13: obo.v1.RevokeResponse
-	(*ListRevocationsRequest)(nil),     // 14: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),    // 15: obo.v1.ListRevocationsResponse
-	(*ListKeysRequest)(nil),            // 16: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 17: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 18: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 19: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 20: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 21: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 22: obo.v1.RetireKeyResponse
-	(*ProviderFile)(nil),               // 23: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 24: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 25: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 26: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 27: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 28: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 29: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 30: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 31: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 32: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 33: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 34: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 35: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 36: obo.v1.ShredOrgResponse
-	(*Revocation)(nil),                 // 37: obo.v1.Revocation
+	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
+	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
+	(*ListOrgsRequest)(nil),            // 2: obo.v1.ListOrgsRequest
+	(*ListOrgsResponse)(nil),           // 3: obo.v1.ListOrgsResponse
+	(*GetOrgRequest)(nil),              // 4: obo.v1.GetOrgRequest
+	(*GetOrgResponse)(nil),             // 5: obo.v1.GetOrgResponse
+	(*ApplyOrgRequest)(nil),            // 6: obo.v1.ApplyOrgRequest
+	(*ApplyOrgResponse)(nil),           // 7: obo.v1.ApplyOrgResponse
+	(*PolicyFile)(nil),                 // 8: obo.v1.PolicyFile
+	(*ApplyPlatformRequest)(nil),       // 9: obo.v1.ApplyPlatformRequest
+	(*ApplyPlatformResponse)(nil),      // 10: obo.v1.ApplyPlatformResponse
+	(*RotateClientSecretRequest)(nil),  // 11: obo.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil), // 12: obo.v1.RotateClientSecretResponse
+	(*RevokeRequest)(nil),              // 13: obo.v1.RevokeRequest
+	(*RevokeResponse)(nil),             // 14: obo.v1.RevokeResponse
+	(*ListRevocationsRequest)(nil),     // 15: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),    // 16: obo.v1.ListRevocationsResponse
+	(*ListKeysRequest)(nil),            // 17: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 18: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                 // 19: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),          // 20: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 21: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),           // 22: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 23: obo.v1.RetireKeyResponse
+	(*ProviderFile)(nil),               // 24: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 25: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 26: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 27: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 28: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 29: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 30: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 31: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 32: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 33: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 34: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 35: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 36: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 37: obo.v1.ShredOrgResponse
 	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
+	(*Change)(nil),                     // 39: obo.v1.Change
+	(*Revocation)(nil),                 // 40: obo.v1.Revocation
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	6,  // 0: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
-	7,  // 1: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	37, // 2: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	37, // 3: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	18, // 4: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	38, // 5: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	38, // 6: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	38, // 7: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	38, // 8: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	18, // 9: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	18, // 10: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	23, // 11: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	23, // 12: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	30, // 13: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	38, // 14: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	38, // 15: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	30, // 16: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 17: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	2,  // 18: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	4,  // 19: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	8,  // 20: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	10, // 21: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	12, // 22: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	14, // 23: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	16, // 24: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	19, // 25: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	21, // 26: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	24, // 27: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	26, // 28: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	28, // 29: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	31, // 30: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	33, // 31: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	35, // 32: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 33: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	3,  // 34: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	5,  // 35: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	9,  // 36: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	11, // 37: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	13, // 38: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	15, // 39: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	17, // 40: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	20, // 41: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	22, // 42: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	25, // 43: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	27, // 44: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	29, // 45: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	32, // 46: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	34, // 47: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	36, // 48: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	33, // [33:49] is the sub-list for method output_type
-	17, // [17:33] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	38, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	39, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
+	40, // 3: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	40, // 4: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	19, // 5: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	38, // 6: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	38, // 7: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	38, // 8: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	38, // 9: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	19, // 10: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	19, // 11: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	24, // 12: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	24, // 13: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	31, // 14: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	38, // 15: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	38, // 16: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	31, // 17: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 18: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 19: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	4,  // 20: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	6,  // 21: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	9,  // 22: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	11, // 23: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	13, // 24: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	15, // 25: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	17, // 26: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	20, // 27: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	22, // 28: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	25, // 29: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	27, // 30: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	29, // 31: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	32, // 32: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	34, // 33: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	36, // 34: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 35: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 36: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	5,  // 37: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	7,  // 38: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	10, // 39: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	12, // 40: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	14, // 41: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	16, // 42: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	18, // 43: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	21, // 44: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	23, // 45: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	26, // 46: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	28, // 47: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	30, // 48: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	33, // 49: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	35, // 50: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	37, // 51: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	35, // [35:52] is the sub-list for method output_type
+	18, // [18:35] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -2352,6 +2417,7 @@ func file_obo_v1_admin_proto_init() {
 	if File_obo_v1_admin_proto != nil {
 		return
 	}
+	file_obo_v1_change_proto_init()
 	file_obo_v1_feed_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2359,9 +2425,9 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_obo_v1_admin_proto_goTypes,
 		DependencyIndexes: file_obo_v1_admin_proto_depIdxs,

@@ -19,6 +19,116 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	SignInService_SignIn_FullMethodName = "/obo.v1.SignInService/SignIn"
+)
+
+// SignInServiceClient is the client API for SignInService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// SignInService makes administrators' tokens. Its callers authenticate by what they show.
+type SignInServiceClient interface {
+	// SignIn takes a login and answers with a token for AdminService, ExecutorAdminService and AuditService. It lives at most 15
+	// minutes; signing in again makes another. Whoever may not sign in gets one and the same UNAUTHENTICATED.
+	SignIn(ctx context.Context, in *SignInRequest, opts ...grpc.CallOption) (*SignInResponse, error)
+}
+
+type signInServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewSignInServiceClient(cc grpc.ClientConnInterface) SignInServiceClient {
+	return &signInServiceClient{cc}
+}
+
+func (c *signInServiceClient) SignIn(ctx context.Context, in *SignInRequest, opts ...grpc.CallOption) (*SignInResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignInResponse)
+	err := c.cc.Invoke(ctx, SignInService_SignIn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// SignInServiceServer is the server API for SignInService service.
+// All implementations must embed UnimplementedSignInServiceServer
+// for forward compatibility.
+//
+// SignInService makes administrators' tokens. Its callers authenticate by what they show.
+type SignInServiceServer interface {
+	// SignIn takes a login and answers with a token for AdminService, ExecutorAdminService and AuditService. It lives at most 15
+	// minutes; signing in again makes another. Whoever may not sign in gets one and the same UNAUTHENTICATED.
+	SignIn(context.Context, *SignInRequest) (*SignInResponse, error)
+	mustEmbedUnimplementedSignInServiceServer()
+}
+
+// UnimplementedSignInServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedSignInServiceServer struct{}
+
+func (UnimplementedSignInServiceServer) SignIn(context.Context, *SignInRequest) (*SignInResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignIn not implemented")
+}
+func (UnimplementedSignInServiceServer) mustEmbedUnimplementedSignInServiceServer() {}
+func (UnimplementedSignInServiceServer) testEmbeddedByValue()                       {}
+
+// UnsafeSignInServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to SignInServiceServer will
+// result in compilation errors.
+type UnsafeSignInServiceServer interface {
+	mustEmbedUnimplementedSignInServiceServer()
+}
+
+func RegisterSignInServiceServer(s grpc.ServiceRegistrar, srv SignInServiceServer) {
+	// If the following call panics, it indicates UnimplementedSignInServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&SignInService_ServiceDesc, srv)
+}
+
+func _SignInService_SignIn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignInRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignInServiceServer).SignIn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SignInService_SignIn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignInServiceServer).SignIn(ctx, req.(*SignInRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// SignInService_ServiceDesc is the grpc.ServiceDesc for SignInService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var SignInService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "obo.v1.SignInService",
+	HandlerType: (*SignInServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "SignIn",
+			Handler:    _SignInService_SignIn_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "obo/v1/admin.proto",
+}
+
+const (
 	AdminService_ListOrgs_FullMethodName           = "/obo.v1.AdminService/ListOrgs"
 	AdminService_GetOrg_FullMethodName             = "/obo.v1.AdminService/GetOrg"
 	AdminService_ApplyOrg_FullMethodName           = "/obo.v1.AdminService/ApplyOrg"
@@ -35,8 +145,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AdminService administers the authorization server. The caller sends the operator's credential in the `authorization`
-// metadata, scheme `Bearer`. Every change is recorded in the audit trail before it is made.
+// AdminService administers the authorization server. The caller sends an administrator's token, or the operator's credential,
+// in the `authorization` metadata, scheme `Bearer`. What each role may do is in policy/roles; a method that the caller's role
+// may not use on that org is PERMISSION_DENIED, whether or not there is such an org. Every change is recorded in the audit
+// trail before it is made.
 type AdminServiceClient interface {
 	// ListOrgs lists the orgs in id order.
 	ListOrgs(ctx context.Context, in *ListOrgsRequest, opts ...grpc.CallOption) (*ListOrgsResponse, error)
@@ -177,8 +289,10 @@ func (c *adminServiceClient) RetireKey(ctx context.Context, in *RetireKeyRequest
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// AdminService administers the authorization server. The caller sends the operator's credential in the `authorization`
-// metadata, scheme `Bearer`. Every change is recorded in the audit trail before it is made.
+// AdminService administers the authorization server. The caller sends an administrator's token, or the operator's credential,
+// in the `authorization` metadata, scheme `Bearer`. What each role may do is in policy/roles; a method that the caller's role
+// may not use on that org is PERMISSION_DENIED, whether or not there is such an org. Every change is recorded in the audit
+// trail before it is made.
 type AdminServiceServer interface {
 	// ListOrgs lists the orgs in id order.
 	ListOrgs(context.Context, *ListOrgsRequest) (*ListOrgsResponse, error)

@@ -297,7 +297,13 @@ type AuditRecord struct {
 	// The jtis of the tokens that this one descends from, oldest first.
 	Lineage []string `protobuf:"bytes,21,rep,name=lineage,proto3" json:"lineage,omitempty"`
 	// One line for people: what happened and why, without secrets.
-	Detail        string `protobuf:"bytes,22,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,22,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Who changed something: the subject of an administrator's token, "operator:credential" for the operator's credential.
+	Administrator string `protobuf:"bytes,23,opt,name=administrator,proto3" json:"administrator,omitempty"`
+	// As what: the administrator's role.
+	Role string `protobuf:"bytes,24,opt,name=role,proto3" json:"role,omitempty"`
+	// What was changed, with the values before and after, cut to 1 KiB each. Never a secret.
+	Changes       []*Change `protobuf:"bytes,25,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,11 +492,32 @@ func (x *AuditRecord) GetDetail() string {
 	return ""
 }
 
+func (x *AuditRecord) GetAdministrator() string {
+	if x != nil {
+		return x.Administrator
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 var File_obo_v1_audit_proto protoreflect.FileDescriptor
 
 const file_obo_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x12obo/v1/audit.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n" +
+	"\x12obo/v1/audit.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\"{\n" +
 	"\x12ListRecordsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
 	"\taction_id\x18\x02 \x01(\tR\bactionId\x12\x14\n" +
@@ -503,7 +530,7 @@ const file_obo_v1_audit_proto_rawDesc = "" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\"B\n" +
 	"\x13TailRecordsResponse\x12+\n" +
-	"\x06record\x18\x01 \x01(\v2\x13.obo.v1.AuditRecordR\x06record\"\x8a\x05\n" +
+	"\x06record\x18\x01 \x01(\v2\x13.obo.v1.AuditRecordR\x06record\"\xee\x05\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1b\n" +
@@ -531,7 +558,10 @@ const file_obo_v1_audit_proto_rawDesc = "" +
 	"connection\x12\x16\n" +
 	"\x06status\x18\x14 \x01(\x05R\x06status\x12\x18\n" +
 	"\alineage\x18\x15 \x03(\tR\alineage\x12\x16\n" +
-	"\x06detail\x18\x16 \x01(\tR\x06detail2\xa0\x01\n" +
+	"\x06detail\x18\x16 \x01(\tR\x06detail\x12$\n" +
+	"\radministrator\x18\x17 \x01(\tR\radministrator\x12\x12\n" +
+	"\x04role\x18\x18 \x01(\tR\x04role\x12(\n" +
+	"\achanges\x18\x19 \x03(\v2\x0e.obo.v1.ChangeR\achanges2\xa0\x01\n" +
 	"\fAuditService\x12F\n" +
 	"\vListRecords\x12\x1a.obo.v1.ListRecordsRequest\x1a\x1b.obo.v1.ListRecordsResponse\x12H\n" +
 	"\vTailRecords\x12\x1a.obo.v1.TailRecordsRequest\x1a\x1b.obo.v1.TailRecordsResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
@@ -556,20 +586,22 @@ var file_obo_v1_audit_proto_goTypes = []any{
 	(*TailRecordsResponse)(nil),   // 3: obo.v1.TailRecordsResponse
 	(*AuditRecord)(nil),           // 4: obo.v1.AuditRecord
 	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Change)(nil),                // 6: obo.v1.Change
 }
 var file_obo_v1_audit_proto_depIdxs = []int32{
 	4, // 0: obo.v1.ListRecordsResponse.records:type_name -> obo.v1.AuditRecord
 	4, // 1: obo.v1.TailRecordsResponse.record:type_name -> obo.v1.AuditRecord
 	5, // 2: obo.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	0, // 3: obo.v1.AuditService.ListRecords:input_type -> obo.v1.ListRecordsRequest
-	2, // 4: obo.v1.AuditService.TailRecords:input_type -> obo.v1.TailRecordsRequest
-	1, // 5: obo.v1.AuditService.ListRecords:output_type -> obo.v1.ListRecordsResponse
-	3, // 6: obo.v1.AuditService.TailRecords:output_type -> obo.v1.TailRecordsResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 3: obo.v1.AuditRecord.changes:type_name -> obo.v1.Change
+	0, // 4: obo.v1.AuditService.ListRecords:input_type -> obo.v1.ListRecordsRequest
+	2, // 5: obo.v1.AuditService.TailRecords:input_type -> obo.v1.TailRecordsRequest
+	1, // 6: obo.v1.AuditService.ListRecords:output_type -> obo.v1.ListRecordsResponse
+	3, // 7: obo.v1.AuditService.TailRecords:output_type -> obo.v1.TailRecordsResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_audit_proto_init() }
@@ -577,6 +609,7 @@ func file_obo_v1_audit_proto_init() {
 	if File_obo_v1_audit_proto != nil {
 		return
 	}
+	file_obo_v1_change_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -28,7 +28,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // AuditService reads the trail. The authorization server serves its decisions, the executor its calls. The caller sends
-// the operator's credential in the `authorization` metadata, scheme `Bearer`.
+// an administrator's token, or the operator's credential, in the `authorization` metadata, scheme `Bearer`.
 type AuditServiceClient interface {
 	// ListRecords lists records, oldest first.
 	ListRecords(ctx context.Context, in *ListRecordsRequest, opts ...grpc.CallOption) (*ListRecordsResponse, error)
@@ -78,7 +78,7 @@ type AuditService_TailRecordsClient = grpc.ServerStreamingClient[TailRecordsResp
 // for forward compatibility.
 //
 // AuditService reads the trail. The authorization server serves its decisions, the executor its calls. The caller sends
-// the operator's credential in the `authorization` metadata, scheme `Bearer`.
+// an administrator's token, or the operator's credential, in the `authorization` metadata, scheme `Bearer`.
 type AuditServiceServer interface {
 	// ListRecords lists records, oldest first.
 	ListRecords(context.Context, *ListRecordsRequest) (*ListRecordsResponse, error)
