@@ -36,6 +36,9 @@ rolling: ## Restart two replicas under load, one after the other: no exchange ma
 upgrade: ## Upgrade two replicas of the version before under load, and go back (needs the git history)
 	$(PG) go test -count=1 -tags slow ./e2e -run '^TestUpgrade' -v
 
+chaos: ## Cut followers off, hang PostgreSQL and replicas, in a random order; CHAOS='-chaos.seed N -chaos.for 5m'
+	go test -count=1 -tags slow ./e2e -run '^TestChaos' -v $(CHAOS)
+
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
@@ -73,4 +76,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance rolling upgrade interop race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade chaos interop race fuzz bench lint gen verify ci

@@ -81,6 +81,43 @@ func (c *Cluster) DSN() string {
 	return u.String()
 }
 
+// Pause stops every process of the server where it stands, as a machine that hangs does: connections stay open, and nothing
+// answers. Resume lets them go on; it must come before Stop.
+func (c *Cluster) Pause() error { return c.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (c *Cluster) Resume() error { return c.signal(syscall.SIGCONT) }
+
+// signal goes to the postmaster first, so that it forks no more, and then to its children, which lead sessions of their own.
+func (c *Cluster) signal(s syscall.Signal) error {
+	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(postmaster, s); err != nil {
+		return err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", postmaster, postmaster))
+	if err != nil {
+		return err
+	}
+	for pid := range strings.FieldsSeq(string(children)) {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(n, s); err != nil && !errors.Is(err, syscall.ESRCH) { // it may just have ended
+			return err
+		}
+	}
+	return nil
+}
+
 // Stop ends the server and removes its data.
 func (c *Cluster) Stop() error {
 	err := c.stdin.Close()

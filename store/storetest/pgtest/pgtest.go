@@ -26,7 +26,18 @@ const Variable = "OBO_TEST_POSTGRES"
 // as long as the process (see Start). Where no server can be had the test fails; it is never skipped.
 func DSN(t testing.TB) string {
 	t.Helper()
-	dsn, drop, err := create(server(t))
+	return fresh(t, server(t))
+}
+
+// Database is DSN on this cluster.
+func (c *Cluster) Database(t testing.TB) string {
+	t.Helper()
+	return fresh(t, c.DSN())
+}
+
+func fresh(t testing.TB, server string) string {
+	t.Helper()
+	dsn, drop, err := create(server)
 	if err != nil {
 		t.Fatalf("no PostgreSQL database for this test: %v", err)
 	}
