@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
@@ -63,6 +66,9 @@ type Record struct {
 	TraceID       string           `json:"trace_id,omitempty"`       // at most 64 bytes
 	Connection    string           `json:"connection,omitempty"`     // at most 256 bytes
 	Status        int              `json:"status,omitzero"`          // the provider's HTTP status
+	Expiry        time.Time        `json:"expiry,omitzero"`          // exp of the token that was approved
+	Began         time.Time        `json:"began,omitzero"`           // its subject_iat
+	Session       string           `json:"session,omitempty"`        // its sid, an issuer's own text; at most 255 bytes
 	Detail        string           `json:"detail,omitempty"`         // one line for people; at most 512 bytes
 }
 
@@ -119,7 +125,11 @@ func (r *Record) check() error {
 		return fmt.Errorf("%w: unknown kind", ErrInvalid)
 	case !slices.Contains(outcomes, r.Outcome):
 		return fmt.Errorf("%w: unknown outcome", ErrInvalid)
-	case r.Time.IsZero() || r.Time.Year() < 1 || r.Time.Year() > 9999:
+	case len(r.Session) > 255 || !utf8.ValidString(r.Session) || strings.ContainsFunc(r.Session, unicode.IsControl):
+		return fmt.Errorf("%w: session", ErrInvalid)
+	case !r.Expiry.IsZero() && outOfYears(r.Expiry), !r.Began.IsZero() && outOfYears(r.Began):
+		return fmt.Errorf("%w: expiry or began", ErrInvalid)
+	case r.Time.IsZero() || outOfYears(r.Time):
 		return fmt.Errorf("%w: time", ErrInvalid)
 	}
 	return errors.Join(
@@ -130,6 +140,8 @@ func (r *Record) check() error {
 		all("chain", r.Chain, 16, 256), all("lineage", r.Lineage, 64, 128), all("scope_granted", r.ScopeGranted, 100, 128),
 	)
 }
+
+func outOfYears(t time.Time) bool { return t.Year() < 1 || t.Year() > 9999 }
 
 // one wants printable ASCII of at most so many bytes.
 func one(name, s string, limit int) error {

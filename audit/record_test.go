@@ -22,6 +22,7 @@ func full() Record {
 		Chain: []string{"agent:acme/researcher", "agent:acme/orchestrator"}, Lineage: []string{"jti0"}, ClientID: "acme.researcher",
 		Resource: "https://executor.example", ScopeAsked: []string{"a", "b"}, ScopeGranted: []string{"a"}, PolicyVersion: "3",
 		PolicyIDs: []string{"org/p1"}, TraceID: strings.Repeat("a", 32), Connection: "c1", Status: 200, Detail: "naïve but fine",
+		Expiry: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC), Began: time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC), Session: "séance",
 	}
 }
 
@@ -64,7 +65,8 @@ func TestGolden(t *testing.T) {
 		`"transaction":"txn1","token_id":"jti1","subject":"user:acme/okta|00u1","chain":["agent:acme/researcher","agent:acme/orchestrator"],` +
 		`"lineage":["jti0"],"client_id":"acme.researcher","resource":"https://executor.example","scope_asked":["a","b"],` +
 		`"scope_granted":["a"],"policy_version":"3","policy_ids":["org/p1"],"trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",` +
-		`"connection":"c1","status":200,"detail":"naïve but fine"}`
+		`"connection":"c1","status":200,"detail":"naïve but fine",` +
+		`"expiry":"2026-01-02T03:09:05Z","began":"2026-01-02T02:00:00Z","session":"séance"}`
 	var got, wanted any
 	if json.Unmarshal(stored.Body, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !reflect.DeepEqual(got, wanted) {
 		t.Errorf("body %s\nwant %s", stored.Body, want)
@@ -74,6 +76,8 @@ func TestGolden(t *testing.T) {
 func TestRefusedRecords(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*Record){
+		"control in session":   func(r *Record) { r.Session = "a\nb" },
+		"expiry in 10000":      func(r *Record) { r.Expiry = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"no org":               func(r *Record) { r.Org = "" },
 		"bad org":              func(r *Record) { r.Org = "Acme Inc" },
 		"no action id":         func(r *Record) { r.ActionID = "" },

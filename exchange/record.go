@@ -42,7 +42,7 @@ func (a *Approval) record(ctx context.Context, f *Facts) audit.Record {
 		Transaction: c.Transaction, TokenID: c.ID, Subject: c.Subject, Chain: c.Chain(), Lineage: c.Lineage, ClientID: c.ClientID,
 		Resource: c.Audience, ScopeAsked: f.Want.Scope.List(), ScopeGranted: c.Scope.List(), PolicyVersion: a.evidence.version,
 		PolicyIDs: a.evidence.policies, TraceID: telemetry.TraceID(ctx),
-		Detail: a.detail(),
+		Detail: a.detail(), Expiry: c.Expiry, Began: c.SubjectIssuedAt, Session: c.SessionID,
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -48,67 +47,6 @@ func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		return a.Print(resp, func() { a.Printf("%s\n", resp.GetClientSecret()) })
-	})
-}
-
-type revokeCommand struct {
-	Kind   string `arg:"" enum:"token,transaction,subject,session,agent,client,org,connection" help:"token, transaction, subject, session, agent, client, org or connection."`
-	ID     string `arg:"" help:"The jti, txn, sub, sid, agent name, client_id, org or connection id."`
-	Reason string `placeholder:"TEXT" help:"Why, for people."`
-}
-
-// Help is shown below the flags.
-func (revokeCommand) Help() string {
-	return `Every token of that key that was issued up to now is refused from now on, wherever the key stands in its chain. Tokens
-issued later are not: to stop an agent for good, disable it in org.yaml too.
-
-Examples:
-  obo revoke agent orchestrator --reason "behaves oddly"
-  obo revoke subject "user:acme/sample|alice"
-  obo revoke token 0198... --org acme`
-}
-
-func (c revokeCommand) Run(ctx context.Context, a *app) error {
-	org, err := a.org()
-	if err != nil {
-		return err
-	}
-	return a.asOperator(ctx, "cannot revoke", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.Revoke(ctx, &obov1.RevokeRequest{OrgId: org, Kind: c.Kind, Id: c.ID, Reason: c.Reason})
-		if err != nil {
-			return err
-		}
-		r := resp.GetRevocation()
-		return a.Print(resp, func() {
-			a.Printf("%s: tokens of %s %s of %s issued until %s\n", a.Green("revoked"), r.GetKind(), render.Clean(r.GetId()), r.GetOrgId(),
-				r.GetBefore().AsTime().Format(time.RFC3339))
-		})
-	})
-}
-
-type revocationsCommand struct{}
-
-// Help is shown below the flags.
-func (revocationsCommand) Help() string { return "Example:\n  obo revocations --org acme" }
-
-func (revocationsCommand) Run(ctx context.Context, a *app) error {
-	org, err := a.org()
-	if err != nil {
-		return err
-	}
-	return a.asOperator(ctx, "cannot list revocations", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ListRevocations(ctx, &obov1.ListRevocationsRequest{OrgId: org})
-		if err != nil {
-			return err
-		}
-		return a.Print(resp, func() {
-			rows := [][]string{{"KIND", "ID", "ISSUED UNTIL", "KEPT UNTIL", "REASON"}}
-			for _, r := range resp.GetRevocations() {
-				rows = append(rows, []string{r.GetKind(), render.Clean(r.GetId()), when(r.GetBefore()), when(r.GetUntil()),
-					render.Clean(r.GetReason())})
-			}
-			a.Table(rows)
-		})
 	})
 }
 

@@ -44,8 +44,9 @@ type ConfigStore interface {
 	PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error
 }
 
-// RevocationStore keeps one org's revocations.
+// RevocationStore keeps one org's revocations, and the trail, which knows whom they hit.
 type RevocationStore interface {
+	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
 	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
 }

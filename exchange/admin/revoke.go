@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -23,16 +24,56 @@ type RevokeRequest struct {
 	Kind   string // one of revocation.Kind
 	ID     string // a jti, txn, sub, sid, agent name or id, client_id, org id or connection id
 	Reason string // for people; at most 256 bytes
+
+	Provider string    // only tokens with a scope of this provider; empty: all
+	Since    time.Time // only tokens issued at or after; zero: all
+	Departed bool      // the subject has left for good: its connections end too
+	DryRun   bool      // check, and change nothing
 }
 
 // maxReason is the longest reason, in bytes.
 const maxReason = 256
 
-// Revoke refuses tokens of one key from now on, and answers with the entry as it is in force.
+// Revoke refuses tokens of one key from now on, and answers with the entry as it is in force. A dry run answers with the entry
+// that would be, without a sequence number.
 //
 // It stops tokens, and every login that is older. It does not keep an agent from asking again for a user who logs in anew;
 // for that the agent is disabled in the configuration.
 func (s Session) Revoke(ctx context.Context, req RevokeRequest) (store.Revocation, error) {
+	entry, err := s.entry(req)
+	if err != nil || req.DryRun {
+		return entry, err
+	}
+	if err := s.record(ctx, req.Org, "revocations", describe(entry)); err != nil {
+		return store.Revocation{}, err
+	}
+	if entry.Sequence, err = s.cfg.Revocations(req.Org).Revoke(ctx, entry); err != nil {
+		return store.Revocation{}, fmt.Errorf("admin: revoke: %w", err)
+	}
+	s.seen(ctx)
+	return entry, nil
+}
+
+// describe is an entry, for the trail.
+func describe(e store.Revocation) string {
+	text := fmt.Sprintf("revoke %s %s", e.Kind, e.ID)
+	if e.Scope != "" {
+		text += ", of scopes " + e.Scope
+	}
+	if !e.Since.IsZero() {
+		text += ", issued since " + e.Since.Format(time.RFC3339)
+	}
+	if e.Departed {
+		text += ", who has left"
+	}
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	return text
+}
+
+// entry is what a request asks for, as of now.
+func (s *Service) entry(req RevokeRequest) (store.Revocation, error) {
 	if err := orgID(req.Org); err != nil {
 		return store.Revocation{}, err
 	}
@@ -48,20 +89,27 @@ func (s Session) Revoke(ctx context.Context, req RevokeRequest) (store.Revocatio
 	if len(req.Reason) > maxReason || !printable(req.Reason) {
 		return store.Revocation{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
 	}
-	detail := fmt.Sprintf("revoke %s %s", kind, id)
-	if req.Reason != "" {
-		detail += ": " + req.Reason
-	}
-	if err := s.record(ctx, req.Org, "revocations", detail); err != nil {
-		return store.Revocation{}, err
-	}
 	entry := revocation.New(req.Org, kind, id, req.Reason, s.cfg.Now(), s.remember(kind))
-	if entry.Sequence, err = s.cfg.Revocations(req.Org).Revoke(ctx, entry); err != nil {
-		return store.Revocation{}, fmt.Errorf("admin: revoke: %w", err)
+	switch {
+	case req.Departed && kind != revocation.Subject:
+		return store.Revocation{}, fmt.Errorf("%w: departed is of a subject", ErrInvalid)
+	case kind == revocation.Connection && req.Provider != "":
+		return store.Revocation{}, fmt.Errorf("%w: provider: a connection has one; leave it out", ErrInvalid)
+	case req.Provider != "" && !provider.MatchString(req.Provider):
+		return store.Revocation{}, fmt.Errorf("%w: provider must be a name such as github, which its scopes begin with", ErrInvalid)
+	case !req.Since.IsZero() && (kind == revocation.Token || kind == revocation.Transaction || kind == revocation.Connection):
+		return store.Revocation{}, fmt.Errorf("%w: since: a %s is refused whenever it was issued; leave it out", ErrInvalid, kind)
+	case req.Since.After(s.cfg.Now()):
+		return store.Revocation{}, fmt.Errorf("%w: since must not be in the future", ErrInvalid)
+	case req.Provider != "":
+		entry.Scope = req.Provider + ":"
 	}
-	s.seen(ctx)
+	entry.Since, entry.Departed = req.Since, req.Departed
 	return entry, nil
 }
+
+// provider is a provider's name, as in connection's records.
+var provider = regexp.MustCompile("^[a-z][a-z0-9_-]{0,31}$")
 
 // RevokeToken implements exchange.Revoker: a client's own wish, on the trail before it takes effect, in force on this replica
 // when the call returns.

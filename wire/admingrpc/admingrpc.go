@@ -117,11 +117,29 @@ func (s server) Revoke(ctx context.Context, in *obov1.RevokeRequest) (*obov1.Rev
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.as(ctx).Revoke(ctx, admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason()})
+	req := admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason(), Provider: in.GetProvider(),
+		Departed: in.GetDeparted(), DryRun: in.GetDryRun()}
+	if t := in.GetSince(); t != nil {
+		if !t.IsValid() {
+			return nil, invalid("since", "since must be a time")
+		}
+		req.Since = t.AsTime()
+	}
+	got, err := s.as(ctx).Revoke(ctx, req)
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.RevokeResponse{Revocation: revocation(got), Sequence: got.Sequence}, nil
+	out := &obov1.RevokeResponse{Revocation: revocation(got), Sequence: got.Sequence}
+	hits, err := s.admin.Hits(ctx, got)
+	switch {
+	case err != nil && req.DryRun:
+		return nil, render(err)
+	case err != nil:
+		out.Uncounted = true
+	default:
+		out.Total, out.Tokens = uint32(hits.Total), liveTokens(hits.Tokens)
+	}
+	return out, nil
 }
 
 // ListRevocations implements AdminService.

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/onbehalf/obo/audit"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/store"
 )
@@ -22,4 +23,18 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(t)
+}
+
+func liveTokens(records []audit.Record) []*obov1.LiveToken {
+	out := make([]*obov1.LiveToken, len(records))
+	for i, r := range records {
+		out[i] = &obov1.LiveToken{
+			Id: r.TokenID, Transaction: r.Transaction, Subject: r.Subject, ClientId: r.ClientID, Scopes: r.ScopeGranted,
+			Issued: stamp(r.Time), Expiry: stamp(r.Expiry),
+		}
+		if len(r.Chain) > 0 {
+			out[i].Actor = r.Chain[0]
+		}
+	}
+	return out
 }

@@ -738,7 +738,15 @@ type RevokeRequest struct {
 	// What is revoked: a jti, txn, sub, sid, agent name or id, client_id, org id or connection id.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// Why, for people; at most 256 bytes.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only tokens with a scope of this provider, such as "github"; empty for all. Not for "connection".
+	Provider string `protobuf:"bytes,5,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Only tokens issued at or after this; unset for all. Not for "token", "transaction" and "connection".
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// Of a "subject": it has left for good. Its connections end too.
+	Departed bool `protobuf:"varint,7,opt,name=departed,proto3" json:"departed,omitempty"`
+	// Say what would be hit, and change nothing.
+	DryRun        bool `protobuf:"varint,8,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -801,13 +809,47 @@ func (x *RevokeRequest) GetReason() string {
 	return ""
 }
 
-// RevokeResponse says from when on.
+func (x *RevokeRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *RevokeRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RevokeRequest) GetDeparted() bool {
+	if x != nil {
+		return x.Departed
+	}
+	return false
+}
+
+func (x *RevokeRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RevokeResponse says from when on, and whom it hits.
 type RevokeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entry as it is now in force.
+	// The entry as it is now in force or, of a dry run, as it would be.
 	Revocation *Revocation `protobuf:"bytes,1,opt,name=revocation,proto3" json:"revocation,omitempty"`
-	// Its number in the feed.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Its number in the feed; 0 of a dry run.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The tokens that it refuses and that were good until now, newest first, at most 1000 of them.
+	Tokens []*LiveToken `protobuf:"bytes,3,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	// How many there are.
+	Total uint32 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The trail could not be read, so that tokens and total say nothing. The entry is in force all the same. (A dry run fails.)
+	Uncounted     bool `protobuf:"varint,5,opt,name=uncounted,proto3" json:"uncounted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +898,136 @@ func (x *RevokeResponse) GetSequence() uint64 {
 	return 0
 }
 
+func (x *RevokeResponse) GetTokens() []*LiveToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *RevokeResponse) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *RevokeResponse) GetUncounted() bool {
+	if x != nil {
+		return x.Uncounted
+	}
+	return false
+}
+
+// LiveToken is a token that was issued, or approved at least, and has not expired.
+type LiveToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its jti.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its txn.
+	Transaction string `protobuf:"bytes,2,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// On whose behalf.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Who acts now: an agent id.
+	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Who asked for it.
+	ClientId string `protobuf:"bytes,5,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// What it allows.
+	Scopes []string `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// When it was issued.
+	Issued *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=issued,proto3" json:"issued,omitempty"`
+	// When it expires.
+	Expiry        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expiry,proto3" json:"expiry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveToken) Reset() {
+	*x = LiveToken{}
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveToken) ProtoMessage() {}
+
+func (x *LiveToken) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiveToken.ProtoReflect.Descriptor instead.
+func (*LiveToken) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LiveToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LiveToken) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *LiveToken) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *LiveToken) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *LiveToken) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *LiveToken) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *LiveToken) GetIssued() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
+func (x *LiveToken) GetExpiry() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expiry
+	}
+	return nil
+}
+
 // ListRevocationsRequest names an org.
 type ListRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -867,7 +1039,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1051,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1064,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -913,7 +1085,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1097,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1110,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -957,7 +1129,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1141,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1154,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -996,7 +1168,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1180,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1193,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -1056,7 +1228,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1240,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1253,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -1153,7 +1325,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1337,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1350,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -1208,7 +1380,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1392,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1405,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -1261,7 +1433,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1445,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1458,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -1307,7 +1479,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1491,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1504,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -1355,7 +1527,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1539,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1552,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -1412,7 +1584,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1596,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1609,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -1472,7 +1644,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1656,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1669,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -1518,7 +1690,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1702,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1715,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -1564,7 +1736,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1748,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1761,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -1622,7 +1794,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1806,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1819,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -1710,7 +1882,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1894,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1907,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -1772,7 +1944,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1956,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1969,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Connection) GetId() string {
@@ -1874,7 +2046,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2058,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2071,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -1920,7 +2092,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2104,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2117,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -1968,7 +2140,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2152,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2165,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -2019,7 +2191,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2203,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2216,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 // ShredOrgRequest names an org.
@@ -2058,7 +2230,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2242,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2255,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -2104,7 +2276,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2288,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2301,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -2182,17 +2354,33 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\rdrop_previous\x18\x03 \x01(\bR\fdropPrevious\"^\n" +
 	"\x1aRotateClientSecretResponse\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12#\n" +
-	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\"b\n" +
+	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\"\xe5\x01\n" +
 	"\rRevokeRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"`\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bprovider\x18\x05 \x01(\tR\bprovider\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
+	"\bdeparted\x18\a \x01(\bR\bdeparted\x12\x17\n" +
+	"\adry_run\x18\b \x01(\bR\x06dryRun\"\xbf\x01\n" +
 	"\x0eRevokeResponse\x122\n" +
 	"\n" +
 	"revocation\x18\x01 \x01(\v2\x12.obo.v1.RevocationR\n" +
 	"revocation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"/\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12)\n" +
+	"\x06tokens\x18\x03 \x03(\v2\x11.obo.v1.LiveTokenR\x06tokens\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\rR\x05total\x12\x1c\n" +
+	"\tuncounted\x18\x05 \x01(\bR\tuncounted\"\x8a\x02\n" +
+	"\tLiveToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\vtransaction\x18\x02 \x01(\tR\vtransaction\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1b\n" +
+	"\tclient_id\x18\x05 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x122\n" +
+	"\x06issued\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\x122\n" +
+	"\x06expiry\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06expiry\"/\n" +
 	"\x16ListRevocationsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"O\n" +
 	"\x17ListRevocationsResponse\x124\n" +
@@ -2308,7 +2496,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
@@ -2325,91 +2513,96 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*RotateClientSecretResponse)(nil), // 12: obo.v1.RotateClientSecretResponse
 	(*RevokeRequest)(nil),              // 13: obo.v1.RevokeRequest
 	(*RevokeResponse)(nil),             // 14: obo.v1.RevokeResponse
-	(*ListRevocationsRequest)(nil),     // 15: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),    // 16: obo.v1.ListRevocationsResponse
-	(*ListKeysRequest)(nil),            // 17: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 18: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 19: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 20: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 21: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 22: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 23: obo.v1.RetireKeyResponse
-	(*ProviderFile)(nil),               // 24: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 25: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 26: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 27: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 28: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 29: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 30: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 31: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 32: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 33: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 34: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 35: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 36: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 37: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
-	(*Change)(nil),                     // 39: obo.v1.Change
-	(*Revocation)(nil),                 // 40: obo.v1.Revocation
+	(*LiveToken)(nil),                  // 15: obo.v1.LiveToken
+	(*ListRevocationsRequest)(nil),     // 16: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),    // 17: obo.v1.ListRevocationsResponse
+	(*ListKeysRequest)(nil),            // 18: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 19: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                 // 20: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),          // 21: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 22: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),           // 23: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 24: obo.v1.RetireKeyResponse
+	(*ProviderFile)(nil),               // 25: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 26: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 27: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 28: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 29: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 30: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 31: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 32: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 33: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 34: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 35: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 36: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 37: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 38: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),      // 39: google.protobuf.Timestamp
+	(*Change)(nil),                     // 40: obo.v1.Change
+	(*Revocation)(nil),                 // 41: obo.v1.Revocation
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	38, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	39, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	39, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	40, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	40, // 3: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	40, // 4: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	19, // 5: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	38, // 6: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	38, // 7: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	38, // 8: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	38, // 9: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	19, // 10: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	19, // 11: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	24, // 12: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	24, // 13: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	31, // 14: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	38, // 15: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	38, // 16: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	31, // 17: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 18: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 19: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	4,  // 20: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	6,  // 21: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	9,  // 22: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	11, // 23: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	13, // 24: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	15, // 25: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	17, // 26: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	20, // 27: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	22, // 28: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	25, // 29: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	27, // 30: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	29, // 31: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	32, // 32: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	34, // 33: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	36, // 34: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 35: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 36: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	5,  // 37: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	7,  // 38: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	10, // 39: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	12, // 40: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	14, // 41: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	16, // 42: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	18, // 43: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	21, // 44: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	23, // 45: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	26, // 46: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	28, // 47: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	30, // 48: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	33, // 49: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	35, // 50: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	37, // 51: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	35, // [35:52] is the sub-list for method output_type
-	18, // [18:35] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	39, // 3: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 4: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	15, // 5: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	39, // 6: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	39, // 7: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	41, // 8: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	20, // 9: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	39, // 10: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	39, // 11: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	39, // 12: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	39, // 13: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	20, // 14: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	20, // 15: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	25, // 16: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	25, // 17: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	32, // 18: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	39, // 19: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	39, // 20: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	32, // 21: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 22: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 23: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	4,  // 24: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	6,  // 25: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	9,  // 26: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	11, // 27: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	13, // 28: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	16, // 29: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	18, // 30: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	21, // 31: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	23, // 32: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	26, // 33: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	28, // 34: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	30, // 35: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	33, // 36: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	35, // 37: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	37, // 38: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 39: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 40: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	5,  // 41: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	7,  // 42: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	10, // 43: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	12, // 44: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	14, // 45: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	17, // 46: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	19, // 47: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	22, // 48: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	24, // 49: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	27, // 50: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	29, // 51: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	31, // 52: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	34, // 53: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	36, // 54: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	38, // 55: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	39, // [39:56] is the sub-list for method output_type
+	22, // [22:39] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -2425,7 +2618,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -162,7 +162,7 @@ type AdminServiceClient interface {
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(ctx context.Context, in *RotateClientSecretRequest, opts ...grpc.CallOption) (*RotateClientSecretResponse, error)
-	// Revoke refuses tokens of one key from now on.
+	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
 	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
@@ -306,7 +306,7 @@ type AdminServiceServer interface {
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(context.Context, *RotateClientSecretRequest) (*RotateClientSecretResponse, error)
-	// Revoke refuses tokens of one key from now on.
+	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
 	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
