@@ -46,6 +46,7 @@ func TestApprovalRecord(t *testing.T) {
 		ClientID: "acme.orchestrator", Resource: exchangetest.Executor, ScopeAsked: []string{"github:read"}, ScopeGranted: []string{"github:read"},
 		PolicyVersion: "1.0", PolicyIDs: []string{"org/workers-behind-somebody"}, TraceID: "0af7651916cd43dd8448eb211c80319c",
 		Detail: "delegation, expires " + c.Expiry.Format(time.RFC3339),
+		Expiry: c.Expiry, Began: c.SubjectIssuedAt, Session: c.SessionID,
 	}
 	if fmt.Sprintf("%+v", r) != fmt.Sprintf("%+v", expected) {
 		t.Errorf("got  %+v\nwant %+v", r, expected)
