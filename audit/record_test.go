@@ -23,6 +23,7 @@ func full() Record {
 		Resource: "https://executor.example", ScopeAsked: []string{"a", "b"}, ScopeGranted: []string{"a"}, PolicyVersion: "3",
 		PolicyIDs: []string{"org/p1"}, TraceID: strings.Repeat("a", 32), Connection: "c1", Status: 200, Detail: "naïve but fine",
 		Expiry: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC), Began: time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC), Session: "séance",
+		Administrator: "user:okta|ann", Role: "auditor", Changes: []Change{{Path: "agents/researcher", Before: "1", After: "2"}},
 	}
 }
 
@@ -66,7 +67,8 @@ func TestGolden(t *testing.T) {
 		`"lineage":["jti0"],"client_id":"acme.researcher","resource":"https://executor.example","scope_asked":["a","b"],` +
 		`"scope_granted":["a"],"policy_version":"3","policy_ids":["org/p1"],"trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",` +
 		`"connection":"c1","status":200,"detail":"naïve but fine",` +
-		`"expiry":"2026-01-02T03:09:05Z","began":"2026-01-02T02:00:00Z","session":"séance"}`
+		`"expiry":"2026-01-02T03:09:05Z","began":"2026-01-02T02:00:00Z","session":"séance",` +
+		`"administrator":"user:okta|ann","role":"auditor","changes":[{"path":"agents/researcher","before":"1","after":"2"}]}`
 	var got, wanted any
 	if json.Unmarshal(stored.Body, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !reflect.DeepEqual(got, wanted) {
 		t.Errorf("body %s\nwant %s", stored.Body, want)
