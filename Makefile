@@ -39,6 +39,9 @@ upgrade: ## Upgrade two replicas of the version before under load, and go back (
 chaos: ## Cut followers off, hang PostgreSQL and replicas, in a random order; CHAOS='-chaos.seed N -chaos.for 5m'
 	go test -count=1 -tags slow ./e2e -run '^TestChaos' -v $(CHAOS)
 
+runbooks: ## Run the commands of docs/runbooks in the situations that they are for
+	go test -count=1 -tags slow ./e2e -run '^TestRunbooks' -v
+
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
@@ -76,4 +79,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance rolling upgrade chaos interop race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop race fuzz bench lint gen verify ci

@@ -26,7 +26,7 @@ var (
 	chaosFor  = flag.Duration("chaos.for", time.Minute, "how long things fail")
 )
 
-// stsStale is the bound of a replica itself, and of the executor in a world the bound is 2 s.
+// stsStale is the bound of a replica itself.
 const stsStale = 5 * time.Second
 
 // watched is somebody who decides on tokens, and the bound that he states.
@@ -99,6 +99,8 @@ func TestChaos(t *testing.T) {
 	var group sync.WaitGroup
 	for _, w := range all {
 		c.said[w.name] = map[verdict]int{}
+	}
+	for _, w := range all {
 		group.Go(func() { c.ask(ctx, w) })
 	}
 	steps := map[string]int{}

@@ -23,6 +23,7 @@ import (
 // Cluster is a private, throw-away PostgreSQL server. It listens on a Unix socket alone, in a folder that only its user may
 // enter, so that nobody else on the machine can reach it though it asks for no password.
 type Cluster struct {
+	bin   string // folder of PostgreSQL's programs
 	dir   string
 	stdin io.Closer
 	cmd   *exec.Cmd
@@ -55,6 +56,31 @@ func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return begin(ctx, bin, "initdb", "-U", admin, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+}
+
+// Standby starts a server that follows this one as a streaming replica. From then on a commit waits for it.
+func (c *Cluster) Standby(ctx context.Context) (*Cluster, error) {
+	standby, err := begin(ctx, c.bin, "pg_basebackup", "-h", c.dir, "-U", admin, "-R", "--checkpoint=fast", "--no-sync")
+	if err != nil {
+		return nil, err
+	}
+	err = do(c.DSN(), func(ctx context.Context, conn *pgx.Conn) error {
+		for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, standby.Stop())
+	}
+	return standby, nil
+}
+
+// begin makes the data folder with one of PostgreSQL's programs, whose flag -D names it, and starts a server on it.
+func begin(ctx context.Context, bin, program string, args ...string) (*Cluster, error) {
 	credential, err := unprivileged()
 	if err != nil {
 		return nil, err
@@ -63,8 +89,8 @@ func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, ended: make(chan struct{})}
-	if err := c.run(ctx, bin, credential); err != nil {
+	c := &Cluster{bin: bin, dir: dir, ended: make(chan struct{})}
+	if err := c.run(ctx, credential, program, args...); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := c.ready(ctx); err != nil {
@@ -72,6 +98,12 @@ func Start(ctx context.Context, out io.Writer) (*Cluster, error) {
 	}
 	return c, nil
 }
+
+// Bin is the folder of PostgreSQL's programs, psql among them.
+func (c *Cluster) Bin() string { return c.bin }
+
+// Socket is the folder of the server's Unix socket: the host of a connection string.
+func (c *Cluster) Socket() string { return c.dir }
 
 // DSN is the connection string of the cluster's superuser, a URL.
 func (c *Cluster) DSN() string {
@@ -88,14 +120,27 @@ func (c *Cluster) Pause() error { return c.signal(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (c *Cluster) Resume() error { return c.signal(syscall.SIGCONT) }
 
-// signal goes to the postmaster first, so that it forks no more, and then to its children, which lead sessions of their own.
-func (c *Cluster) signal(s syscall.Signal) error {
-	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+// Crash ends the server without ceremony, for good: no session is ended in order, and nothing more is sent to a standby.
+func (c *Cluster) Crash() error {
+	postmaster, err := c.postmaster()
 	if err != nil {
 		return err
 	}
+	return syscall.Kill(postmaster, syscall.SIGQUIT)
+}
+
+func (c *Cluster) postmaster() (int, error) {
+	text, err := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	postmaster, err := strconv.Atoi(first)
+	return strconv.Atoi(first)
+}
+
+// signal goes to the postmaster first, so that it forks no more, and then to its children, which lead sessions of their own.
+func (c *Cluster) signal(s syscall.Signal) error {
+	postmaster, err := c.postmaster()
 	if err != nil {
 		return err
 	}
@@ -125,16 +170,15 @@ func (c *Cluster) Stop() error {
 	return err
 }
 
-func (c *Cluster) run(ctx context.Context, bin string, credential *syscall.Credential) error {
+func (c *Cluster) run(ctx context.Context, credential *syscall.Credential, program string, args ...string) error {
 	attributes := &syscall.SysProcAttr{Credential: credential, Setsid: true} // Ctrl-C is for the tests, not for the server
 	environment := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", admin,
-		"--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-	initdb.Dir, initdb.Env, initdb.SysProcAttr = c.dir, environment, attributes
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
+	data := exec.CommandContext(ctx, filepath.Join(c.bin, program), append(args, "-D", filepath.Join(c.dir, "data"))...)
+	data.Dir, data.Env, data.SysProcAttr = c.dir, environment, attributes
+	if out, err := data.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(out))
 	}
-	c.cmd = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", watchdog, "obo-postgres", bin, c.dir)
+	c.cmd = exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", "-c", watchdog, "obo-postgres", c.bin, c.dir)
 	c.cmd.Dir, c.cmd.Env, c.cmd.SysProcAttr = c.dir, environment, attributes
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {

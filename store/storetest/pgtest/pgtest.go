@@ -26,18 +26,7 @@ const Variable = "OBO_TEST_POSTGRES"
 // as long as the process (see Start). Where no server can be had the test fails; it is never skipped.
 func DSN(t testing.TB) string {
 	t.Helper()
-	return fresh(t, server(t))
-}
-
-// Database is DSN on this cluster.
-func (c *Cluster) Database(t testing.TB) string {
-	t.Helper()
-	return fresh(t, c.DSN())
-}
-
-func fresh(t testing.TB, server string) string {
-	t.Helper()
-	dsn, drop, err := create(server)
+	dsn, drop, err := create(server(t))
 	if err != nil {
 		t.Fatalf("no PostgreSQL database for this test: %v", err)
 	}
@@ -46,6 +35,16 @@ func fresh(t testing.TB, server string) string {
 			t.Errorf("pgtest: %v", err)
 		}
 	})
+	return dsn
+}
+
+// Database is DSN on this cluster. It is dropped with the cluster and not before.
+func (c *Cluster) Database(t testing.TB) string {
+	t.Helper()
+	dsn, _, err := create(c.DSN())
+	if err != nil {
+		t.Fatalf("no PostgreSQL database for this test: %v", err)
+	}
 	return dsn
 }
 
