@@ -1,7 +1,10 @@
 package config
 
 import (
+	"crypto/tls"
+	"fmt"
 	"net"
+	"regexp"
 	"time"
 
 	"github.com/onbehalf/obo/telemetry"
@@ -47,6 +50,12 @@ type Executor struct {
 type Feed struct {
 	// Address is that of the token server's gRPC listener, host:port. Required.
 	Address string `yaml:"address"`
+	// Addresses are those of other replicas, host:port, at most 16. When one is silent for half of stale_after the next is
+	// tried, so that the executor goes on when a replica ends.
+	Addresses []string `yaml:"addresses"`
+	// Name is how `obo followers` lists this executor: 1 to 63 of letters, digits, '.', '_', ':' and '-'. Default: the
+	// host's name.
+	Name string `yaml:"name"`
 	// TokenFile is a file with the follower credential, mode 0600, at least 32 bytes. A reload reads it again; it is presented
 	// when the feed is opened next. Required.
 	TokenFile string `yaml:"token_file" reload:"true"`
@@ -98,11 +107,7 @@ func (c *Executor) check(p *problems) {
 	if c.JWKSURL != "" {
 		p.webURL("jwks_url", c.JWKSURL)
 	}
-	if _, port, err := net.SplitHostPort(c.Feed.Address); err != nil || port == "" {
-		p.add("feed.address", "is no host:port", "", "write that of the token server's gRPC listener, such as sts.example:8443")
-	} else if !isPort(port) {
-		p.noPort("feed.address", port)
-	}
+	p.feed(c.Feed)
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
 	p.duration("feed.stale_after", c.Feed.StaleAfter, time.Second, time.Minute)
 	p.listen(c.Listen)
@@ -111,6 +116,48 @@ func (c *Executor) check(p *problems) {
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.drain(c.Drain)
 	p.log(c.Log)
+}
+
+// feed wants addresses that can be dialled, and a name that can be shown.
+func (p *problems) feed(f Feed) {
+	p.feedAddress("feed.address", f.Address)
+	p.between("feed.addresses", len(f.Addresses), 0, 16)
+	for i, address := range f.Addresses {
+		p.feedAddress(fmt.Sprintf("feed.addresses[%d]", i), address)
+	}
+	if f.Name != "" && !followerName.MatchString(f.Name) {
+		p.add("feed.name", "is no name for a follower", "operators see it, and scripts match it",
+			"write 1 to 63 of letters, digits, '.', '_', ':' and '-', or leave it out")
+	}
+}
+
+var followerName = regexp.MustCompile(`^[a-zA-Z0-9._:-]{1,63}$`)
+
+func (p *problems) feedAddress(path, address string) {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		p.add(path, "is no host:port", "", "write that of the token server's gRPC listener, such as sts.example:8443")
+	} else if !isPort(port) {
+		p.noPort(path, port)
+	}
+}
+
+// Servers are the feeds to follow, each with what it is dialled with.
+func (f Feed) Servers() ([]FeedServer, error) {
+	var out []FeedServer
+	for _, address := range append([]string{f.Address}, f.Addresses...) {
+		secure, err := Feed{Address: address, TLS: f.TLS}.TLSConfig()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, FeedServer{Address: address, TLS: secure})
+	}
+	return out, nil
+}
+
+// FeedServer is one feed.
+type FeedServer struct {
+	Address string
+	TLS     *tls.Config // nil: plaintext, to a loopback address
 }
 
 func (c *Executor) checkFiles(p *problems) {

@@ -18,6 +18,7 @@
 //	})
 //	verified, err := verifier.Verify(ctx, token)
 //
+// NoRevocations is for a service that may honour a revoked token until it expires. Others follow the feed: delegationfeed.
 // Or let delegationgrpc or delegationhttp verify, and ask FromContext in the handler.
 //
 // A token may be bound to a key, so that who steals it has nothing: to a DPoP key (RFC 9449) or to a TLS client certificate

@@ -48,8 +48,8 @@ func (w *world) newVerifier(t *testing.T, feed string) *verifier {
 		t.Fatal(err)
 	}
 	follower, err := revocation.NewFollower(revocation.FollowerConfig{
-		Connect: feedgrpc.Client{Conn: dial(t, feed), Token: telemetry.Secret(secret), Plaintext: true}.Connect,
-		Set:     set, Log: slog.New(slog.DiscardHandler),
+		Feeds: []revocation.Feed{feedgrpc.Client{Address: feed, Token: func() (telemetry.Secret, error) { return telemetry.Secret(secret), nil }}},
+		Set:   set, Name: "verifier", Log: slog.New(slog.DiscardHandler),
 		OnPolicy: func(p revocation.Policy) {
 			v.mu.Lock()
 			defer v.mu.Unlock()

@@ -27,14 +27,25 @@ type line struct {
 	ctx    context.Context
 	in     chan Message
 	broken chan struct{}
+	hello  Hello
+	// What the follower has confirmed, and whether it has closed.
+	confirmed []uint64
+	closed    bool
 }
 
-func (w *wire) connect(ctx context.Context) (Stream, error) {
+func (l *line) Confirm(c Confirmation) error {
+	l.confirmed = append(l.confirmed, c.Sequence)
+	return nil
+}
+
+func (l *line) Close() { l.closed = true }
+
+func (w *wire) Open(ctx context.Context, h Hello) (Stream, error) {
 	w.times = append(w.times, time.Now())
 	if w.refuse {
 		return nil, errBroken
 	}
-	l := &line{ctx: ctx, in: make(chan Message, 100), broken: make(chan struct{})}
+	l := &line{ctx: ctx, hello: h, in: make(chan Message, 100), broken: make(chan struct{})}
 	w.opened <- l
 	return l, nil
 }
@@ -62,8 +73,11 @@ func (l *line) send(messages ...Message) {
 	synctest.Wait()
 }
 
-func heartbeatAt(t time.Time) Message      { return Message{Heartbeat: t} }
-func revoked(kind Kind, id string) Message { r := live(kind, id); return Message{Revocation: &r} }
+func heartbeatAt(t time.Time) Message { return Message{Heartbeat: t} }
+func revoked(kind Kind, id string) Message {
+	r := live(kind, id)
+	return Message{Revocations: []store.Revocation{r}}
+}
 func policy(org, version string) Message {
 	return Message{Policy: &Policy{Org: delegation.OrgID(org), Version: version}}
 }
@@ -80,7 +94,7 @@ func following(t *testing.T) (*wire, *follows) {
 	t.Helper()
 	w, f := &wire{opened: make(chan *line, 100)}, &follows{set: NewSet(0)}
 	var err error
-	f.Follower, err = NewFollower(FollowerConfig{Connect: w.connect, Set: f.set, Log: silent,
+	f.Follower, err = NewFollower(FollowerConfig{Feeds: []Feed{w}, Name: "test", Set: f.set, Log: silent,
 		OnRevoked: func(ending []store.Revocation) int {
 			f.ending = append(f.ending, len(ending))
 			return 0
@@ -111,14 +125,18 @@ func (f *follows) heard(t *testing.T, want ...string) {
 
 func (f *follows) fresh() bool { return f.set.Fresh(time.Now()) == nil }
 
-var complete = Message{Complete: true}
+var (
+	opening  = Message{Opening: &Opening{}}
+	resuming = Message{Opening: &Opening{Resumed: true}}
+	complete = Message{Current: true}
+)
 
 func TestFollowerTakesASnapshotThenChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(revoked(Subject, "user:acme/okta|1"), policy("acme", "1"), heartbeatAt(time.Now()))
+		l.send(opening, revoked(Subject, "user:acme/okta|1"), policy("acme", "1"), heartbeatAt(time.Now()))
 		if f.fresh() || f.set.Len() != 0 || len(f.told) != 0 {
 			t.Error("half a snapshot took effect")
 		}
@@ -140,7 +158,7 @@ func TestFollowerTakesChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(complete, heartbeatAt(time.Now()), revoked(Org, "acme"), policy("acme", "2"),
+		l.send(opening, complete, heartbeatAt(time.Now()), revoked(Org, "acme"), policy("acme", "2"),
 			Message{Policy: &Policy{Org: "acme", Deleted: true}})
 		f.heard(t, "acme 2 false", "acme  true")
 		if !refused(f.set) {
@@ -156,8 +174,8 @@ func TestFollowerTellsOfWhatIsInForce(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
 		left := revoked(Subject, "user:acme/okta|1")
-		left.Revocation.Departed = true
-		l.send(left, left, revoked(Org, "acme"))
+		left.Revocations[0].Departed = true
+		l.send(opening, left, left, revoked(Org, "acme"))
 		if len(f.ending) != 0 {
 			t.Errorf("told before the snapshot was whole: %v", f.ending)
 		}
@@ -174,7 +192,7 @@ func TestSilenceRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		first := <-w.opened
-		first.send(complete)
+		first.send(opening, complete)
 		for range 20 {
 			first.send(heartbeatAt(time.Now()))
 			time.Sleep(time.Second)
@@ -187,10 +205,13 @@ func TestSilenceRefuses(t *testing.T) {
 			t.Errorf("after silence: %v", err)
 		}
 		second := <-w.opened
+		for second.ctx.Err() != nil { // it was silent as well
+			second = <-w.opened
+		}
 		if first.ctx.Err() == nil {
 			t.Error("the silent connection was not closed")
 		}
-		second.send(revoked(Subject, "user:acme/okta|1"))
+		second.send(opening, revoked(Subject, "user:acme/okta|1"))
 		if f.fresh() {
 			t.Error("fresh before the new snapshot is whole")
 		}
@@ -207,11 +228,11 @@ func TestASnapshotReplacesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(revoked(Subject, "user:acme/okta|1"), policy("acme", "1"), policy("gone", "1"), complete, heartbeatAt(time.Now()))
+		l.send(opening, revoked(Subject, "user:acme/okta|1"), policy("acme", "1"), policy("gone", "1"), complete, heartbeatAt(time.Now()))
 		f.heard(t, "acme 1 false", "gone 1 false")
 		close(l.broken)
 		l = <-w.opened
-		l.send(policy("acme", "2"))
+		l.send(opening, policy("acme", "2"))
 		if !refused(f.set) {
 			t.Error("the old content was given up before the new was whole")
 		}
@@ -229,7 +250,7 @@ func TestServerThatLostItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(complete)
+		l.send(opening, complete)
 		last := time.Now()
 		stale := time.Time{}
 		for range 12 {
@@ -256,7 +277,7 @@ func TestHeldUpHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(complete, heartbeatAt(time.Now()))
+		l.send(opening, complete, heartbeatAt(time.Now()))
 		sent := time.Now().Add(time.Second)
 		time.Sleep(4 * time.Second)
 		l.send(heartbeatAt(sent)) // 3 s on the way
@@ -276,7 +297,7 @@ func TestClocksDiffer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, f := following(t)
 				l := <-w.opened
-				l.send(complete)
+				l.send(opening, complete)
 				for range 30 {
 					l.send(heartbeatAt(time.Now().Add(skew)))
 					time.Sleep(time.Second)
@@ -299,13 +320,13 @@ func TestServerClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, f := following(t)
 		l := <-w.opened
-		l.send(complete, heartbeatAt(time.Now()))
+		l.send(opening, complete, heartbeatAt(time.Now()))
 		for range 7 {
 			time.Sleep(time.Second)
 			l.send(heartbeatAt(time.Now().Add(-time.Minute)))
 		}
 		l = <-w.opened
-		l.send(complete, heartbeatAt(time.Now().Add(-time.Minute)))
+		l.send(opening, complete, heartbeatAt(time.Now().Add(-time.Minute)))
 		if !f.fresh() {
 			t.Error("stale on the new connection")
 		}
@@ -316,7 +337,7 @@ func TestBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{refuse: true}
-		f, err := NewFollower(FollowerConfig{Connect: w.connect, Set: NewSet(0), Log: silent})
+		f, err := NewFollower(FollowerConfig{Feeds: []Feed{w}, Name: "test", Set: NewSet(0), Log: silent})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,15 +370,15 @@ func TestBackoff(t *testing.T) {
 func TestMessagesThatMeanNothing(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]Message{
-		"empty": {}, "complete twice": complete, "sequence went down": {Sequence: 1, Heartbeat: time.Now()},
+		"empty": {}, "current twice": complete, "opening twice": opening,
+		"sequence went down": {Position: Position{1, 1}, Heartbeat: time.Now()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w, _ := following(t)
 				l := <-w.opened
-				l.send(Message{Sequence: 2, Complete: true}, Message{Sequence: m.Sequence + map[bool]uint64{true: 2}[m.Sequence == 0],
-					Complete: m.Complete, Heartbeat: m.Heartbeat})
+				l.send(opening, Message{Position: Position{2, 2}, Current: true}, m)
 				time.Sleep(firstWait)
 				synctest.Wait()
 				if len(w.opened) != 1 {

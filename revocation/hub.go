@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +19,8 @@ type ChangeStore interface {
 	Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error)
 	// Head returns the newest sequence number, 0 when there is none.
 	Head(ctx context.Context) (uint64, error)
-	// Revocations returns the live entries of all orgs after a sequence number, in sequence order.
-	Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error)
+	// Revocations returns at most limit live entries of all orgs after a sequence number, in sequence order.
+	Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error)
 	// Notifications returns a channel of hints that something changed. It may lose hints and may be closed.
 	Notifications(ctx context.Context) (<-chan struct{}, error)
 }
@@ -42,10 +43,10 @@ type HubConfig struct {
 var ErrRewound = errors.New("revocation: the store went back in time")
 
 const (
-	page        = 500             // changes read at once
-	readTimeout = 3 * time.Second // of one round; a store that hangs must not hang the hub
+	page        = store.MaxPage   // changes or entries read at once
+	readTimeout = 3 * time.Second // of one question; a store that hangs must not hang the hub
 	sweep       = time.Minute     // how often entries that have ended are forgotten
-	backlog     = 1024            // events that may wait for one subscriber
+	backlog     = 4096            // events that are kept for subscribers, all of them together
 )
 
 // Hub is one replica's view of the store's changes: it keeps the set up to date, and tells subscribers in order.
@@ -61,17 +62,27 @@ type Hub struct {
 	doubt  bool          // the last read failed; guarded by turn
 	swept  time.Time     // guarded by turn
 
-	mu   sync.Mutex
-	seq  uint64 // of the newest change that was delivered
-	seen time.Time
-	subs map[*Subscription]struct{}
+	mu     sync.Mutex
+	head   Position // of the newest change that was delivered
+	seen   time.Time
+	events [backlog]Event // the newest events: event n is at n % backlog
+	count  uint64         // events ever
+	more   chan struct{}  // closed when there are more
+}
+
+// Position is a place in the history of changes. Two histories that differ have different marks at the same sequence
+// number, so what is known up to a position of one is never taken for the same of the other.
+type Position struct {
+	Sequence uint64
+	Mark     uint64 // store.Change.Mark
 }
 
 // Event is one change.
 type Event struct {
-	Sequence   uint64
+	Position
 	Change     store.Change
 	Revocation *store.Revocation // the entry, when the change is a revocation that is still live; else nil
+	known      time.Time         // when the hub had put it into force
 }
 
 // NewHub returns a hub. It does nothing before Run or Sync.
@@ -93,7 +104,7 @@ func NewHub(c HubConfig) (*Hub, error) {
 	if c.OnChange == nil {
 		c.OnChange = func(store.Change) {}
 	}
-	h := &Hub{c: c, ready: make(chan struct{}), turn: make(chan struct{}, 1), subs: map[*Subscription]struct{}{}}
+	h := &Hub{c: c, ready: make(chan struct{}), turn: make(chan struct{}, 1), more: make(chan struct{})}
 	h.turn <- struct{}{}
 	return h, nil
 }
@@ -108,7 +119,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		if hints == nil {
 			hints = h.listen(ctx)
 		}
-		err := h.read(ctx)
+		err := h.Sync(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -146,11 +157,11 @@ func (h *Hub) listen(ctx context.Context) <-chan struct{} {
 	return hints
 }
 
-// read is one round of Run.
-func (h *Hub) read(ctx context.Context) error {
+// ask asks the store one question.
+func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return h.Sync(ctx)
+	return question(ctx)
 }
 
 // Ready is closed once the hub has read the whole state for the first time.
@@ -158,12 +169,18 @@ func (h *Hub) Ready() <-chan struct{} { return h.ready }
 
 // Sync catches up with the store now: when it returns nil, the set, OnChange and every subscriber have what was committed
 // before the call. A replica calls it after its own write, so that it knows what it wrote.
+//
+// Of many callers at once, one reads for those that came before it began.
 func (h *Hub) Sync(ctx context.Context) error {
+	came := h.c.Now()
 	select {
 	case <-h.turn:
 		defer func() { h.turn <- struct{}{} }()
 	case <-ctx.Done():
 		return fmt.Errorf("revocation: %w", ctx.Err())
+	}
+	if h.Seen().After(came) {
+		return nil
 	}
 	err := h.catchUp(ctx)
 	h.doubt = err != nil
@@ -182,16 +199,14 @@ func (h *Hub) catchUp(ctx context.Context) error {
 		return h.load(ctx)
 	}
 	if h.doubt {
-		if head, err := h.c.Store.Head(ctx); err != nil {
+		if err := h.sameHistory(ctx); err != nil {
 			return err
-		} else if head < h.Head() {
-			return ErrRewound
 		}
 	}
 	for {
 		start := h.c.Now() // what is read is at least as new as this
 		after := h.Head()
-		changes, err := h.c.Store.Changes(ctx, after, page)
+		changes, err := h.changes(ctx, after, page)
 		if err != nil {
 			return err
 		}
@@ -205,21 +220,45 @@ func (h *Hub) catchUp(ctx context.Context) error {
 	}
 }
 
+// sameHistory returns ErrRewound when the store, which was away, came back with another past.
+func (h *Hub) sameHistory(ctx context.Context) error {
+	known := h.Position()
+	head, err := h.readHead(ctx)
+	switch {
+	case err != nil:
+		return err
+	case head.Sequence < known.Sequence:
+		return ErrRewound
+	case known.Sequence == 0 || known.Mark == 0:
+		return nil
+	}
+	last, err := h.changes(ctx, known.Sequence-1, 1)
+	if err == nil && len(last) == 1 && last[0].Sequence == known.Sequence && last[0].Mark != known.Mark {
+		return ErrRewound
+	}
+	return err
+}
+
+func (h *Hub) changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
+	return ask(ctx, func(ctx context.Context) ([]store.Change, error) { return h.c.Store.Changes(ctx, after, limit) })
+}
+
 // load reads the whole state. The head comes first: what is committed between the two reads is then in both the entries
 // and the changes, instead of in neither.
 func (h *Hub) load(ctx context.Context) error {
 	start := h.c.Now()
-	head, err := h.c.Store.Head(ctx)
+	head, err := h.readHead(ctx)
 	if err != nil {
 		return err
 	}
-	entries, err := h.c.Store.Revocations(ctx, 0, start)
+	draft := h.c.Set.Draft()
+	err = h.entries(ctx, 0, start, func(page []store.Revocation) { draft.Add(page...) })
 	if err != nil {
 		return err
 	}
-	h.c.Set.Replace(entries)
+	draft.Commit()
 	h.mu.Lock()
-	h.seq = head
+	h.head = head
 	h.mu.Unlock()
 	h.saw(start)
 	h.loaded, h.swept = true, start
@@ -227,49 +266,79 @@ func (h *Hub) load(ctx context.Context) error {
 	return nil
 }
 
-// deliver puts changes into effect: first the set, then caches, then subscribers.
-func (h *Hub) deliver(ctx context.Context, after uint64, changes []store.Change) error {
-	live := map[uint64]*store.Revocation{}
-	for _, c := range changes {
-		if c.Kind != store.ChangeRevocation {
-			continue
-		}
-		entries, err := h.c.Store.Revocations(ctx, after, h.c.Now())
+// readHead reads the position of the newest change. Its mark is not known when the change is gone with what it revoked.
+func (h *Hub) readHead(ctx context.Context) (Position, error) {
+	head, err := ask(ctx, h.c.Store.Head)
+	if err != nil || head == 0 {
+		return Position{}, err
+	}
+	last, err := h.changes(ctx, head-1, 1)
+	if err != nil || len(last) == 0 || last[0].Sequence != head {
+		return Position{Sequence: head}, err
+	}
+	return position(last[0]), nil
+}
+
+func position(c store.Change) Position { return Position{c.Sequence, c.Mark} }
+
+// Entries reads the first live entries after a sequence number from the store: all that there are when they are fewer than
+// store.MaxPage.
+func (h *Hub) Entries(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
+	return ask(ctx, func(ctx context.Context) ([]store.Revocation, error) {
+		return h.c.Store.Revocations(ctx, after, now, page)
+	})
+}
+
+// Changes reads the first changes after a sequence number from the store, at most store.MaxPage.
+func (h *Hub) Changes(ctx context.Context, after uint64) ([]store.Change, error) {
+	return h.changes(ctx, after, page)
+}
+
+// entries reads the live entries after a sequence number, page by page.
+func (h *Hub) entries(ctx context.Context, after uint64, now time.Time, each func([]store.Revocation)) error {
+	for {
+		entries, err := h.Entries(ctx, after, now)
 		if err != nil {
 			return err
 		}
-		h.c.Set.Add(entries...)
-		for i := range entries {
-			live[entries[i].Sequence] = &entries[i]
+		each(entries)
+		if len(entries) < page {
+			return nil
 		}
-		break
+		after = entries[len(entries)-1].Sequence
+	}
+}
+
+// deliver puts changes into effect: first the set, then caches, then subscribers.
+func (h *Hub) deliver(ctx context.Context, after uint64, changes []store.Change) error {
+	live := map[uint64]*store.Revocation{}
+	if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Kind == store.ChangeRevocation }) {
+		err := h.entries(ctx, after, h.c.Now(), func(page []store.Revocation) {
+			h.c.Set.Add(page...)
+			for i := range page {
+				live[page[i].Sequence] = &page[i]
+			}
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for _, c := range changes {
 		h.c.OnChange(c)
-		h.mu.Lock()
-		h.seq = c.Sequence
-		for s := range h.subs {
-			h.send(s, Event{Sequence: c.Sequence, Change: c, Revocation: live[c.Sequence]})
-		}
-		h.mu.Unlock()
+	}
+	now := h.c.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range changes {
+		h.head = position(c)
+		h.events[h.count%backlog] = Event{Position: h.head, Change: c, Revocation: live[c.Sequence], known: now}
+		h.count++
+	}
+	if len(changes) > 0 {
+		close(h.more)
+		h.more = make(chan struct{})
 	}
 	return nil
-}
-
-// send never waits: one slow subscriber must not hold up the others. h.mu is held.
-func (h *Hub) send(s *Subscription, e Event) {
-	select {
-	case s.events <- e:
-	default:
-		h.drop(s)
-	}
-}
-
-func (h *Hub) drop(s *Subscription) {
-	if _, ok := h.subs[s]; ok {
-		delete(h.subs, s)
-		close(s.events)
-	}
 }
 
 func (h *Hub) saw(at time.Time) {
@@ -277,11 +346,6 @@ func (h *Hub) saw(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = at
-}
-
-// Entries reads the live entries of all orgs from the store: the set keeps none of their ids.
-func (h *Hub) Entries(ctx context.Context) ([]store.Revocation, error) {
-	return h.c.Store.Revocations(ctx, 0, h.c.Now())
 }
 
 // Seen returns when the hub last saw the store: every change committed before that time has been delivered.
@@ -292,47 +356,90 @@ func (h *Hub) Seen() time.Time {
 }
 
 // Head returns the sequence number of the newest change that was delivered.
-func (h *Hub) Head() uint64 {
+func (h *Hub) Head() uint64 { return h.Position().Sequence }
+
+// Position returns the position of the newest change that was delivered.
+func (h *Hub) Position() Position {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seq
+	return h.head
 }
 
-// Subscribe returns the changes from now on, until ctx ends or Close is called. Wait for Ready first: what was committed
-// before that is not delivered as changes.
-func (h *Hub) Subscribe(ctx context.Context) *Subscription {
-	s := &Subscription{hub: h, events: make(chan Event, backlog)}
+// known returns when the hub had put a change into force; the zero time when that is too long ago.
+func (h *Hub) known(sequence uint64) time.Time {
 	h.mu.Lock()
-	h.subs[s] = struct{}{}
-	s.head = h.seq
+	defer h.mu.Unlock()
+	for n := h.count; n > 0 && n+backlog > h.count; n-- {
+		if e := h.events[(n-1)%backlog]; e.Sequence <= sequence {
+			return e.known
+		}
+	}
+	return time.Time{}
+}
+
+// Has reports whether a position is in this history. It is not when its change has been forgotten.
+func (h *Hub) Has(ctx context.Context, p Position) (bool, error) {
+	if p.Sequence == 0 || p.Mark == 0 {
+		return false, nil
+	}
+	h.mu.Lock()
+	for n := h.count; n > 0 && n+backlog > h.count; n-- {
+		if e := h.events[(n-1)%backlog]; e.Sequence <= p.Sequence {
+			h.mu.Unlock()
+			return e.Position == p, nil
+		}
+	}
+	head := h.head
 	h.mu.Unlock()
-	s.stop = context.AfterFunc(ctx, s.end)
-	return s
+	if p.Sequence >= head.Sequence {
+		return p == head, nil
+	}
+	found, err := h.changes(ctx, p.Sequence-1, 1)
+	if err != nil {
+		return false, fmt.Errorf("revocation: %w", err)
+	}
+	return len(found) == 1 && position(found[0]) == p, nil
 }
 
-// Subscription is a subscriber's end.
+// Subscribe returns the changes from now on. Wait for Ready first: what was committed before that is not delivered as
+// changes.
+func (h *Hub) Subscribe() *Subscription {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return &Subscription{hub: h, head: h.head, next: h.count, wake: h.more}
+}
+
+// Subscription is a subscriber's place in the hub's events. It costs the hub nothing, and needs no end: a thousand
+// subscribers share one backlog, and a slow one holds up nobody. Its methods are for one goroutine.
 type Subscription struct {
-	hub    *Hub
-	events chan Event
-	head   uint64
-	stop   func() bool
+	hub  *Hub
+	head Position
+	next uint64
+	wake chan struct{}
 }
 
-// Events returns the changes. It is closed when the subscription ends, also when the subscriber was too slow: what it has
-// missed is then unknown, so it must start again from the whole state.
-func (s *Subscription) Events() <-chan Event { return s.events }
+// Head returns the position of the last change before those that Take has not returned yet.
+func (s *Subscription) Head() Position { return s.head }
 
-// Head returns the sequence number of the last change before the first event.
-func (s *Subscription) Head() uint64 { return s.head }
+// More is closed when there is something to take.
+func (s *Subscription) More() <-chan struct{} { return s.wake }
 
-// Close ends the subscription.
-func (s *Subscription) Close() {
-	s.stop()
-	s.end()
-}
-
-func (s *Subscription) end() {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	s.hub.drop(s)
+// Take returns the events since the last call. It returns false when the subscriber was too slow: what it has missed is
+// gone, so it must start again from what it has.
+func (s *Subscription) Take() ([]Event, bool) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.count-s.next > backlog {
+		return nil, false
+	}
+	events := make([]Event, 0, h.count-s.next)
+	for ; s.next < h.count; s.next++ {
+		events = append(events, h.events[s.next%backlog])
+	}
+	if len(events) > 0 {
+		s.head = events[len(events)-1].Position
+	}
+	s.wake = h.more
+	return events, true
 }

@@ -29,7 +29,9 @@ type ledger struct {
 	hints   []chan struct{}
 	away    bool
 	hang    bool
+	asked   int    // how often changes were asked for
 	mute    bool   // no notifications
+	history uint64 // part of every mark
 	between func() // called between Head and Revocations of a load
 }
 
@@ -41,7 +43,7 @@ func (l *ledger) change(kind store.ChangeKind, org delegation.OrgID) uint64 {
 
 func (l *ledger) append(kind store.ChangeKind, org delegation.OrgID) uint64 {
 	n := uint64(len(l.changes) + 1)
-	l.changes = append(l.changes, store.Change{Sequence: n, Org: org, Kind: kind})
+	l.changes = append(l.changes, store.Change{Sequence: n, Org: org, Kind: kind, Mark: n*1000 + l.history})
 	for _, h := range l.hints {
 		select {
 		case h <- struct{}{}:
@@ -85,6 +87,7 @@ func (l *ledger) Changes(ctx context.Context, after uint64, limit int) ([]store.
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asked++
 	from := min(int(after), len(l.changes))
 	return slices.Clone(l.changes[from:min(from+limit, len(l.changes))]), nil
 }
@@ -98,7 +101,7 @@ func (l *ledger) Head(ctx context.Context) (uint64, error) {
 	return uint64(len(l.changes)), nil
 }
 
-func (l *ledger) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
+func (l *ledger) Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
 	if err := l.answer(ctx); err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (l *ledger) Revocations(ctx context.Context, after uint64, now time.Time) (
 	defer l.mu.Unlock()
 	var out []store.Revocation
 	for _, e := range l.entries {
-		if e.Sequence > after && !now.After(e.Until) {
+		if e.Sequence > after && !now.After(e.Until) && len(out) < limit {
 			out = append(out, e)
 		}
 	}
@@ -237,8 +240,7 @@ func TestSync(t *testing.T) {
 		var invalidated []uint64
 		h := running(t, l, s, func(c store.Change) { invalidated = append(invalidated, c.Sequence) })
 		<-h.Ready()
-		sub := h.Subscribe(t.Context())
-		defer sub.Close()
+		sub := h.Subscribe()
 		l.revoke(live(Subject, "user:acme/okta|1"))
 		l.change(store.ChangeConfig, "acme")
 		l.change(store.ChangeKeys, store.PlatformOrg)
@@ -248,8 +250,13 @@ func TestSync(t *testing.T) {
 		if !refused(s) || !slices.Equal(invalidated, []uint64{1, 2, 3}) {
 			t.Errorf("refused %v, invalidated %v", refused(s), invalidated)
 		}
+		<-sub.More()
+		got, ok := sub.Take()
+		if !ok || len(got) != 3 || sub.Head() != h.Position() {
+			t.Fatalf("events %v, %v", got, ok)
+		}
 		for i, kind := range []store.ChangeKind{store.ChangeRevocation, store.ChangeConfig, store.ChangeKeys} {
-			e := <-sub.Events()
+			e := got[i]
 			if e.Sequence != uint64(i+1) || e.Change.Kind != kind || (e.Revocation != nil) != (kind == store.ChangeRevocation) {
 				t.Errorf("event %d: %+v", i, e)
 			}
@@ -325,8 +332,7 @@ func TestSlowSubscriberIsCutOff(t *testing.T) {
 		l := &ledger{mute: true}
 		h := running(t, l, NewSet(0), nil)
 		<-h.Ready()
-		slow, quick := h.Subscribe(t.Context()), h.Subscribe(t.Context())
-		defer slow.Close()
+		slow, quick := h.Subscribe(), h.Subscribe()
 		received := 0
 		for range 3 {
 			for range backlog / 2 {
@@ -335,39 +341,90 @@ func TestSlowSubscriberIsCutOff(t *testing.T) {
 			if err := h.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for range backlog / 2 {
-				if _, ok := <-quick.Events(); ok {
-					received++
-				}
+			events, ok := quick.Take()
+			if !ok {
+				t.Fatal("the quick subscriber was cut off")
 			}
+			received += len(events)
 		}
 		if received != backlog/2*3 {
 			t.Errorf("the quick subscriber has %d events", received)
 		}
-		n := 0
-		for range slow.Events() { // ends: it is closed
-			n++
-		}
-		if n != backlog {
-			t.Errorf("the slow subscriber has %d events", n)
-		}
-		quick.Close()
-		quick.Close()
-		if _, ok := <-quick.Events(); ok {
-			t.Error("an event after Close")
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := h.Subscribe(ctx)
-		cancel()
-		if _, ok := <-ended.Events(); ok {
-			t.Error("an event after its context ended")
-		}
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if len(h.subs) != 0 {
-			t.Errorf("%d subscribers are left", len(h.subs))
+		<-slow.More()
+		if events, ok := slow.Take(); ok {
+			t.Errorf("the slow subscriber has %d events, and does not know that it missed some", len(events))
 		}
 	})
+}
+
+// TestSyncIsShared: of many that wait, one reads for those that came before it began.
+func TestSyncIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, s := &ledger{mute: true}, NewSet(0)
+		h := running(t, l, s, nil)
+		<-h.Ready()
+		time.Sleep(10 * time.Millisecond)
+		turn := <-h.turn // somebody reads
+		done := make(chan error, 100)
+		for range 100 {
+			go func() { done <- h.Sync(t.Context()) }()
+		}
+		synctest.Wait()
+		time.Sleep(time.Millisecond)
+		l.set(func(l *ledger) { l.asked = 0 })
+		h.turn <- turn
+		for range 100 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if l.asked != 1 {
+			t.Errorf("100 callers asked the store %d times", l.asked)
+		}
+	})
+}
+
+// TestAnotherHistory: a store that was away and comes back as an older copy of itself, which has grown on since, is noticed
+// by the marks of its changes; and no position of one history is taken for one of the other.
+func TestAnotherHistory(t *testing.T) {
+	t.Parallel()
+	l, s := &ledger{mute: true}, NewSet(0)
+	h, err := NewHub(HubConfig{Store: l, Set: s, Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.change(store.ChangeConfig, "acme")
+	old := l.change(store.ChangeConfig, "acme")
+	if err := h.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.change(store.ChangeConfig, "acme")
+	if err := h.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := h.Position()
+	has := func(p Position) bool {
+		ok, err := h.Has(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if !has(at) || !has(Position{old, 2000}) || has(Position{}) || has(Position{old, 0}) || has(Position{old, 2001}) ||
+		has(Position{at.Sequence + 1, at.Mark}) || has(Position{at.Sequence, at.Mark + 1}) {
+		t.Error("a position is not told from another")
+	}
+	l.set(func(l *ledger) { l.away = true })
+	if h.Sync(t.Context()) == nil {
+		t.Fatal("Sync without a store succeeds")
+	}
+	l.set(func(l *ledger) { l.away, l.changes, l.history = false, l.changes[:2], 7 })
+	l.change(store.ChangeConfig, "acme")
+	l.change(store.ChangeConfig, "acme")
+	if err := h.Sync(t.Context()); !errors.Is(err, ErrRewound) {
+		t.Errorf("Sync: %v", err)
+	}
 }
 
 // TestSubscribersMissNothing: head plus events is every change, in order, whatever the interleaving.
@@ -401,14 +458,18 @@ func TestSubscribersMissNothing(t *testing.T) {
 				l.away = false
 			},
 			"subscribe": func(*rapid.T) {
-				s := h.Subscribe(context.Background())
-				clients = append(clients, &client{s, s.Head() + 1})
+				s := h.Subscribe()
+				clients = append(clients, &client{s, s.Head().Sequence + 1})
 			},
 			"sync": func(*rapid.T) {
 				sync()
 				for _, c := range clients {
-					for len(c.sub.Events()) > 0 {
-						if e := <-c.sub.Events(); e.Sequence != c.next {
+					events, ok := c.sub.Take()
+					if !ok {
+						t.Fatal("cut off")
+					}
+					for _, e := range events {
+						if e.Sequence != c.next {
 							t.Fatalf("event %d, want %d", e.Sequence, c.next)
 						}
 						c.next++
@@ -419,9 +480,6 @@ func TestSubscribersMissNothing(t *testing.T) {
 				}
 			},
 		})
-		for _, c := range clients {
-			c.sub.Close()
-		}
 	})
 }
 
@@ -434,9 +492,10 @@ func TestNewRefusesWhatSecurityNeeds(t *testing.T) {
 			t.Errorf("hub with %s: %v", name, err)
 		}
 	}
-	connect := func(context.Context) (Stream, error) { return nil, errAway }
+	feeds := []Feed{&wire{refuse: true}}
 	for name, c := range map[string]FollowerConfig{
-		"no feed": {Set: NewSet(0), Log: silent}, "no set": {Connect: connect, Log: silent}, "no log": {Connect: connect, Set: NewSet(0)},
+		"no feed": {Set: NewSet(0), Log: silent, Name: "a"}, "no set": {Feeds: feeds, Log: silent, Name: "a"},
+		"no log": {Feeds: feeds, Set: NewSet(0), Name: "a"}, "no name": {Feeds: feeds, Set: NewSet(0), Log: silent},
 	} {
 		if f, err := NewFollower(c); err == nil || f != nil {
 			t.Errorf("follower with %s: %v", name, err)

@@ -253,15 +253,34 @@ func (s *Set) Add(entries ...store.Revocation) {
 	}
 }
 
-// Replace replaces all entries at once: no Check sees a mixture.
-func (s *Set) Replace(entries []store.Revocation) {
-	c := newContent()
+// Draft is what a set will hold. It is for one goroutine.
+type Draft struct {
+	set *Set
+	content
+}
+
+// Draft returns an empty draft.
+func (s *Set) Draft() *Draft { return &Draft{set: s, content: newContent()} }
+
+// Add adds entries, as the set's Add does.
+func (d *Draft) Add(entries ...store.Revocation) {
 	for _, e := range entries {
-		c.add(e)
+		d.add(e)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.content = c
+}
+
+// Commit replaces all that the set held at once: no Check sees a mixture. The draft is used up.
+func (d *Draft) Commit() {
+	d.set.mu.Lock()
+	defer d.set.mu.Unlock()
+	d.set.content = d.content
+}
+
+// Replace replaces all entries at once.
+func (s *Set) Replace(entries []store.Revocation) {
+	d := s.Draft()
+	d.Add(entries...)
+	d.Commit()
 }
 
 // Expire forgets the entries whose Until has passed. It looks at those only.

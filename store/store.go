@@ -24,7 +24,7 @@ var (
 	ErrConflict = errors.New("store: conflict")
 )
 
-// MaxPage is the most that one call of Changes, AuditRecords or ConnectionsFor returns. A limit outside 1 to MaxPage is moved
+// MaxPage is the most that one call of Changes, Revocations, AuditRecords or ConnectionsFor returns. A limit outside 1 to MaxPage is moved
 // to its nearest end.
 const MaxPage = 1000
 
@@ -63,6 +63,17 @@ type Change struct {
 	Sequence uint64
 	Org      delegation.OrgID // PlatformOrg for the operator's own policies
 	Kind     ChangeKind
+	// Mark is random, and the change's own: a database that was restored from a backup, or is another one, has another mark
+	// at the same place. 0 when it is not known.
+	Mark uint64
+}
+
+// Replica is one process that serves a database, as it last said.
+type Replica struct {
+	ID       string
+	Since    time.Time
+	Seen     time.Time // by the replica's clock
+	Document []byte    // JSON of what it says (revocation.Roster)
 }
 
 // ChangeKind is what changed.

@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/config"
@@ -36,7 +32,6 @@ type parts struct {
 	set      *revocation.Set
 	policies *executor.Policies
 	follower *revocation.Follower
-	feed     *grpc.ClientConn
 	trail    *audit.Log
 	nonces   *dpop.Nonces // nil when none are demanded
 	executor *executor.Service
@@ -119,30 +114,28 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 }
 
 func (p *parts) buildFollower(cfg config.Executor, live *settings, log *slog.Logger) error {
-	secure, err := cfg.Feed.TLSConfig()
+	servers, err := cfg.Feed.Servers()
 	if err != nil {
 		return err
 	}
-	creds := insecure.NewCredentials() // a loopback address: config refuses any other
-	if secure != nil {
-		creds = credentials.NewTLS(secure)
+	var feeds []revocation.Feed
+	for _, s := range servers {
+		feeds = append(feeds, feedgrpc.Client{Address: s.Address, TLS: s.TLS, Token: live.followerToken})
 	}
-	// A dead peer is noticed by its silence: the follower gives the stream up after the stale bound and opens another.
-	p.feed, err = grpc.NewClient(cfg.Feed.Address, grpc.WithTransportCredentials(creds), grpc.WithNoProxy(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(32<<20)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}))
-	if err != nil {
-		return fmt.Errorf("feed: %w", err)
+	name := cfg.Feed.Name
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			log.Warn("the host has no name; `obo followers` lists this executor as unnamed", "error", err)
+		}
+		name = revocation.NameOf(host)
 	}
 	p.follower, err = revocation.NewFollower(revocation.FollowerConfig{
-		Connect:  live.connect(feedgrpc.Client{Conn: p.feed, Plaintext: secure == nil}),
-		Set:      p.set,
-		OnPolicy: p.policies.Apply,
+		Feeds: feeds, Set: p.set, Name: name, OnPolicy: p.policies.Apply, Log: log,
 		OnRevoked: func(ending []store.Revocation) int {
 			p.ender.End(ending)
 			return p.executor.Recheck()
 		},
-		Log: log,
 	})
 	return err
 }

@@ -47,7 +47,7 @@ func serve(ctx context.Context, cfg config.Executor, again daemon.Reloads[config
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, daemon.Finish(ctx, parts.trail.Close), parts.feed.Close()) }()
+	defer func() { err = errors.Join(err, daemon.Finish(ctx, parts.trail.Close)) }()
 	srv, err := newServer(cfg, parts, live, doors, log)
 	if err != nil {
 		return err

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/onbehalf/obo/config"
-	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/telemetry"
-	"github.com/onbehalf/obo/wire/feedgrpc"
 	"github.com/onbehalf/obo/wire/grpcauth"
 )
 
@@ -42,10 +39,5 @@ func (s *settings) apply(cfg config.Executor) error {
 
 func (s *settings) drainDelay() time.Duration { return time.Duration(s.delay.Load()) }
 
-// connect opens feeds with the credential of the moment.
-func (s *settings) connect(to feedgrpc.Client) func(context.Context) (revocation.Stream, error) {
-	return func(ctx context.Context) (revocation.Stream, error) {
-		to.Token = *s.follower.Load()
-		return to.Connect(ctx)
-	}
-}
+// followerToken is the credential of the moment.
+func (s *settings) followerToken() (telemetry.Secret, error) { return *s.follower.Load(), nil }

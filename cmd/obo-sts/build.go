@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/onbehalf/obo/audit"
@@ -37,6 +38,7 @@ type parts struct {
 	db       engine
 	set      *revocation.Set
 	hub      *revocation.Hub
+	roster   *revocation.Roster
 	ring     *keys.Ring
 	trail    *audit.Log
 	registry *registry.Registry
@@ -79,6 +81,14 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		log.Warn("the host has no name; `obo followers` lists this replica as unnamed", "error", err)
+	}
+	p.roster, err = revocation.NewRoster(revocation.RosterConfig{Store: db, Hub: p.hub, Name: host, Log: log})
+	if err != nil {
+		return nil, err
 	}
 	p.trail, err = audit.Open(audit.Config{Store: db})
 	if err != nil {

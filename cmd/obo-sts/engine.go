@@ -20,6 +20,7 @@ import (
 // database is what both engines have in common.
 type database interface {
 	revocation.ChangeStore
+	revocation.RosterStore
 	audit.Appender
 	keys.Store
 	maintenance

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
@@ -58,11 +60,15 @@ func TestBinary(t *testing.T) {
 		t.Error("a revoked agent's token was exchanged")
 	}
 
-	watch, err := obov1.NewFeedServiceClient(conn).Watch(bearer(t.Context(), b.token(t, feedFile)), &obov1.WatchRequest{})
+	follow, err := obov1.NewFeedServiceClient(conn).Follow(bearer(t.Context(), b.token(t, feedFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := watch.Recv(); err != nil {
+	hello := &obov1.Hello{Name: "test", Instance: rand.Text(), StaleAfter: durationpb.New(time.Minute)}
+	if err := follow.Send(&obov1.FollowRequest{Event: &obov1.FollowRequest_Hello{Hello: hello}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := follow.Recv(); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()

@@ -75,6 +75,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 		Doors: doors, GRPC: g, HTTP: handler, Health: health, Delay: live.drainDelay, Drain: drainFor, Log: log,
 		Work: map[string]func(context.Context) error{
 			"the feed":     p.hub.Run,
+			"the roster":   p.roster.Run,
 			"key rotation": p.ring.Run,
 			"key reload":   func(ctx context.Context) error { return p.reloadKeys(ctx, log) },
 			"purge":        func(ctx context.Context) error { return p.purge(ctx, log) },
@@ -98,7 +99,7 @@ func bearers(cfg config.STS) (map[string]telemetry.Secret, error) {
 
 // register adds the services.
 func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logger) error {
-	feed, err := feedgrpc.New(feedgrpc.Config{Hub: p.hub, Set: p.set, Policies: policies{p}, Now: time.Now, Log: log})
+	feed, err := feedgrpc.New(feedgrpc.Config{Hub: p.hub, Roster: p.roster, Policies: policies{p}, Now: time.Now, Log: log})
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logge
 		return err
 	}
 	exchangegrpc.Register(g, x)
-	admingrpc.Register(g, p.admin)
+	admingrpc.Register(g, p.admin, p.roster)
 	admingrpc.RegisterSignIn(g, p.exchange)
 	feed.Register(g)
 	trail.Register(g)

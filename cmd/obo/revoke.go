@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -22,6 +23,7 @@ type revokeCommand struct {
 	Departed bool   `help:"The subject has left for good: end its connections too."`
 	DryRun   bool   `help:"Only say what would be hit."`
 	Reason   string `placeholder:"TEXT" help:"Why, for people."`
+	waitFlags
 }
 
 // Help is shown below the flags.
@@ -33,7 +35,8 @@ Examples:
   obo revoke agent orchestrator --reason "behaves oddly"
   obo revoke agent orchestrator --provider github --since 12:00 --dry-run
   obo revoke subject "user:acme/sample|alice" --departed
-  obo revoke token 0198... --org acme`
+  obo revoke token 0198... --org acme
+  obo revoke agent orchestrator --wait --timeout 5s`
 }
 
 func (c revokeCommand) Run(ctx context.Context, a *app) error {
@@ -54,7 +57,18 @@ func (c revokeCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.showRevoked(resp, c.DryRun) })
+		c.Wait = c.Wait && !c.DryRun
+		w, err := a.await(ctx, s, c.waitFlags, resp.GetSequence())
+		if err != nil {
+			return err
+		}
+		err = a.Print(withWait(resp, w), func() {
+			a.showRevoked(resp, c.DryRun)
+			if w != nil {
+				a.showFollowers(w.GetReplicas(), resp.GetSequence())
+			}
+		})
+		return cmp.Or(err, unconfirmed(w, resp.GetSequence()))
 	})
 }
 

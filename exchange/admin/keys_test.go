@@ -105,8 +105,7 @@ func newEstate(t *testing.T) *estate {
 		Revocations: second, Now: w.Clock.Now})
 	ok()
 	e.set.Heard(w.Clock.Now())
-	e.sub = e.hub.Subscribe(t.Context())
-	t.Cleanup(e.sub.Close)
+	e.sub = e.hub.Subscribe()
 	published, err := jose.ParseKeySet(w.Ring.JWKS())
 	ok()
 	e.resource, err = delegation.NewVerifier(delegation.VerifierConfig{Issuer: exchangetest.Issuer, Audience: exchangetest.Executor,
@@ -121,16 +120,14 @@ func (e *estate) hear(t *testing.T) {
 	if err := errors.Join(e.hub.Sync(t.Context()), e.Hub.Sync(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		select {
-		case event := <-e.sub.Events():
-			if event.Revocation != nil {
-				e.set.Add(*event.Revocation)
-			}
-			continue
-		default:
+	events, ok := e.sub.Take()
+	if !ok {
+		t.Fatal("cut off")
+	}
+	for _, event := range events {
+		if event.Revocation != nil {
+			e.set.Add(*event.Revocation)
 		}
-		return
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,8 +53,11 @@ func scanOrg(rows pgx.Rows, id *delegation.OrgID) error { return rows.Scan(id) }
 // gone with it.
 func (s *STS) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
 	changes, err := collect(ctx, s.database, wideScope(), func(rows pgx.Rows, c *store.Change) error {
-		return rows.Scan(&c.Sequence, &c.Org, &c.Kind)
-	}, "SELECT sequence, org, kind FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2", cursor(after), page(limit))
+		var mark int64
+		err := rows.Scan(&c.Sequence, &c.Org, &c.Kind, &mark)
+		c.Mark = uint64(mark)
+		return err
+	}, "SELECT sequence, org, kind, mark FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2", cursor(after), page(limit))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: changes: %w", err)
 	}
@@ -75,10 +79,10 @@ func scanRevocation(rows pgx.Rows, r *store.Revocation) error {
 	return rows.Scan(&r.Sequence, &r.Org, &r.Kind, &r.ID, &r.Scope, &r.Since, &r.Before, &r.Until, &r.Departed, &r.Reason)
 }
 
-// Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, all of them.
-func (s *STS) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
+// Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, at most limit.
+func (s *STS) Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
 	out, err := collect(ctx, s.database, wideScope(), scanRevocation,
-		revocationColumns+"sequence > $1 AND until >= $2 ORDER BY sequence", cursor(after), now)
+		revocationColumns+"sequence > $1 AND until >= $2 ORDER BY sequence LIMIT $3", cursor(after), now, page(limit))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: revocations: %w", err)
 	}
@@ -167,7 +171,7 @@ func change(ctx context.Context, tx pgx.Tx, org delegation.OrgID, kind store.Cha
 	var sequence uint64
 	err := tx.QueryRow(ctx, `WITH next AS (UPDATE head SET sequence = sequence + 1 RETURNING sequence),
 			told AS (SELECT pg_notify($3, ''))
-		INSERT INTO changes (sequence, org, kind) SELECT sequence, $1, $2 FROM next, told RETURNING sequence`,
-		string(org), string(kind), channel).Scan(&sequence)
+		INSERT INTO changes (sequence, org, kind, mark) SELECT sequence, $1, $2, $4 FROM next, told RETURNING sequence`,
+		string(org), string(kind), channel, rand.Int64()).Scan(&sequence)
 	return sequence, err
 }

@@ -78,10 +78,13 @@ func (s *STS) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 // gone with it.
 func (s *STS) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
 	rows, err := s.read.QueryContext(ctx,
-		"SELECT sequence, org, kind FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
+		"SELECT sequence, org, kind, mark FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
 		cursor(after), min(max(limit, 1), store.MaxPage))
 	changes, err := collect(rows, err, func(rows *sql.Rows, c *store.Change) error {
-		return rows.Scan(&c.Sequence, &c.Org, &c.Kind)
+		var mark int64
+		err := rows.Scan(&c.Sequence, &c.Org, &c.Kind, &mark)
+		c.Mark = uint64(mark)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: changes: %w", err)
@@ -116,10 +119,10 @@ func scanRevocation(rows *sql.Rows, r *store.Revocation) error {
 		&r.Departed, &r.Reason)
 }
 
-// Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, all of them.
-func (s *STS) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
-	rows, err := s.read.QueryContext(ctx, revocationColumns+"sequence > ? AND until >= ? ORDER BY sequence",
-		cursor(after), now.UnixMicro())
+// Revocations lists the entries of all orgs after a sequence number that are still live at now, oldest first, at most limit.
+func (s *STS) Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
+	rows, err := s.read.QueryContext(ctx, revocationColumns+"sequence > ? AND until >= ? ORDER BY sequence LIMIT ?",
+		cursor(after), now.UnixMicro(), min(max(limit, 1), store.MaxPage))
 	out, err := collect(rows, err, scanRevocation)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: revocations: %w", err)
@@ -214,7 +217,8 @@ func (s *STS) PurgeExpired(ctx context.Context, now time.Time) error {
 // change gives out the next sequence number. The write lock is held from the start of the transaction to its commit, so
 // numbers become visible in the order in which they are given.
 func change(ctx context.Context, conn *sql.Conn, org delegation.OrgID, kind store.ChangeKind) (uint64, error) {
-	r, err := conn.ExecContext(ctx, "INSERT INTO changes (org, kind) VALUES (?, ?)", string(org), string(kind))
+	r, err := conn.ExecContext(ctx, "INSERT INTO changes (org, kind, mark) VALUES (?, ?, random())",
+		string(org), string(kind))
 	if err != nil {
 		return 0, err
 	}

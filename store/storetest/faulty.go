@@ -76,8 +76,25 @@ func (f *FaultySTS[O]) Notifications(ctx context.Context) (<-chan struct{}, erro
 }
 
 // Revocations is STS.Revocations.
-func (f *FaultySTS[O]) Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error) {
-	return do(f.Hook, Call{Method: "Revocations"}, func() ([]store.Revocation, error) { return f.Store.Revocations(ctx, after, now) })
+func (f *FaultySTS[O]) Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
+	return do(f.Hook, Call{Method: "Revocations"}, func() ([]store.Revocation, error) {
+		return f.Store.Revocations(ctx, after, now, limit)
+	})
+}
+
+// PutReplica is STS.PutReplica.
+func (f *FaultySTS[O]) PutReplica(ctx context.Context, r store.Replica, forget time.Time) error {
+	return doErr(f.Hook, Call{Method: "PutReplica"}, func() error { return f.Store.PutReplica(ctx, r, forget) })
+}
+
+// Replicas is STS.Replicas.
+func (f *FaultySTS[O]) Replicas(ctx context.Context) ([]store.Replica, error) {
+	return do(f.Hook, Call{Method: "Replicas"}, func() ([]store.Replica, error) { return f.Store.Replicas(ctx) })
+}
+
+// DeleteReplica is STS.DeleteReplica.
+func (f *FaultySTS[O]) DeleteReplica(ctx context.Context, id string) error {
+	return doErr(f.Hook, Call{Method: "DeleteReplica"}, func() error { return f.Store.DeleteReplica(ctx, id) })
 }
 
 // AppendAudit is STS.AppendAudit.

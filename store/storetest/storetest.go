@@ -19,7 +19,10 @@ type STS[O STSOrg] interface {
 	Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error)
 	Head(ctx context.Context) (uint64, error)
 	Notifications(ctx context.Context) (<-chan struct{}, error)
-	Revocations(ctx context.Context, after uint64, now time.Time) ([]store.Revocation, error)
+	Revocations(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error)
+	PutReplica(ctx context.Context, r store.Replica, forget time.Time) error
+	Replicas(ctx context.Context) ([]store.Replica, error)
+	DeleteReplica(ctx context.Context, id string) error
 	AppendAudit(ctx context.Context, records []store.AuditRecord) error
 	SigningKeys(ctx context.Context) (keys []store.SigningKey, generation int64, err error)
 	PutSigningKeys(ctx context.Context, generation int64, keys []store.SigningKey) error

@@ -42,6 +42,8 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"notifications":    testNotifications[O],
 		"orgs":             testOrgs[O],
 		"purge":            testPurge[O],
+		"pages":            testPages[O],
+		"replica records":  testReplicaRecords[O],
 		"reopen":           testReopenSTS[O],
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,8 +118,7 @@ func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
 			t.Fatalf("sequence %d after %d", sequence, entries[i-1].Sequence)
 		}
 		entries[i].Sequence, entries[i].Org = sequence, "revoke"
-		changes := got(s.Changes(ctx, sequence-1, 1))(t)
-		equal(t, changes, []store.Change{{Sequence: sequence, Org: "revoke", Kind: store.ChangeRevocation}})
+		equal(t, changes(t, s, sequence-1, 1), []store.Change{{Sequence: sequence, Org: "revoke", Kind: store.ChangeRevocation}})
 	}
 	equal(t, got(org.Revocations(ctx, at(10)))(t), entries) // live to the very end
 	equal(t, got(org.Revocations(ctx, at(11)))(t), entries[1:])
@@ -125,7 +126,7 @@ func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
 
 	// The feed sees the entries of all orgs, after its cursor.
 	feed := func(after uint64, now time.Time) (mine []store.Revocation) {
-		for _, r := range got(s.Revocations(ctx, after, now))(t) {
+		for _, r := range got(s.Revocations(ctx, after, now, store.MaxPage))(t) {
 			if r.Org == "revoke" {
 				mine = append(mine, r)
 			}
@@ -220,7 +221,7 @@ func testSigningKeys[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	ok(t, err)
 	equal(t, keys, set) // in the given order; a zero time stays zero
 	equal(t, generation, 1)
-	equal(t, got(s.Changes(ctx, 0, 10))(t), []store.Change{{Sequence: 1, Org: store.PlatformOrg, Kind: store.ChangeKeys}})
+	equal(t, changes(t, s, 0, 10), []store.Change{{Sequence: 1, Org: store.PlatformOrg, Kind: store.ChangeKeys}})
 	ok(t, s.PutSigningKeys(ctx, 1, set[:1])) // the whole set is replaced
 	keys, generation, err = s.SigningKeys(ctx)
 	ok(t, err)
@@ -241,7 +242,7 @@ func testSigningKeys[O STSOrg](t *testing.T, open Open[STS[O]]) {
 func testChanges[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	ctx, s := t.Context(), handle(t, open)
 	equal(t, got(s.Head(ctx))(t), 0)
-	equal(t, got(s.Changes(ctx, 0, 10))(t), nil)
+	equal(t, changes(t, s, 0, 10), nil)
 	ok(t, s.Org("b").PutConfig(ctx, store.OrgConfig{Version: 1}))
 	ok(t, s.Org("a").PutClientSecret(ctx, store.ClientSecret{Agent: "x", Hash: key(1)}, 1))
 	got(s.Org("b").Revoke(ctx, store.Revocation{Kind: "org", ID: "b", Until: at(1)}))(t)
@@ -250,19 +251,19 @@ func testChanges[O STSOrg](t *testing.T, open Open[STS[O]]) {
 		{Sequence: 2, Org: "a", Kind: store.ChangeConfig},
 		{Sequence: 3, Org: "b", Kind: store.ChangeRevocation},
 	}
-	equal(t, got(s.Changes(ctx, 0, 10))(t), all)
-	equal(t, got(s.Changes(ctx, 1, 1))(t), all[1:2])
-	equal(t, got(s.Changes(ctx, 3, 10))(t), nil)
-	equal(t, got(s.Changes(ctx, math.MaxUint64, 10))(t), nil)
-	equal(t, got(s.Changes(ctx, 0, -1))(t), all[:1]) // a limit outside the range is moved to its end
-	equal(t, got(s.Changes(ctx, 0, math.MaxInt32))(t), all)
+	equal(t, changes(t, s, 0, 10), all)
+	equal(t, changes(t, s, 1, 1), all[1:2])
+	equal(t, changes(t, s, 3, 10), nil)
+	equal(t, changes(t, s, math.MaxUint64, 10), nil)
+	equal(t, changes(t, s, 0, -1), all[:1]) // a limit outside the range is moved to its end
+	equal(t, changes(t, s, 0, math.MaxInt32), all)
 
 	// What is refused is no change.
 	is(t, s.Org("b").PutConfig(ctx, store.OrgConfig{Version: 1}), store.ErrConflict)
 	is(t, s.Org("a").PutClientSecret(ctx, store.ClientSecret{Agent: "x", Hash: key(1)}, 1), store.ErrConflict)
 	is(t, s.PutSigningKeys(ctx, 7, nil), store.ErrConflict)
 	equal(t, got(s.Head(ctx))(t), 3)
-	equal(t, got(s.Changes(ctx, 0, 10))(t), all)
+	equal(t, changes(t, s, 0, 10), all)
 }
 
 func testChangesInOrder[O STSOrg](t *testing.T, open Open[STS[O]]) {
@@ -347,9 +348,8 @@ func testPurge[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	ok(t, org.Consume(ctx, key(0), at(0))) // forgotten
 	is(t, org.Consume(ctx, key(1), at(9)), store.ErrConflict)
 	is(t, org.Consume(ctx, key(2), at(9)), store.ErrConflict)
-	equal(t, len(got(s.Revocations(ctx, 0, time.Time{}))(t)), 2)
-	changes := got(s.Changes(ctx, 0, 10))(t)
-	equal(t, changes, []store.Change{
+	equal(t, len(got(s.Revocations(ctx, 0, time.Time{}, 10))(t)), 2)
+	equal(t, changes(t, s, 0, 10), []store.Change{
 		{Sequence: 1, Org: "purge", Kind: store.ChangeConfig},
 		{Sequence: 3, Org: "purge", Kind: store.ChangeRevocation},
 		{Sequence: 4, Org: "purge", Kind: store.ChangeRevocation},

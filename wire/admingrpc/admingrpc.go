@@ -23,13 +23,14 @@ import (
 const MaxDocument = 4 << 20
 
 // Register puts the service on a server whose interceptors authenticate operators.
-func Register(s grpc.ServiceRegistrar, a *admin.Service) {
-	obov1.RegisterAdminServiceServer(s, server{admin: a})
+func Register(s grpc.ServiceRegistrar, a *admin.Service, r Roster) {
+	obov1.RegisterAdminServiceServer(s, server{admin: a, roster: r})
 }
 
 type server struct {
 	obov1.UnimplementedAdminServiceServer
-	admin *admin.Service
+	admin  *admin.Service
+	roster Roster
 }
 
 // as is the service for whoever makes the call: wire/grpcauth has authenticated and judged the caller.

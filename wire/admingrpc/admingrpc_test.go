@@ -23,6 +23,7 @@ import (
 	"github.com/onbehalf/obo/exchange/admin"
 	"github.com/onbehalf/obo/exchange/exchangetest"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/wire/admingrpc"
 	"github.com/onbehalf/obo/wire/grpcauth"
@@ -58,7 +59,11 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 	}
 	l := bufconn.Listen(1 << 20)
 	s := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(log), guard.Unary), grpc.MaxRecvMsgSize(8<<20))
-	admingrpc.Register(s, service)
+	roster, err := revocation.NewRoster(revocation.RosterConfig{Store: w.Store, Hub: w.Hub, Name: "test", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admingrpc.Register(s, service, roster)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),

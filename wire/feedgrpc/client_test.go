@@ -2,15 +2,14 @@ package feedgrpc
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -27,31 +26,26 @@ import (
 const token telemetry.Secret = "follower-0123456789abcdef0123456789abcdef"
 
 // dial serves a feed over a connection in memory, guarded as in production.
-func dial(t *testing.T, d *db) *grpc.ClientConn {
+func dial(t *testing.T, d *db, credential telemetry.Secret) Client {
 	t.Helper()
 	s, _ := serve(t, d)
 	guard, err := grpcauth.New(grpcauth.Config{Bearer: map[string]telemetry.Secret{obov1.FeedService_ServiceDesc.ServiceName: token}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.StreamInterceptor(guard.Stream))
+	server := grpc.NewServer(grpc.StreamInterceptor(guard.Stream), grpc.WaitForHandlers(true))
 	s.Register(server)
 	listener := bufconn.Listen(1 << 16)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///feed", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		conn.Close()
 		server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return conn
+	return Client{Address: "feed:1", Token: func() (telemetry.Secret, error) { return credential, nil },
+		Dial: func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }}
 }
 
 // TestRevokeToRefusal: from the token server's store, over gRPC, to a verifier's answer.
@@ -60,8 +54,8 @@ func TestRevokeToRefusal(t *testing.T) {
 	d := &db{}
 	d.apply("acme", "1")
 	set, told := revocation.NewSet(0), make(chan revocation.Policy, 10)
-	follower, err := revocation.NewFollower(revocation.FollowerConfig{Set: set, Log: silent,
-		Connect: Client{Conn: dial(t, d), Token: token, Plaintext: true}.Connect, OnPolicy: func(p revocation.Policy) { told <- p }})
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Set: set, Log: silent, Name: "test",
+		Feeds: []revocation.Feed{dial(t, d, token)}, OnPolicy: func(p revocation.Policy) { told <- p }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,29 +92,29 @@ func await(t *testing.T, what string, ok func() bool) {
 
 func TestCredential(t *testing.T) {
 	t.Parallel()
-	conn := dial(t, &db{})
 	recv := func(c Client) error {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		s, err := c.Connect(ctx)
+		s, err := c.Open(ctx, revocation.Hello{Name: "a", Instance: rand.Text(), StaleAfter: time.Second})
 		if err != nil {
 			return err
 		}
+		defer s.Close()
 		_, err = s.Recv()
 		return err
 	}
-	if err := recv(Client{Conn: conn, Token: token, Plaintext: true}); err != nil {
+	if err := recv(dial(t, &db{}, token)); err != nil {
 		t.Errorf("the follower's credential: %v", err)
 	}
 	for _, wrong := range []telemetry.Secret{"", "x", token[1:]} {
-		if err := recv(Client{Conn: conn, Token: wrong, Plaintext: true}); status.Code(err) != codes.Unauthenticated {
+		if err := recv(dial(t, &db{}, wrong)); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("another credential: %v", err)
 		}
 	}
-	// Without TLS the credential does not leave unless that was said to be meant.
-	err := recv(Client{Conn: conn, Token: token})
-	if err == nil || status.Code(err) != codes.Unauthenticated || strings.Contains(err.Error(), token.Reveal()) {
-		t.Errorf("plaintext: %v", err)
+	gone := dial(t, &db{}, token)
+	gone.Token = func() (telemetry.Secret, error) { return "", errAway }
+	if err := recv(gone); !errors.Is(err, errAway) {
+		t.Errorf("no credential: %v", err)
 	}
 }
 
@@ -129,19 +123,19 @@ func TestMessagesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	now := timestamppb.Now()
 	good := &obov1.Revocation{Kind: "token", Id: "j", OrgId: "acme", Before: now, Until: now}
-	spoil := func(f func(*obov1.Revocation)) *obov1.WatchResponse {
+	spoil := func(f func(*obov1.Revocation)) *obov1.FollowResponse {
 		r := proto.Clone(good).(*obov1.Revocation)
 		f(r)
-		return &obov1.WatchResponse{Event: &obov1.WatchResponse_Revocation{Revocation: r}}
+		return &obov1.FollowResponse{Event: &obov1.FollowResponse_Revocations{Revocations: &obov1.Revocations{Revocations: []*obov1.Revocation{r}}}}
 	}
-	if m, err := message(spoil(func(*obov1.Revocation) {})); err != nil || m.Revocation.ID != "j" {
+	if m, err := message(spoil(func(*obov1.Revocation) {})); err != nil || m.Revocations[0].ID != "j" {
 		t.Errorf("a good one: %+v, %v", m, err)
 	}
 	key := func(r *obov1.Revocation) { r.Kind, r.OrgId = "key", "_platform" }
-	if m, err := message(spoil(key)); err != nil || m.Revocation.Org != "_platform" {
+	if m, err := message(spoil(key)); err != nil || m.Revocations[0].Org != "_platform" {
 		t.Errorf("a signing key, which is of no org: %+v, %v", m, err)
 	}
-	for name, in := range map[string]*obov1.WatchResponse{
+	for name, in := range map[string]*obov1.FollowResponse{
 		"nothing":            {},
 		"kind of the future": spoil(func(r *obov1.Revocation) { r.Kind = "planet" }),
 		"no org":             spoil(func(r *obov1.Revocation) { r.OrgId = "" }),
@@ -156,9 +150,9 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		}),
 		"an org's signing key": spoil(func(r *obov1.Revocation) { r.Kind = "key" }),
 		"no org's token":       spoil(func(r *obov1.Revocation) { r.OrgId = "_platform" }),
-		"no revocation":        {Event: &obov1.WatchResponse_Revocation{}},
-		"policy of nobody":     {Event: &obov1.WatchResponse_Policy{Policy: &obov1.PolicyBundle{}}},
-		"heartbeat of no time": {Event: &obov1.WatchResponse_Heartbeat{Heartbeat: &obov1.Heartbeat{}}},
+		"no revocation":        {Event: &obov1.FollowResponse_Revocations{Revocations: &obov1.Revocations{Revocations: []*obov1.Revocation{nil}}}},
+		"policy of nobody":     {Event: &obov1.FollowResponse_Policy{Policy: &obov1.PolicyBundle{}}},
+		"heartbeat of no time": {Event: &obov1.FollowResponse_Heartbeat{Heartbeat: &obov1.Heartbeat{}}},
 	} {
 		if m, err := message(in); !errors.Is(err, errMessage) {
 			t.Errorf("%s: %+v, %v", name, m, err)

@@ -24,13 +24,14 @@ var errAway = errors.New("store is away")
 
 // db is a store in memory: the hub's changes, and every org's bundle.
 type db struct {
-	mu       sync.Mutex
-	changes  []store.Change
-	entries  []store.Revocation
-	bundles  map[delegation.OrgID]string
-	failing  map[delegation.OrgID]bool
-	away     bool
-	onBundle func(delegation.OrgID) // called, once, while a bundle is read
+	mu                 sync.Mutex
+	changes            []store.Change
+	entries            []store.Revocation
+	bundles            map[delegation.OrgID]string
+	failing            map[delegation.OrgID]bool
+	away               bool
+	reads, bundleReads int                    // how often entries and bundles were asked for
+	onBundle           func(delegation.OrgID) // called, once, while a bundle is read
 }
 
 func (d *db) do(f func()) {
@@ -41,7 +42,7 @@ func (d *db) do(f func()) {
 
 func (d *db) changed(kind store.ChangeKind, org delegation.OrgID) uint64 {
 	n := uint64(len(d.changes) + 1)
-	d.changes = append(d.changes, store.Change{Sequence: n, Org: org, Kind: kind})
+	d.changes = append(d.changes, store.Change{Sequence: n, Org: org, Kind: kind, Mark: n*1000 + 1})
 	return n
 }
 
@@ -86,19 +87,26 @@ func (d *db) Head(context.Context) (uint64, error) {
 	return uint64(len(d.changes)), nil
 }
 
-func (d *db) Revocations(_ context.Context, after uint64, now time.Time) (out []store.Revocation, err error) {
+func (d *db) Revocations(_ context.Context, after uint64, now time.Time, limit int) (out []store.Revocation, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.reads++
 	if d.away {
 		return nil, errAway
 	}
 	for _, e := range d.entries {
-		if e.Sequence > after {
+		if e.Sequence > after && len(out) < limit {
 			out = append(out, e)
 		}
 	}
 	return out, nil
 }
+
+func (d *db) PutReplica(context.Context, store.Replica, time.Time) error { return nil }
+
+func (d *db) Replicas(context.Context) ([]store.Replica, error) { return nil, nil }
+
+func (d *db) DeleteReplica(context.Context, string) error { return nil }
 
 func (d *db) Notifications(context.Context) (<-chan struct{}, error) { return nil, errAway }
 
@@ -114,6 +122,7 @@ func (d *db) Orgs(context.Context) (out []delegation.OrgID, err error) {
 
 func (d *db) Bundle(_ context.Context, org delegation.OrgID) (string, []byte, error) {
 	d.mu.Lock()
+	d.bundleReads++
 	version, ok := d.bundles[org]
 	failing, hook := d.failing[org], d.onBundle
 	d.onBundle = nil
@@ -138,7 +147,11 @@ func serve(t *testing.T, d *db) (*Server, *revocation.Hub) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Hub: hub, Set: set, Policies: d, Log: silent})
+	roster, err := revocation.NewRoster(revocation.RosterConfig{Store: d, Hub: hub, Name: "test", Log: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Hub: hub, Roster: roster, Policies: d, Log: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,20 +167,30 @@ func serve(t *testing.T, d *db) (*Server, *revocation.Hub) {
 	return s, hub
 }
 
-// outlet is the server's end of a stream that the test reads.
-type outlet struct {
+// end is the server's end of a stream that the test reads and writes.
+type end struct {
 	grpc.ServerStream
 	ctx  context.Context
-	sent chan *obov1.WatchResponse
+	sent chan *obov1.FollowResponse
+	said chan *obov1.FollowRequest
 }
 
-func (o *outlet) Context() context.Context { return o.ctx }
+func (e *end) Context() context.Context { return e.ctx }
 
-func (o *outlet) Send(m *obov1.WatchResponse) error {
+func (e *end) Send(m *obov1.FollowResponse) error {
 	select {
-	case o.sent <- m:
+	case e.sent <- m:
 		return nil
-	case <-o.ctx.Done():
-		return o.ctx.Err()
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	}
+}
+
+func (e *end) Recv() (*obov1.FollowRequest, error) {
+	select {
+	case m := <-e.said:
+		return m, nil
+	case <-e.ctx.Done():
+		return nil, e.ctx.Err()
 	}
 }

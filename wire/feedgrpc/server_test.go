@@ -2,6 +2,7 @@ package feedgrpc
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,22 +22,44 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// watching is a call of Watch that runs in a synctest bubble.
+// watching is a call of Follow that runs in a synctest bubble.
 type watching struct {
-	out       *outlet
+	out       *end
 	err       chan error
 	cancel    context.CancelFunc
 	heartbeat time.Time // the last
-	sequence  uint64
+	at        revocation.Position
+	current   bool
 }
 
-func call(t *testing.T, s *Server, buffer int) *watching {
+// call follows; the follower has everything up to a position.
+func call(t *testing.T, s *Server, buffer int, after ...revocation.Position) *watching {
+	t.Helper()
+	h := revocation.Hello{Name: "test", Instance: rand.Text(), StaleAfter: revocation.DefaultStaleAfter, Policies: true}
+	if len(after) > 0 {
+		h.After = after[0]
+	}
+	return callAs(t, s, buffer, h)
+}
+
+func callAs(t *testing.T, s *Server, buffer int, h revocation.Hello) *watching {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &watching{out: &outlet{ctx: ctx, sent: make(chan *obov1.WatchResponse, buffer)}, err: make(chan error, 1), cancel: cancel}
-	go func() { w.err <- s.Watch(&obov1.WatchRequest{}, w.out) }()
+	w := &watching{err: make(chan error, 1), cancel: cancel, out: &end{ctx: ctx, sent: make(chan *obov1.FollowResponse, buffer),
+		said: make(chan *obov1.FollowRequest, 1000)}}
+	w.out.said <- &obov1.FollowRequest{Event: &obov1.FollowRequest_Hello{Hello: hello(h)}}
+	go func() {
+		err := s.Follow(w.out)
+		cancel() // as grpc-go ends a stream's context with its handler
+		w.err <- err
+	}()
 	t.Cleanup(func() { cancel(); synctest.Wait() })
 	return w
+}
+
+// confirm answers as a follower does.
+func (w *watching) confirm(sequence uint64) {
+	w.out.said <- &obov1.FollowRequest{Event: &obov1.FollowRequest_Confirm{Confirm: &obov1.Confirm{Sequence: sequence}}}
 }
 
 // events waits until the server rests and returns what it sent but heartbeats, in short.
@@ -46,27 +69,47 @@ func (w *watching) events(t *testing.T) (out []string) {
 	for {
 		select {
 		case m := <-w.out.sent:
-			if m.GetSequence() < w.sequence {
-				t.Errorf("sequence %d after %d", m.GetSequence(), w.sequence)
-			}
-			w.sequence = m.GetSequence()
-			switch e := m.GetEvent().(type) {
-			case *obov1.WatchResponse_Revocation:
-				out = append(out, e.Revocation.GetKind()+" "+e.Revocation.GetId())
-			case *obov1.WatchResponse_Policy:
-				out = append(out, strings.TrimSpace(fmt.Sprint("policy ", e.Policy.GetOrgId(), " ", e.Policy.GetVersion())))
-				if e.Policy.GetDeleted() != (e.Policy.GetDocument() == nil) {
-					t.Errorf("policy %v", e.Policy)
-				}
-			case *obov1.WatchResponse_SnapshotComplete:
-				out = append(out, "complete")
-			case *obov1.WatchResponse_Heartbeat:
-				w.heartbeat = e.Heartbeat.GetAt().AsTime()
-			}
+			out = append(out, w.event(t, m)...)
 		default:
 			return out
 		}
 	}
+}
+
+func (w *watching) event(t *testing.T, m *obov1.FollowResponse) (out []string) {
+	t.Helper()
+	if p := m.GetPosition(); p != nil && w.current {
+		if p.GetSequence() < w.at.Sequence {
+			t.Errorf("sequence %d after %d", p.GetSequence(), w.at.Sequence)
+		}
+		w.at = revocation.Position{Sequence: p.GetSequence(), Mark: p.GetMark()}
+	}
+	switch e := m.GetEvent().(type) {
+	case *obov1.FollowResponse_Opening:
+		if e.Opening.GetResumed() {
+			out = append(out, "resumed")
+		}
+	case *obov1.FollowResponse_Revocations:
+		for _, r := range e.Revocations.GetRevocations() {
+			out = append(out, r.GetKind()+" "+r.GetId())
+		}
+	case *obov1.FollowResponse_Policy:
+		text := fmt.Sprint("policy ", e.Policy.GetOrgId(), " ", e.Policy.GetVersion())
+		if e.Policy.GetUnreadable() {
+			text += "unreadable"
+		}
+		out = append(out, strings.TrimSpace(text))
+		if (e.Policy.GetDeleted() || e.Policy.GetUnreadable()) != (e.Policy.GetDocument() == nil) {
+			t.Errorf("policy %v", e.Policy)
+		}
+	case *obov1.FollowResponse_Current:
+		w.current = true
+		out = append(out, "complete")
+	case *obov1.FollowResponse_Heartbeat:
+		w.heartbeat = e.Heartbeat.GetAt().AsTime()
+		w.confirm(m.GetPosition().GetSequence())
+	}
+	return out
 }
 
 func (w *watching) expect(t *testing.T, name string, want ...string) {
@@ -82,7 +125,7 @@ func settle() {
 	synctest.Wait()
 }
 
-func TestWatch(t *testing.T) {
+func TestFollow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &db{}
@@ -92,8 +135,8 @@ func TestWatch(t *testing.T) {
 		s, _ := serve(t, d)
 		w := call(t, s, 1000)
 		w.expect(t, "snapshot", "token j1", "policy acme 1", "policy other 7", "complete")
-		if w.heartbeat.IsZero() || w.sequence != 3 {
-			t.Errorf("heartbeat %s, sequence %d", w.heartbeat, w.sequence)
+		if w.heartbeat.IsZero() || w.at.Sequence != 3 {
+			t.Errorf("heartbeat %s, at %v", w.heartbeat, w.at)
 		}
 		d.revoke(revocation.Agent, "agent:acme/a")
 		settle()
@@ -110,12 +153,12 @@ func TestWatch(t *testing.T) {
 		d.do(func() { d.changed(store.ChangeKeys, store.PlatformOrg) })
 		settle()
 		w.expect(t, "keys are no matter of the feed")
-		if age := time.Since(w.heartbeat); w.sequence != 8 || age > time.Second {
-			t.Errorf("sequence %d, heartbeat %s old", w.sequence, age)
+		if age := time.Since(w.heartbeat); w.at != (revocation.Position{Sequence: 8, Mark: 8001}) || age > time.Second {
+			t.Errorf("at %v, heartbeat %s old", w.at, age)
 		}
 		w.cancel()
 		if err := <-w.err; err == nil {
-			t.Error("Watch ends without an error")
+			t.Error("Follow ends without an error")
 		}
 	})
 }
@@ -139,7 +182,7 @@ func TestNothingIsLostBetweenSnapshotAndChanges(t *testing.T) {
 			}
 		})
 		w := call(t, s, 1000)
-		w.expect(t, "snapshot, then what happened meanwhile", "policy acme 1", "complete", "token j1", "policy acme 2")
+		w.expect(t, "snapshot, then what happened meanwhile", "policy acme 1", "complete", "policy acme 2", "token j1")
 	})
 }
 
@@ -161,9 +204,12 @@ func TestHeartbeatComesAfterWhatItVouchesFor(t *testing.T) {
 			pending[id] = hub.Seen()
 			for range i % 3 {
 				switch e := (<-w.out.sent).GetEvent().(type) {
-				case *obov1.WatchResponse_Revocation:
-					delete(pending, e.Revocation.GetId())
-				case *obov1.WatchResponse_Heartbeat:
+				case *obov1.FollowResponse_Revocations:
+					for _, r := range e.Revocations.GetRevocations() {
+						delete(pending, r.GetId())
+					}
+				case *obov1.FollowResponse_Heartbeat:
+					w.confirm(0)
 					for id, seen := range pending {
 						if !seen.After(e.Heartbeat.GetAt().AsTime()) {
 							t.Errorf("a heartbeat of %s came before %s, seen at %s", e.Heartbeat.GetAt().AsTime(), id, seen)
@@ -186,8 +232,10 @@ func TestStoreAway(t *testing.T) {
 		settle()
 		d.do(func() { d.away = true })
 		away := time.Now()
-		time.Sleep(10 * time.Second)
-		w.expect(t, "nothing new")
+		for range 10 {
+			time.Sleep(time.Second)
+			w.expect(t, "nothing new")
+		}
 		if w.heartbeat.After(away) {
 			t.Errorf("a heartbeat says %s, the store went away at %s", w.heartbeat, away)
 		}
@@ -219,7 +267,7 @@ func TestABundleThatCannotBeRead(t *testing.T) {
 		d.apply("acme", "2")
 		d.apply("other", "2")
 		settle()
-		w.expect(t, "withdrawn", "policy acme", "policy other 2")
+		w.expect(t, "withdrawn", "policy acme unreadable", "policy other 2")
 		settle()
 		w.expect(t, "withdrawn once")
 		d.do(func() { d.failing["acme"] = false })
@@ -228,26 +276,150 @@ func TestABundleThatCannotBeRead(t *testing.T) {
 	})
 }
 
+// TestASlowFollowerIsSentAway: one that reads nothing is cut off within its bound, and one that reads slower than things
+// change once it is too far behind.
 func TestASlowFollowerIsSentAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &db{}
-		s, _ := serve(t, d)
+		s, hub := serve(t, d)
 		w := call(t, s, 0)
-		<-w.out.sent // complete; then it reads no more
-		for range 3000 {
+		<-w.out.sent // the opening; then it reads no more
+		begin := time.Now()
+		if err := <-w.err; status.Code(err) != codes.Unavailable || time.Since(begin) > revocation.DefaultStaleAfter {
+			t.Errorf("Follow after %s: %v", time.Since(begin), err)
+		}
+		w = call(t, s, 0)
+		<-w.out.sent
+		for range 5000 {
 			d.revoke(revocation.Token, "j")
 		}
-		settle()
-		go func() {
-			for range w.out.sent {
-			}
-		}()
-		if err := <-w.err; status.Code(err) != codes.Unavailable {
-			t.Errorf("Watch: %v", err)
+		if err := hub.Sync(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-		close(w.out.sent)
+		<-w.out.sent // that it is current, as of its beginning
+		if err := <-w.err; status.Code(err) != codes.Unavailable {
+			t.Errorf("Follow: %v", err)
+		}
 	})
+}
+
+// TestASilentFollowerIsCutOff: one that reads and confirms nothing may be behind a connection that is half dead.
+func TestASilentFollowerIsCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := serve(t, &db{})
+		w := call(t, s, 1000)
+		begin := time.Now()
+		if err := <-w.err; status.Code(err) != codes.Unavailable || time.Since(begin) != revocation.DefaultStaleAfter {
+			t.Errorf("Follow after %s: %v", time.Since(begin), err)
+		}
+	})
+}
+
+// TestResumed: who says how far it is gets what came after; who is of another history gets everything.
+func TestResumed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &db{}
+		d.apply("acme", "1")
+		d.apply("other", "1")
+		d.revoke(revocation.Token, "j1")
+		s, _ := serve(t, d)
+		w := call(t, s, 1000)
+		w.expect(t, "everything", "token j1", "policy acme 1", "policy other 1", "complete")
+		at := w.at
+		w.cancel()
+		d.revoke(revocation.Token, "j2")
+		d.apply("acme", "2")
+		d.apply("other", "")
+		settle()
+		w = call(t, s, 1000, at)
+		resumed := w.events(t)
+		slices.Sort(resumed)
+		if want := []string{"complete", "policy acme 2", "policy other", "resumed", "token j2"}; !slices.Equal(resumed, want) {
+			t.Errorf("resumed: %q", resumed)
+		}
+		at = w.at
+		call(t, s, 1000, at).expect(t, "nothing new", "resumed", "complete")
+		for name, p := range map[string]revocation.Position{
+			"another history": {Sequence: at.Sequence, Mark: at.Mark + 1}, "the future": {Sequence: at.Sequence + 1, Mark: 9},
+			"no mark": {Sequence: at.Sequence},
+		} {
+			call(t, s, 1000, p).expect(t, name, "token j1", "token j2", "policy acme 2", "complete")
+		}
+		// The operator's policies are in every bundle.
+		d.do(func() { d.changed(store.ChangeConfig, store.PlatformOrg) })
+		settle()
+		call(t, s, 1000, at).expect(t, "the operator's policies", "resumed", "policy acme 2", "complete")
+		h := revocation.Hello{Name: "service", Instance: rand.Text(), StaleAfter: time.Second}
+		w = callAs(t, s, 1000, h)
+		w.expect(t, "without policies", "token j1", "token j2", "complete")
+		d.apply("acme", "3")
+		d.revoke(revocation.Token, "j3")
+		time.Sleep(200 * time.Millisecond)
+		w.expect(t, "without policies", "token j3")
+	})
+}
+
+// TestManyReadOnce: what a hundred followers that come at once are told is read once, whatever its size.
+func TestManyReadOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &db{}
+		d.apply("acme", "1")
+		for i := range 2500 {
+			d.revoke(revocation.Token, fmt.Sprint("j", i))
+		}
+		s, hub := serve(t, d)
+		<-hub.Ready()
+		d.do(func() { d.reads, d.bundleReads = 0, 0 })
+		var all []*watching
+		for range 100 {
+			all = append(all, call(t, s, 1000))
+		}
+		for _, w := range all {
+			if got := w.events(t); len(got) != 2502 || got[0] != "token j0" || got[2499] != "token j2499" {
+				t.Fatalf("sent %d", len(got))
+			}
+		}
+		if d.reads != 3 || d.bundleReads != 1 {
+			t.Errorf("pages were read %d times and the bundle %d times", d.reads, d.bundleReads)
+		}
+	})
+}
+
+// TestHelloIsChecked: what a follower says of itself is shown to operators.
+func TestHelloIsChecked(t *testing.T) {
+	t.Parallel()
+	good := func() *obov1.Hello {
+		return hello(revocation.Hello{Name: "a", Instance: rand.Text(), StaleAfter: time.Second})
+	}
+	request := func(h *obov1.Hello) *obov1.FollowRequest {
+		return &obov1.FollowRequest{Event: &obov1.FollowRequest_Hello{Hello: h}}
+	}
+	if _, err := parseHello(request(good())); err != nil {
+		t.Errorf("a good one: %v", err)
+	}
+	for name, spoil := range map[string]func(*obov1.Hello){
+		"no name":           func(h *obov1.Hello) { h.Name = "" },
+		"escape in name":    func(h *obov1.Hello) { h.Name = "\x1b[2J" },
+		"long name":         func(h *obov1.Hello) { h.Name = strings.Repeat("a", 64) },
+		"short instance":    func(h *obov1.Hello) { h.Instance = "abc" },
+		"odd instance":      func(h *obov1.Hello) { h.Instance = strings.Repeat("-", 20) },
+		"no bound":          func(h *obov1.Hello) { h.StaleAfter = nil },
+		"bound of a second": func(h *obov1.Hello) { h.StaleAfter.Seconds = 0 },
+		"bound of an hour":  func(h *obov1.Hello) { h.StaleAfter.Seconds = 3600 },
+	} {
+		h := good()
+		spoil(h)
+		if _, err := parseHello(request(h)); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := parseHello(&obov1.FollowRequest{Event: &obov1.FollowRequest_Confirm{Confirm: &obov1.Confirm{}}}); err == nil {
+		t.Error("a confirmation before hello is taken")
+	}
 }
 
 func TestNewRefusesWhatIsMissing(t *testing.T) {

@@ -35,7 +35,7 @@ func (broken) Exchange(_ context.Context, in *obov1.ExchangeRequest) (*obov1.Exc
 	panic("broken: " + secret)
 }
 
-func (broken) Watch(*obov1.WatchRequest, grpc.ServerStreamingServer[obov1.WatchResponse]) error {
+func (broken) Follow(grpc.BidiStreamingServer[obov1.FollowRequest, obov1.FollowResponse]) error {
 	panic(secret)
 }
 
@@ -63,7 +63,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	conn := serve(t, slog.New(slog.NewTextHandler(&log, nil)))
 	_, unary := obov1.NewExchangeServiceClient(conn).Exchange(t.Context(), &obov1.ExchangeRequest{SubjectToken: "canary-of-the-request"})
 	_, failed := obov1.NewExchangeServiceClient(conn).Exchange(t.Context(), &obov1.ExchangeRequest{Scope: "error"})
-	stream, err := obov1.NewFeedServiceClient(conn).Watch(t.Context(), &obov1.WatchRequest{})
+	stream, err := obov1.NewFeedServiceClient(conn).Follow(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

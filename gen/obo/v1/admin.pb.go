@@ -9,6 +9,7 @@ package obov1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1120,6 +1121,445 @@ func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
 	return nil
 }
 
+// ListFollowersRequest asks who follows.
+type ListFollowersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFollowersRequest) Reset() {
+	*x = ListFollowersRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFollowersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFollowersRequest) ProtoMessage() {}
+
+func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFollowersRequest.ProtoReflect.Descriptor instead.
+func (*ListFollowersRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+// ListFollowersResponse lists them.
+type ListFollowersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their start.
+	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The newest change that the replica that answers knows.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFollowersResponse) Reset() {
+	*x = ListFollowersResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFollowersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFollowersResponse) ProtoMessage() {}
+
+func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFollowersResponse.ProtoReflect.Descriptor instead.
+func (*ListFollowersResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListFollowersResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListFollowersResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Replica is one process of the server. One that ended without saying so is listed for 90 s after it was last seen: by then
+// every follower of it refuses or has moved.
+type Replica struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random, new at each start.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its host.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Since when it runs.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// When it last reported. It does so at least every five seconds.
+	Seen *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=seen,proto3" json:"seen,omitempty"`
+	// The newest change that is in force at the replica itself.
+	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Who follows it, by name.
+	Followers []*Follower `protobuf:"bytes,6,rep,name=followers,proto3" json:"followers,omitempty"`
+	// It has ended in order, and answers nothing any more. It is listed for the followers that it lost.
+	Ended         bool `protobuf:"varint,7,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Replica) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Replica) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Replica) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Replica) GetSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+func (x *Replica) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Replica) GetFollowers() []*Follower {
+	if x != nil {
+		return x.Followers
+	}
+	return nil
+}
+
+func (x *Replica) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+// Follower is one process that follows the feed.
+type Follower struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Tells it from others of the same name.
+	Instance string `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Whence it came, as the replica saw it.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Since when it is connected.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The newest change that it has confirmed to be in force; 0 before it has everything for the first time.
+	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How long after the replica knew that change the confirmation came.
+	Lag *durationpb.Duration `protobuf:"bytes,6,opt,name=lag,proto3" json:"lag,omitempty"`
+	// When it last confirmed anything.
+	Heard *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=heard,proto3" json:"heard,omitempty"`
+	// How long it answers without hearing.
+	StaleAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=stale_after,json=staleAfter,proto3" json:"stale_after,omitempty"`
+	// When it was lost; unset while it is connected.
+	Lost *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=lost,proto3" json:"lost,omitempty"`
+	// From when on it refuses everything, unless it hears from another replica; only of one that was lost.
+	Refuses *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=refuses,proto3" json:"refuses,omitempty"`
+	// How many calls that ran it stopped because of a revocation, since it is connected.
+	Stopped       uint64 `protobuf:"varint,11,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Follower) Reset() {
+	*x = Follower{}
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Follower) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Follower) ProtoMessage() {}
+
+func (x *Follower) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Follower.ProtoReflect.Descriptor instead.
+func (*Follower) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Follower) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Follower) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Follower) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Follower) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Follower) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Follower) GetLag() *durationpb.Duration {
+	if x != nil {
+		return x.Lag
+	}
+	return nil
+}
+
+func (x *Follower) GetHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *Follower) GetStaleAfter() *durationpb.Duration {
+	if x != nil {
+		return x.StaleAfter
+	}
+	return nil
+}
+
+func (x *Follower) GetLost() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+func (x *Follower) GetRefuses() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Refuses
+	}
+	return nil
+}
+
+func (x *Follower) GetStopped() uint64 {
+	if x != nil {
+		return x.Stopped
+	}
+	return 0
+}
+
+// AwaitSequenceRequest names a change.
+type AwaitSequenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number, as Revoke answers it.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How long to wait, at most 30 s.
+	Timeout       *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitSequenceRequest) Reset() {
+	*x = AwaitSequenceRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitSequenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitSequenceRequest) ProtoMessage() {}
+
+func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitSequenceRequest.ProtoReflect.Descriptor instead.
+func (*AwaitSequenceRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AwaitSequenceRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AwaitSequenceRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// AwaitSequenceResponse says who has it in force.
+type AwaitSequenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All replicas and followers have.
+	Complete bool `protobuf:"varint,1,opt,name=complete,proto3" json:"complete,omitempty"`
+	// The state at the end.
+	Replicas      []*Replica `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitSequenceResponse) Reset() {
+	*x = AwaitSequenceResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitSequenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitSequenceResponse) ProtoMessage() {}
+
+func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitSequenceResponse.ProtoReflect.Descriptor instead.
+func (*AwaitSequenceResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AwaitSequenceResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *AwaitSequenceResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
 // ListKeysRequest asks for the keys.
 type ListKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1129,7 +1569,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1581,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1594,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -1168,7 +1608,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1620,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1633,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -1228,7 +1668,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1680,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1693,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -1325,7 +1765,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1777,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1790,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -1380,7 +1820,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1832,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1845,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -1433,7 +1873,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1885,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1898,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -1479,7 +1919,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1931,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1944,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -1527,7 +1967,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1979,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1992,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -1584,7 +2024,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +2036,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +2049,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -1644,7 +2084,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +2096,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +2109,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -1690,7 +2130,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2142,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2155,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -1736,7 +2176,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2188,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2201,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -1794,7 +2234,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2246,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2259,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -1882,7 +2322,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2334,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2347,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -1944,7 +2384,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2396,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2409,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Connection) GetId() string {
@@ -2046,7 +2486,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2498,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2511,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -2092,7 +2532,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2544,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2557,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -2140,7 +2580,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2592,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2605,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -2191,7 +2631,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2643,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2656,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 // ShredOrgRequest names an org.
@@ -2230,7 +2670,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2682,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2695,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -2276,7 +2716,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2728,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2741,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -2315,7 +2755,7 @@ var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x11obo/v1/feed.proto\"<\n" +
+	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x11obo/v1/feed.proto\"<\n" +
 	"\rSignInRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\"\x8a\x01\n" +
@@ -2384,7 +2824,39 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x16ListRevocationsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"O\n" +
 	"\x17ListRevocationsResponse\x124\n" +
-	"\vrevocations\x18\x01 \x03(\v2\x12.obo.v1.RevocationR\vrevocations\"\x11\n" +
+	"\vrevocations\x18\x01 \x03(\v2\x12.obo.v1.RevocationR\vrevocations\"\x16\n" +
+	"\x14ListFollowersRequest\"`\n" +
+	"\x15ListFollowersResponse\x12+\n" +
+	"\breplicas\x18\x01 \x03(\v2\x0f.obo.v1.ReplicaR\breplicas\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xf1\x01\n" +
+	"\aReplica\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12.\n" +
+	"\x04seen\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12.\n" +
+	"\tfollowers\x18\x06 \x03(\v2\x10.obo.v1.FollowerR\tfollowers\x12\x14\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended\"\xbd\x03\n" +
+	"\bFollower\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12+\n" +
+	"\x03lag\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03lag\x120\n" +
+	"\x05heard\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05heard\x12:\n" +
+	"\vstale_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"staleAfter\x12.\n" +
+	"\x04lost\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04lost\x124\n" +
+	"\arefuses\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\arefuses\x12\x18\n" +
+	"\astopped\x18\v \x01(\x04R\astopped\"g\n" +
+	"\x14AwaitSequenceRequest\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x123\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"`\n" +
+	"\x15AwaitSequenceResponse\x12\x1a\n" +
+	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12+\n" +
+	"\breplicas\x18\x02 \x03(\v2\x0f.obo.v1.ReplicaR\breplicas\"\x11\n" +
 	"\x0fListKeysRequest\":\n" +
 	"\x10ListKeysResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"\xc0\x02\n" +
@@ -2463,7 +2935,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x10ShredOrgResponse\x12 \n" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2H\n" +
 	"\rSignInService\x127\n" +
-	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xc3\x05\n" +
+	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xdf\x06\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -2471,7 +2943,9 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\rApplyPlatform\x12\x1c.obo.v1.ApplyPlatformRequest\x1a\x1d.obo.v1.ApplyPlatformResponse\x12[\n" +
 	"\x12RotateClientSecret\x12!.obo.v1.RotateClientSecretRequest\x1a\".obo.v1.RotateClientSecretResponse\x127\n" +
 	"\x06Revoke\x12\x15.obo.v1.RevokeRequest\x1a\x16.obo.v1.RevokeResponse\x12R\n" +
-	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12=\n" +
+	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12L\n" +
+	"\rListFollowers\x12\x1c.obo.v1.ListFollowersRequest\x1a\x1d.obo.v1.ListFollowersResponse\x12L\n" +
+	"\rAwaitSequence\x12\x1c.obo.v1.AwaitSequenceRequest\x1a\x1d.obo.v1.AwaitSequenceResponse\x12=\n" +
 	"\bListKeys\x12\x17.obo.v1.ListKeysRequest\x1a\x18.obo.v1.ListKeysResponse\x12C\n" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
@@ -2496,7 +2970,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
@@ -2516,93 +2990,116 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*LiveToken)(nil),                  // 15: obo.v1.LiveToken
 	(*ListRevocationsRequest)(nil),     // 16: obo.v1.ListRevocationsRequest
 	(*ListRevocationsResponse)(nil),    // 17: obo.v1.ListRevocationsResponse
-	(*ListKeysRequest)(nil),            // 18: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 19: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 20: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 21: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 22: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 23: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 24: obo.v1.RetireKeyResponse
-	(*ProviderFile)(nil),               // 25: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 26: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 27: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 28: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 29: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 30: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 31: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 32: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 33: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 34: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 35: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 36: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 37: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 38: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 39: google.protobuf.Timestamp
-	(*Change)(nil),                     // 40: obo.v1.Change
-	(*Revocation)(nil),                 // 41: obo.v1.Revocation
+	(*ListFollowersRequest)(nil),       // 18: obo.v1.ListFollowersRequest
+	(*ListFollowersResponse)(nil),      // 19: obo.v1.ListFollowersResponse
+	(*Replica)(nil),                    // 20: obo.v1.Replica
+	(*Follower)(nil),                   // 21: obo.v1.Follower
+	(*AwaitSequenceRequest)(nil),       // 22: obo.v1.AwaitSequenceRequest
+	(*AwaitSequenceResponse)(nil),      // 23: obo.v1.AwaitSequenceResponse
+	(*ListKeysRequest)(nil),            // 24: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 25: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                 // 26: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),          // 27: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 28: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),           // 29: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 30: obo.v1.RetireKeyResponse
+	(*ProviderFile)(nil),               // 31: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 32: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 33: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 34: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 35: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 36: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 37: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 38: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 39: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 40: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 41: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 42: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 43: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 44: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
+	(*Change)(nil),                     // 46: obo.v1.Change
+	(*Revocation)(nil),                 // 47: obo.v1.Revocation
+	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	39, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	40, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	45, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	46, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	39, // 3: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	41, // 4: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	45, // 3: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 4: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
 	15, // 5: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	39, // 6: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	39, // 7: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	41, // 8: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	20, // 9: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	39, // 10: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	39, // 11: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	39, // 12: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	39, // 13: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	20, // 14: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	20, // 15: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	25, // 16: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	25, // 17: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	32, // 18: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	39, // 19: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	39, // 20: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	32, // 21: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 22: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 23: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	4,  // 24: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	6,  // 25: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	9,  // 26: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	11, // 27: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	13, // 28: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	16, // 29: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	18, // 30: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	21, // 31: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	23, // 32: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	26, // 33: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	28, // 34: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	30, // 35: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	33, // 36: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	35, // 37: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	37, // 38: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 39: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 40: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	5,  // 41: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	7,  // 42: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	10, // 43: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	12, // 44: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	14, // 45: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	17, // 46: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	19, // 47: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	22, // 48: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	24, // 49: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	27, // 50: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	29, // 51: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	31, // 52: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	34, // 53: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	36, // 54: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	38, // 55: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	39, // [39:56] is the sub-list for method output_type
-	22, // [22:39] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	45, // 6: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	45, // 7: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	47, // 8: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	20, // 9: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	45, // 10: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	45, // 11: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	21, // 12: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	45, // 13: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	48, // 14: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	45, // 15: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	48, // 16: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	45, // 17: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	45, // 18: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	48, // 19: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	20, // 20: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	26, // 21: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	45, // 22: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	45, // 23: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	45, // 24: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	45, // 25: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	26, // 26: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	26, // 27: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	31, // 28: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	31, // 29: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	38, // 30: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	45, // 31: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	45, // 32: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	38, // 33: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 34: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 35: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	4,  // 36: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	6,  // 37: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	9,  // 38: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	11, // 39: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	13, // 40: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	16, // 41: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	18, // 42: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	22, // 43: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	24, // 44: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	27, // 45: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	29, // 46: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	32, // 47: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	34, // 48: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	36, // 49: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	39, // 50: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	41, // 51: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	43, // 52: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 53: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 54: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	5,  // 55: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	7,  // 56: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	10, // 57: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	12, // 58: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	14, // 59: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	17, // 60: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	19, // 61: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	23, // 62: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	25, // 63: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	28, // 64: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	30, // 65: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	33, // 66: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	35, // 67: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	37, // 68: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	40, // 69: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	42, // 70: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	44, // 71: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	53, // [53:72] is the sub-list for method output_type
+	34, // [34:53] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -2618,7 +3115,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -136,6 +136,8 @@ const (
 	AdminService_RotateClientSecret_FullMethodName = "/obo.v1.AdminService/RotateClientSecret"
 	AdminService_Revoke_FullMethodName             = "/obo.v1.AdminService/Revoke"
 	AdminService_ListRevocations_FullMethodName    = "/obo.v1.AdminService/ListRevocations"
+	AdminService_ListFollowers_FullMethodName      = "/obo.v1.AdminService/ListFollowers"
+	AdminService_AwaitSequence_FullMethodName      = "/obo.v1.AdminService/AwaitSequence"
 	AdminService_ListKeys_FullMethodName           = "/obo.v1.AdminService/ListKeys"
 	AdminService_RotateKeys_FullMethodName         = "/obo.v1.AdminService/RotateKeys"
 	AdminService_RetireKey_FullMethodName          = "/obo.v1.AdminService/RetireKey"
@@ -166,6 +168,12 @@ type AdminServiceClient interface {
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
 	ListRevocations(ctx context.Context, in *ListRevocationsRequest, opts ...grpc.CallOption) (*ListRevocationsResponse, error)
+	// ListFollowers lists the replicas of the server, and who follows the feed at each: whose verifiers have put which
+	// revocations into force.
+	ListFollowers(ctx context.Context, in *ListFollowersRequest, opts ...grpc.CallOption) (*ListFollowersResponse, error)
+	// AwaitSequence waits until every replica and every follower has a change in force, or refuses everything because it has
+	// not heard for longer than its bound.
+	AwaitSequence(ctx context.Context, in *AwaitSequenceRequest, opts ...grpc.CallOption) (*AwaitSequenceResponse, error)
 	// ListKeys lists the signing keys, public parts only.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
@@ -255,6 +263,26 @@ func (c *adminServiceClient) ListRevocations(ctx context.Context, in *ListRevoca
 	return out, nil
 }
 
+func (c *adminServiceClient) ListFollowers(ctx context.Context, in *ListFollowersRequest, opts ...grpc.CallOption) (*ListFollowersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFollowersResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListFollowers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) AwaitSequence(ctx context.Context, in *AwaitSequenceRequest, opts ...grpc.CallOption) (*AwaitSequenceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AwaitSequenceResponse)
+	err := c.cc.Invoke(ctx, AdminService_AwaitSequence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListKeysResponse)
@@ -310,6 +338,12 @@ type AdminServiceServer interface {
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
 	ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error)
+	// ListFollowers lists the replicas of the server, and who follows the feed at each: whose verifiers have put which
+	// revocations into force.
+	ListFollowers(context.Context, *ListFollowersRequest) (*ListFollowersResponse, error)
+	// AwaitSequence waits until every replica and every follower has a change in force, or refuses everything because it has
+	// not heard for longer than its bound.
+	AwaitSequence(context.Context, *AwaitSequenceRequest) (*AwaitSequenceResponse, error)
 	// ListKeys lists the signing keys, public parts only.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
@@ -349,6 +383,12 @@ func (UnimplementedAdminServiceServer) Revoke(context.Context, *RevokeRequest) (
 }
 func (UnimplementedAdminServiceServer) ListRevocations(context.Context, *ListRevocationsRequest) (*ListRevocationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRevocations not implemented")
+}
+func (UnimplementedAdminServiceServer) ListFollowers(context.Context, *ListFollowersRequest) (*ListFollowersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFollowers not implemented")
+}
+func (UnimplementedAdminServiceServer) AwaitSequence(context.Context, *AwaitSequenceRequest) (*AwaitSequenceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AwaitSequence not implemented")
 }
 func (UnimplementedAdminServiceServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
@@ -506,6 +546,42 @@ func _AdminService_ListRevocations_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListFollowers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFollowersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListFollowers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListFollowers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListFollowers(ctx, req.(*ListFollowersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_AwaitSequence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AwaitSequenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).AwaitSequence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_AwaitSequence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).AwaitSequence(ctx, req.(*AwaitSequenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListKeysRequest)
 	if err := dec(in); err != nil {
@@ -594,6 +670,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRevocations",
 			Handler:    _AdminService_ListRevocations_Handler,
+		},
+		{
+			MethodName: "ListFollowers",
+			Handler:    _AdminService_ListFollowers_Handler,
+		},
+		{
+			MethodName: "AwaitSequence",
+			Handler:    _AdminService_AwaitSequence_Handler,
 		},
 		{
 			MethodName: "ListKeys",

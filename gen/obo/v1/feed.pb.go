@@ -9,6 +9,7 @@ package obov1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,76 +23,35 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// WatchRequest starts a stream.
-type WatchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *WatchRequest) Reset() {
-	*x = WatchRequest{}
-	mi := &file_obo_v1_feed_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *WatchRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*WatchRequest) ProtoMessage() {}
-
-func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_feed_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
-func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_feed_proto_rawDescGZIP(), []int{0}
-}
-
-// WatchResponse is one event. Sequence numbers never go down within a stream.
-type WatchResponse struct {
+// FollowRequest is one message of a follower.
+type FollowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number of the newest change that the server has seen when it sent this.
-	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// What it is.
 	//
 	// Types that are valid to be assigned to Event:
 	//
-	//	*WatchResponse_Revocation
-	//	*WatchResponse_Policy
-	//	*WatchResponse_SnapshotComplete
-	//	*WatchResponse_Heartbeat
-	Event         isWatchResponse_Event `protobuf_oneof:"event"`
+	//	*FollowRequest_Hello
+	//	*FollowRequest_Confirm
+	Event         isFollowRequest_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *WatchResponse) Reset() {
-	*x = WatchResponse{}
-	mi := &file_obo_v1_feed_proto_msgTypes[1]
+func (x *FollowRequest) Reset() {
+	*x = FollowRequest{}
+	mi := &file_obo_v1_feed_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *WatchResponse) String() string {
+func (x *FollowRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*WatchResponse) ProtoMessage() {}
+func (*FollowRequest) ProtoMessage() {}
 
-func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_feed_proto_msgTypes[1]
+func (x *FollowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -102,114 +62,162 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
-func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_feed_proto_rawDescGZIP(), []int{1}
+// Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
+func (*FollowRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *WatchResponse) GetSequence() uint64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-func (x *WatchResponse) GetEvent() isWatchResponse_Event {
+func (x *FollowRequest) GetEvent() isFollowRequest_Event {
 	if x != nil {
 		return x.Event
 	}
 	return nil
 }
 
-func (x *WatchResponse) GetRevocation() *Revocation {
+func (x *FollowRequest) GetHello() *Hello {
 	if x != nil {
-		if x, ok := x.Event.(*WatchResponse_Revocation); ok {
-			return x.Revocation
+		if x, ok := x.Event.(*FollowRequest_Hello); ok {
+			return x.Hello
 		}
 	}
 	return nil
 }
 
-func (x *WatchResponse) GetPolicy() *PolicyBundle {
+func (x *FollowRequest) GetConfirm() *Confirm {
 	if x != nil {
-		if x, ok := x.Event.(*WatchResponse_Policy); ok {
-			return x.Policy
+		if x, ok := x.Event.(*FollowRequest_Confirm); ok {
+			return x.Confirm
 		}
 	}
 	return nil
 }
 
-func (x *WatchResponse) GetSnapshotComplete() *SnapshotComplete {
-	if x != nil {
-		if x, ok := x.Event.(*WatchResponse_SnapshotComplete); ok {
-			return x.SnapshotComplete
-		}
-	}
-	return nil
+type isFollowRequest_Event interface {
+	isFollowRequest_Event()
 }
 
-func (x *WatchResponse) GetHeartbeat() *Heartbeat {
-	if x != nil {
-		if x, ok := x.Event.(*WatchResponse_Heartbeat); ok {
-			return x.Heartbeat
-		}
-	}
-	return nil
+type FollowRequest_Hello struct {
+	// Who follows. The first message, and never again.
+	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
 }
 
-type isWatchResponse_Event interface {
-	isWatchResponse_Event()
+type FollowRequest_Confirm struct {
+	// What is in force.
+	Confirm *Confirm `protobuf:"bytes,2,opt,name=confirm,proto3,oneof"`
 }
 
-type WatchResponse_Revocation struct {
-	// Something was revoked.
-	Revocation *Revocation `protobuf:"bytes,2,opt,name=revocation,proto3,oneof"`
-}
+func (*FollowRequest_Hello) isFollowRequest_Event() {}
 
-type WatchResponse_Policy struct {
-	// An org's policy bundle, whole; it replaces the one before.
-	Policy *PolicyBundle `protobuf:"bytes,3,opt,name=policy,proto3,oneof"`
-}
+func (*FollowRequest_Confirm) isFollowRequest_Event() {}
 
-type WatchResponse_SnapshotComplete struct {
-	// Everything before this was the snapshot; from here on the follower is current.
-	SnapshotComplete *SnapshotComplete `protobuf:"bytes,4,opt,name=snapshot_complete,json=snapshotComplete,proto3,oneof"`
-}
-
-type WatchResponse_Heartbeat struct {
-	// Nothing changed; the server is there and was current at `at`.
-	Heartbeat *Heartbeat `protobuf:"bytes,5,opt,name=heartbeat,proto3,oneof"`
-}
-
-func (*WatchResponse_Revocation) isWatchResponse_Event() {}
-
-func (*WatchResponse_Policy) isWatchResponse_Event() {}
-
-func (*WatchResponse_SnapshotComplete) isWatchResponse_Event() {}
-
-func (*WatchResponse_Heartbeat) isWatchResponse_Event() {}
-
-// SnapshotComplete ends the snapshot.
-type SnapshotComplete struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+// Hello says who follows, and what it has.
+type Hello struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that the operator sees: 1 to 63 of letters, digits, '.', '_', ':' and '-'. Often that of the host.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Tells this process from others of the same name, also at other replicas: 16 to 64 letters and digits, random.
+	Instance string `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// How far it is: the position of the last message that it put into force. Absent when it has nothing.
+	After *Position `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// How long it answers without hearing from a feed, 1 s to 60 s.
+	StaleAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=stale_after,json=staleAfter,proto3" json:"stale_after,omitempty"`
+	// It decides by policy: send the bundles too.
+	Policies      bool `protobuf:"varint,5,opt,name=policies,proto3" json:"policies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SnapshotComplete) Reset() {
-	*x = SnapshotComplete{}
+func (x *Hello) Reset() {
+	*x = Hello{}
+	mi := &file_obo_v1_feed_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hello) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hello) ProtoMessage() {}
+
+func (x *Hello) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hello.ProtoReflect.Descriptor instead.
+func (*Hello) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Hello) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Hello) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Hello) GetAfter() *Position {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Hello) GetStaleAfter() *durationpb.Duration {
+	if x != nil {
+		return x.StaleAfter
+	}
+	return nil
+}
+
+func (x *Hello) GetPolicies() bool {
+	if x != nil {
+		return x.Policies
+	}
+	return false
+}
+
+// Position is a place in the history of changes.
+type Position struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of a change.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// A random number that the change was given with its place. A database that was restored from a backup, or is another
+	// one, gives the same sequence a different mark, so that a follower's past is never taken for that of another history.
+	Mark          uint64 `protobuf:"fixed64,2,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
 	mi := &file_obo_v1_feed_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SnapshotComplete) String() string {
+func (x *Position) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SnapshotComplete) ProtoMessage() {}
+func (*Position) ProtoMessage() {}
 
-func (x *SnapshotComplete) ProtoReflect() protoreflect.Message {
+func (x *Position) ProtoReflect() protoreflect.Message {
 	mi := &file_obo_v1_feed_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -221,9 +229,355 @@ func (x *SnapshotComplete) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SnapshotComplete.ProtoReflect.Descriptor instead.
-func (*SnapshotComplete) Descriptor() ([]byte, []int) {
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
 	return file_obo_v1_feed_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Position) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Position) GetMark() uint64 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
+}
+
+// Confirm says what the follower has put into force.
+type Confirm struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every change up to this number is in force in its set.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How many calls that ran under what was revoked it stopped, since the confirmation before.
+	Stopped       uint32 `protobuf:"varint,2,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Confirm) Reset() {
+	*x = Confirm{}
+	mi := &file_obo_v1_feed_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Confirm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Confirm) ProtoMessage() {}
+
+func (x *Confirm) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
+func (*Confirm) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Confirm) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Confirm) GetStopped() uint32 {
+	if x != nil {
+		return x.Stopped
+	}
+	return 0
+}
+
+// FollowResponse is one message of the server. Positions never go back within a stream.
+type FollowResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this message is in force, the follower has all that was changed up to here. Absent when the message says nothing of
+	// it; and before `current` it has no meaning.
+	Position *Position `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	// What it is.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*FollowResponse_Opening
+	//	*FollowResponse_Revocations
+	//	*FollowResponse_Policy
+	//	*FollowResponse_Current
+	//	*FollowResponse_Heartbeat
+	Event         isFollowResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowResponse) Reset() {
+	*x = FollowResponse{}
+	mi := &file_obo_v1_feed_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowResponse) ProtoMessage() {}
+
+func (x *FollowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
+func (*FollowResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FollowResponse) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetEvent() isFollowResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetOpening() *Opening {
+	if x != nil {
+		if x, ok := x.Event.(*FollowResponse_Opening); ok {
+			return x.Opening
+		}
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetRevocations() *Revocations {
+	if x != nil {
+		if x, ok := x.Event.(*FollowResponse_Revocations); ok {
+			return x.Revocations
+		}
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetPolicy() *PolicyBundle {
+	if x != nil {
+		if x, ok := x.Event.(*FollowResponse_Policy); ok {
+			return x.Policy
+		}
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetCurrent() *Current {
+	if x != nil {
+		if x, ok := x.Event.(*FollowResponse_Current); ok {
+			return x.Current
+		}
+	}
+	return nil
+}
+
+func (x *FollowResponse) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		if x, ok := x.Event.(*FollowResponse_Heartbeat); ok {
+			return x.Heartbeat
+		}
+	}
+	return nil
+}
+
+type isFollowResponse_Event interface {
+	isFollowResponse_Event()
+}
+
+type FollowResponse_Opening struct {
+	// How the stream begins. The first message.
+	Opening *Opening `protobuf:"bytes,2,opt,name=opening,proto3,oneof"`
+}
+
+type FollowResponse_Revocations struct {
+	// Some things were revoked.
+	Revocations *Revocations `protobuf:"bytes,3,opt,name=revocations,proto3,oneof"`
+}
+
+type FollowResponse_Policy struct {
+	// An org's policy bundle, whole; it replaces the one before.
+	Policy *PolicyBundle `protobuf:"bytes,4,opt,name=policy,proto3,oneof"`
+}
+
+type FollowResponse_Current struct {
+	// Everything before this was what the follower lacked; from here on it is current.
+	Current *Current `protobuf:"bytes,5,opt,name=current,proto3,oneof"`
+}
+
+type FollowResponse_Heartbeat struct {
+	// Nothing changed; the server is there and was current at `at`.
+	Heartbeat *Heartbeat `protobuf:"bytes,6,opt,name=heartbeat,proto3,oneof"`
+}
+
+func (*FollowResponse_Opening) isFollowResponse_Event() {}
+
+func (*FollowResponse_Revocations) isFollowResponse_Event() {}
+
+func (*FollowResponse_Policy) isFollowResponse_Event() {}
+
+func (*FollowResponse_Current) isFollowResponse_Event() {}
+
+func (*FollowResponse_Heartbeat) isFollowResponse_Event() {}
+
+// Opening says what the messages before `current` are.
+type Opening struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// They are what came after the position in hello. Otherwise they are everything: what the follower had is forgotten.
+	Resumed       bool `protobuf:"varint,1,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Opening) Reset() {
+	*x = Opening{}
+	mi := &file_obo_v1_feed_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opening) ProtoMessage() {}
+
+func (x *Opening) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opening.ProtoReflect.Descriptor instead.
+func (*Opening) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Opening) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
+// Revocations are some entries, at most 1000.
+type Revocations struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In sequence order.
+	Revocations   []*Revocation `protobuf:"bytes,1,rep,name=revocations,proto3" json:"revocations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocations) Reset() {
+	*x = Revocations{}
+	mi := &file_obo_v1_feed_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocations) ProtoMessage() {}
+
+func (x *Revocations) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocations.ProtoReflect.Descriptor instead.
+func (*Revocations) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Revocations) GetRevocations() []*Revocation {
+	if x != nil {
+		return x.Revocations
+	}
+	return nil
+}
+
+// Current ends what the follower lacked.
+type Current struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Current) Reset() {
+	*x = Current{}
+	mi := &file_obo_v1_feed_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Current) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Current) ProtoMessage() {}
+
+func (x *Current) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_feed_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Current.ProtoReflect.Descriptor instead.
+func (*Current) Descriptor() ([]byte, []int) {
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{7}
 }
 
 // Heartbeat says that the stream is alive.
@@ -237,7 +591,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_obo_v1_feed_proto_msgTypes[3]
+	mi := &file_obo_v1_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +603,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_feed_proto_msgTypes[3]
+	mi := &file_obo_v1_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +616,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_obo_v1_feed_proto_rawDescGZIP(), []int{3}
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Heartbeat) GetAt() *timestamppb.Timestamp {
@@ -301,7 +655,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_obo_v1_feed_proto_msgTypes[4]
+	mi := &file_obo_v1_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +667,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_feed_proto_msgTypes[4]
+	mi := &file_obo_v1_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +680,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_obo_v1_feed_proto_rawDescGZIP(), []int{4}
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Revocation) GetKind() string {
@@ -402,14 +756,17 @@ type PolicyBundle struct {
 	// The bundle as JSON (policy.Bundle).
 	Document []byte `protobuf:"bytes,3,opt,name=document,proto3" json:"document,omitempty"`
 	// The org was deleted: forget it.
-	Deleted       bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// The server cannot read it at present: forget it until it is sent again. A follower that lacks a bundle for this reason
+	// says in no hello how far it is, and so is sent everything.
+	Unreadable    bool `protobuf:"varint,5,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyBundle) Reset() {
 	*x = PolicyBundle{}
-	mi := &file_obo_v1_feed_proto_msgTypes[5]
+	mi := &file_obo_v1_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +778,7 @@ func (x *PolicyBundle) String() string {
 func (*PolicyBundle) ProtoMessage() {}
 
 func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_feed_proto_msgTypes[5]
+	mi := &file_obo_v1_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +791,7 @@ func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyBundle.ProtoReflect.Descriptor instead.
 func (*PolicyBundle) Descriptor() ([]byte, []int) {
-	return file_obo_v1_feed_proto_rawDescGZIP(), []int{5}
+	return file_obo_v1_feed_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PolicyBundle) GetOrgId() string {
@@ -465,22 +822,48 @@ func (x *PolicyBundle) GetDeleted() bool {
 	return false
 }
 
+func (x *PolicyBundle) GetUnreadable() bool {
+	if x != nil {
+		return x.Unreadable
+	}
+	return false
+}
+
 var File_obo_v1_feed_proto protoreflect.FileDescriptor
 
 const file_obo_v1_feed_proto_rawDesc = "" +
 	"\n" +
-	"\x11obo/v1/feed.proto\x12\x06obo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fWatchRequest\"\x96\x02\n" +
-	"\rWatchResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\x124\n" +
-	"\n" +
-	"revocation\x18\x02 \x01(\v2\x12.obo.v1.RevocationH\x00R\n" +
-	"revocation\x12.\n" +
-	"\x06policy\x18\x03 \x01(\v2\x14.obo.v1.PolicyBundleH\x00R\x06policy\x12G\n" +
-	"\x11snapshot_complete\x18\x04 \x01(\v2\x18.obo.v1.SnapshotCompleteH\x00R\x10snapshotComplete\x121\n" +
-	"\theartbeat\x18\x05 \x01(\v2\x11.obo.v1.HeartbeatH\x00R\theartbeatB\a\n" +
-	"\x05event\"\x12\n" +
-	"\x10SnapshotComplete\"7\n" +
+	"\x11obo/v1/feed.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n" +
+	"\rFollowRequest\x12%\n" +
+	"\x05hello\x18\x01 \x01(\v2\r.obo.v1.HelloH\x00R\x05hello\x12+\n" +
+	"\aconfirm\x18\x02 \x01(\v2\x0f.obo.v1.ConfirmH\x00R\aconfirmB\a\n" +
+	"\x05event\"\xb7\x01\n" +
+	"\x05Hello\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12&\n" +
+	"\x05after\x18\x03 \x01(\v2\x10.obo.v1.PositionR\x05after\x12:\n" +
+	"\vstale_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"staleAfter\x12\x1a\n" +
+	"\bpolicies\x18\x05 \x01(\bR\bpolicies\":\n" +
+	"\bPosition\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04mark\x18\x02 \x01(\x06R\x04mark\"?\n" +
+	"\aConfirm\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
+	"\astopped\x18\x02 \x01(\rR\astopped\"\xbd\x02\n" +
+	"\x0eFollowResponse\x12,\n" +
+	"\bposition\x18\x01 \x01(\v2\x10.obo.v1.PositionR\bposition\x12+\n" +
+	"\aopening\x18\x02 \x01(\v2\x0f.obo.v1.OpeningH\x00R\aopening\x127\n" +
+	"\vrevocations\x18\x03 \x01(\v2\x13.obo.v1.RevocationsH\x00R\vrevocations\x12.\n" +
+	"\x06policy\x18\x04 \x01(\v2\x14.obo.v1.PolicyBundleH\x00R\x06policy\x12+\n" +
+	"\acurrent\x18\x05 \x01(\v2\x0f.obo.v1.CurrentH\x00R\acurrent\x121\n" +
+	"\theartbeat\x18\x06 \x01(\v2\x11.obo.v1.HeartbeatH\x00R\theartbeatB\a\n" +
+	"\x05event\"#\n" +
+	"\aOpening\x12\x18\n" +
+	"\aresumed\x18\x01 \x01(\bR\aresumed\"C\n" +
+	"\vRevocations\x124\n" +
+	"\vrevocations\x18\x01 \x03(\v2\x12.obo.v1.RevocationR\vrevocations\"\t\n" +
+	"\aCurrent\"7\n" +
 	"\tHeartbeat\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xa9\x02\n" +
 	"\n" +
@@ -493,14 +876,17 @@ const file_obo_v1_feed_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05scope\x18\a \x01(\tR\x05scope\x120\n" +
 	"\x05since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
-	"\bdeparted\x18\t \x01(\bR\bdeparted\"u\n" +
+	"\bdeparted\x18\t \x01(\bR\bdeparted\"\x95\x01\n" +
 	"\fPolicyBundle\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
 	"\bdocument\x18\x03 \x01(\fR\bdocument\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted2E\n" +
-	"\vFeedService\x126\n" +
-	"\x05Watch\x12\x14.obo.v1.WatchRequest\x1a\x15.obo.v1.WatchResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x05 \x01(\bR\n" +
+	"unreadable2J\n" +
+	"\vFeedService\x12;\n" +
+	"\x06Follow\x12\x15.obo.v1.FollowRequest\x1a\x16.obo.v1.FollowResponse(\x010\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
 
 var (
 	file_obo_v1_feed_proto_rawDescOnce sync.Once
@@ -514,32 +900,45 @@ func file_obo_v1_feed_proto_rawDescGZIP() []byte {
 	return file_obo_v1_feed_proto_rawDescData
 }
 
-var file_obo_v1_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_obo_v1_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_obo_v1_feed_proto_goTypes = []any{
-	(*WatchRequest)(nil),          // 0: obo.v1.WatchRequest
-	(*WatchResponse)(nil),         // 1: obo.v1.WatchResponse
-	(*SnapshotComplete)(nil),      // 2: obo.v1.SnapshotComplete
-	(*Heartbeat)(nil),             // 3: obo.v1.Heartbeat
-	(*Revocation)(nil),            // 4: obo.v1.Revocation
-	(*PolicyBundle)(nil),          // 5: obo.v1.PolicyBundle
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*FollowRequest)(nil),         // 0: obo.v1.FollowRequest
+	(*Hello)(nil),                 // 1: obo.v1.Hello
+	(*Position)(nil),              // 2: obo.v1.Position
+	(*Confirm)(nil),               // 3: obo.v1.Confirm
+	(*FollowResponse)(nil),        // 4: obo.v1.FollowResponse
+	(*Opening)(nil),               // 5: obo.v1.Opening
+	(*Revocations)(nil),           // 6: obo.v1.Revocations
+	(*Current)(nil),               // 7: obo.v1.Current
+	(*Heartbeat)(nil),             // 8: obo.v1.Heartbeat
+	(*Revocation)(nil),            // 9: obo.v1.Revocation
+	(*PolicyBundle)(nil),          // 10: obo.v1.PolicyBundle
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_obo_v1_feed_proto_depIdxs = []int32{
-	4, // 0: obo.v1.WatchResponse.revocation:type_name -> obo.v1.Revocation
-	5, // 1: obo.v1.WatchResponse.policy:type_name -> obo.v1.PolicyBundle
-	2, // 2: obo.v1.WatchResponse.snapshot_complete:type_name -> obo.v1.SnapshotComplete
-	3, // 3: obo.v1.WatchResponse.heartbeat:type_name -> obo.v1.Heartbeat
-	6, // 4: obo.v1.Heartbeat.at:type_name -> google.protobuf.Timestamp
-	6, // 5: obo.v1.Revocation.before:type_name -> google.protobuf.Timestamp
-	6, // 6: obo.v1.Revocation.until:type_name -> google.protobuf.Timestamp
-	6, // 7: obo.v1.Revocation.since:type_name -> google.protobuf.Timestamp
-	0, // 8: obo.v1.FeedService.Watch:input_type -> obo.v1.WatchRequest
-	1, // 9: obo.v1.FeedService.Watch:output_type -> obo.v1.WatchResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	1,  // 0: obo.v1.FollowRequest.hello:type_name -> obo.v1.Hello
+	3,  // 1: obo.v1.FollowRequest.confirm:type_name -> obo.v1.Confirm
+	2,  // 2: obo.v1.Hello.after:type_name -> obo.v1.Position
+	11, // 3: obo.v1.Hello.stale_after:type_name -> google.protobuf.Duration
+	2,  // 4: obo.v1.FollowResponse.position:type_name -> obo.v1.Position
+	5,  // 5: obo.v1.FollowResponse.opening:type_name -> obo.v1.Opening
+	6,  // 6: obo.v1.FollowResponse.revocations:type_name -> obo.v1.Revocations
+	10, // 7: obo.v1.FollowResponse.policy:type_name -> obo.v1.PolicyBundle
+	7,  // 8: obo.v1.FollowResponse.current:type_name -> obo.v1.Current
+	8,  // 9: obo.v1.FollowResponse.heartbeat:type_name -> obo.v1.Heartbeat
+	9,  // 10: obo.v1.Revocations.revocations:type_name -> obo.v1.Revocation
+	12, // 11: obo.v1.Heartbeat.at:type_name -> google.protobuf.Timestamp
+	12, // 12: obo.v1.Revocation.before:type_name -> google.protobuf.Timestamp
+	12, // 13: obo.v1.Revocation.until:type_name -> google.protobuf.Timestamp
+	12, // 14: obo.v1.Revocation.since:type_name -> google.protobuf.Timestamp
+	0,  // 15: obo.v1.FeedService.Follow:input_type -> obo.v1.FollowRequest
+	4,  // 16: obo.v1.FeedService.Follow:output_type -> obo.v1.FollowResponse
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_feed_proto_init() }
@@ -547,11 +946,16 @@ func file_obo_v1_feed_proto_init() {
 	if File_obo_v1_feed_proto != nil {
 		return
 	}
-	file_obo_v1_feed_proto_msgTypes[1].OneofWrappers = []any{
-		(*WatchResponse_Revocation)(nil),
-		(*WatchResponse_Policy)(nil),
-		(*WatchResponse_SnapshotComplete)(nil),
-		(*WatchResponse_Heartbeat)(nil),
+	file_obo_v1_feed_proto_msgTypes[0].OneofWrappers = []any{
+		(*FollowRequest_Hello)(nil),
+		(*FollowRequest_Confirm)(nil),
+	}
+	file_obo_v1_feed_proto_msgTypes[4].OneofWrappers = []any{
+		(*FollowResponse_Opening)(nil),
+		(*FollowResponse_Revocations)(nil),
+		(*FollowResponse_Policy)(nil),
+		(*FollowResponse_Current)(nil),
+		(*FollowResponse_Heartbeat)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -559,7 +963,7 @@ func file_obo_v1_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_feed_proto_rawDesc), len(file_obo_v1_feed_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	FeedService_Watch_FullMethodName = "/obo.v1.FeedService/Watch"
+	FeedService_Follow_FullMethodName = "/obo.v1.FeedService/Follow"
 )
 
 // FeedServiceClient is the client API for FeedService service.
@@ -27,12 +27,16 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // FeedService tells executors and verifiers what changed: revocations and policy. A follower that has not heard for longer
-// than its bound refuses everything, so the server sends a heartbeat at least every second.
+// than its bound refuses everything, so the server sends heartbeats, several within that bound.
 //
 // The caller sends a follower credential in the `authorization` metadata, scheme `Bearer`.
 type FeedServiceClient interface {
-	// Watch sends the whole state, then snapshot_complete, then each change as it is made, with heartbeats between.
-	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// Follow tells the follower all that it lacks, then `current`, then each change as it is made, with heartbeats between.
+	// The follower's first message is `hello`. From `current` on it answers every message that raises its position, and every
+	// heartbeat, with `confirm`; a follower that is silent for longer than its own bound is cut off.
+	//
+	// What it lacks is everything, or, when it names a position that this server's history has, what came after it.
+	Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FollowRequest, FollowResponse], error)
 }
 
 type feedServiceClient struct {
@@ -43,36 +47,34 @@ func NewFeedServiceClient(cc grpc.ClientConnInterface) FeedServiceClient {
 	return &feedServiceClient{cc}
 }
 
-func (c *feedServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+func (c *feedServiceClient) Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FollowRequest, FollowResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &FeedService_ServiceDesc.Streams[0], FeedService_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &FeedService_ServiceDesc.Streams[0], FeedService_Follow_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
+	x := &grpc.GenericClientStream[FollowRequest, FollowResponse]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type FeedService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+type FeedService_FollowClient = grpc.BidiStreamingClient[FollowRequest, FollowResponse]
 
 // FeedServiceServer is the server API for FeedService service.
 // All implementations must embed UnimplementedFeedServiceServer
 // for forward compatibility.
 //
 // FeedService tells executors and verifiers what changed: revocations and policy. A follower that has not heard for longer
-// than its bound refuses everything, so the server sends a heartbeat at least every second.
+// than its bound refuses everything, so the server sends heartbeats, several within that bound.
 //
 // The caller sends a follower credential in the `authorization` metadata, scheme `Bearer`.
 type FeedServiceServer interface {
-	// Watch sends the whole state, then snapshot_complete, then each change as it is made, with heartbeats between.
-	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// Follow tells the follower all that it lacks, then `current`, then each change as it is made, with heartbeats between.
+	// The follower's first message is `hello`. From `current` on it answers every message that raises its position, and every
+	// heartbeat, with `confirm`; a follower that is silent for longer than its own bound is cut off.
+	//
+	// What it lacks is everything, or, when it names a position that this server's history has, what came after it.
+	Follow(grpc.BidiStreamingServer[FollowRequest, FollowResponse]) error
 	mustEmbedUnimplementedFeedServiceServer()
 }
 
@@ -83,8 +85,8 @@ type FeedServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedFeedServiceServer struct{}
 
-func (UnimplementedFeedServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
-	return status.Error(codes.Unimplemented, "method Watch not implemented")
+func (UnimplementedFeedServiceServer) Follow(grpc.BidiStreamingServer[FollowRequest, FollowResponse]) error {
+	return status.Error(codes.Unimplemented, "method Follow not implemented")
 }
 func (UnimplementedFeedServiceServer) mustEmbedUnimplementedFeedServiceServer() {}
 func (UnimplementedFeedServiceServer) testEmbeddedByValue()                     {}
@@ -107,16 +109,12 @@ func RegisterFeedServiceServer(s grpc.ServiceRegistrar, srv FeedServiceServer) {
 	s.RegisterService(&FeedService_ServiceDesc, srv)
 }
 
-func _FeedService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(WatchRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(FeedServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+func _FeedService_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(FeedServiceServer).Follow(&grpc.GenericServerStream[FollowRequest, FollowResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type FeedService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+type FeedService_FollowServer = grpc.BidiStreamingServer[FollowRequest, FollowResponse]
 
 // FeedService_ServiceDesc is the grpc.ServiceDesc for FeedService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -127,9 +125,10 @@ var FeedService_ServiceDesc = grpc.ServiceDesc{
 	Methods:     []grpc.MethodDesc{},
 	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "Watch",
-			Handler:       _FeedService_Watch_Handler,
+			StreamName:    "Follow",
+			Handler:       _FeedService_Follow_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "obo/v1/feed.proto",

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/onbehalf/obo/cmd/obo/internal/explain"
+	"github.com/onbehalf/obo/cmd/obo/internal/remote"
+	"github.com/onbehalf/obo/cmd/obo/internal/render"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+)
+
+type followersCommand struct{}
+
+// Help is shown below the flags.
+func (followersCommand) Help() string {
+	return `Lists the replicas of obo-sts and who follows the feed at each: executors, and services with the delegationfeed library. IN FORCE is
+the newest change that a follower has confirmed. One that was lost is listed until its own bound has passed: it refuses every
+token from then on. A replica that died is listed for 90 seconds.
+
+Examples:
+  obo followers
+  obo followers -o json`
+}
+
+func (followersCommand) Run(ctx context.Context, a *app) error {
+	return a.asOperator(ctx, "cannot list the followers", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.ListFollowers(ctx, &obov1.ListFollowersRequest{})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() {
+			a.Printf("The newest change is %d.\n\n", resp.GetSequence())
+			a.showFollowers(resp.GetReplicas(), resp.GetSequence())
+		})
+	})
+}
+
+// showFollowers shows who has what in force, and what that means for one change.
+func (a *app) showFollowers(replicas []*obov1.Replica, sequence uint64) {
+	rows := [][]string{{"REPLICA", "FOLLOWER", "ADDRESS", "SINCE", "IN FORCE", "LAG", "STOPPED", "STATE"}}
+	for _, r := range replicas {
+		state := "seen " + when(r.GetSeen())
+		if r.GetEnded() {
+			state = "ended"
+		}
+		rows = append(rows, []string{render.Clean(r.GetName()), "-", "-", when(r.GetSince()), fmt.Sprint(r.GetSequence()), "-", "-", state})
+		for _, f := range r.GetFollowers() {
+			rows = append(rows, []string{render.Clean(r.GetName()), render.Clean(f.GetName()), render.Clean(f.GetAddress()), when(f.GetSince()),
+				fmt.Sprint(f.GetSequence()), short(f.GetLag().AsDuration()), fmt.Sprint(f.GetStopped()), stateOf(f, sequence)})
+		}
+	}
+	a.Table(rows)
+}
+
+func stateOf(f *obov1.Follower, sequence uint64) string {
+	switch {
+	case f.GetLost() != nil:
+		return "lost; refuses from " + when(f.GetRefuses())
+	case f.GetSequence() == 0:
+		return "loading"
+	case f.GetSequence() < sequence:
+		return "behind"
+	}
+	return "current"
+}
+
+// waitFlags are those of a command that makes a change which verifiers must hear of.
+type waitFlags struct {
+	Wait    bool          `help:"Return when every replica and every follower has it in force, or refuses everything; exit 4 when some do not in time."`
+	Timeout time.Duration `default:"10s" help:"How long to wait, at most 30s."`
+}
+
+// await waits, when that was asked for, until a change is in force everywhere.
+func (a *app) await(ctx context.Context, s *remote.STS, c waitFlags, sequence uint64) (*obov1.AwaitSequenceResponse, error) {
+	if !c.Wait {
+		return nil, nil
+	}
+	fmt.Fprintf(a.err, "waiting until every follower has change %d in force\n", sequence)
+	resp, err := s.Admin.AwaitSequence(ctx, &obov1.AwaitSequenceRequest{Sequence: sequence, Timeout: durationpb.New(c.Timeout)})
+	if err != nil {
+		return nil, explain.Of("the change is made, but it is not known where it is in force", err)
+	}
+	return resp, nil
+}
+
+// withWait is what a command prints as JSON: its answer, and beside it what waiting found.
+func withWait(answer proto.Message, w *obov1.AwaitSequenceResponse) any {
+	if w == nil {
+		return answer
+	}
+	return map[string]any{"answer": render.Proto(answer), "followers": render.Proto(w)}
+}
+
+// unconfirmed is the problem of a change that is not in force everywhere, nil when it is.
+func unconfirmed(w *obov1.AwaitSequenceResponse, sequence uint64) error {
+	if w == nil || w.GetComplete() {
+		return nil
+	}
+	var names []string
+	for _, r := range w.GetReplicas() {
+		if r.GetSequence() < sequence && !r.GetEnded() {
+			names = append(names, "replica "+render.Clean(r.GetName()))
+		}
+		for _, f := range r.GetFollowers() {
+			if f.GetSequence() < sequence {
+				names = append(names, render.Clean(f.GetName()))
+			}
+		}
+	}
+	slices.Sort(names)
+	const shown = 10
+	if more := len(names) - shown; more > 0 {
+		names = append(names[:shown], fmt.Sprintf("%d more", more))
+	}
+	return &explain.Problem{What: "the change is made, but not yet in force everywhere", Code: explain.Unavailable,
+		Why: fmt.Sprintf("not confirmed by %s", strings.Join(names, ", ")),
+		Do:  "wait for `obo followers` to show them current or gone; a follower that hears nothing refuses every token by its own bound"}
+}
