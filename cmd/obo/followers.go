@@ -74,7 +74,7 @@ func stateOf(f *obov1.Follower, sequence uint64) string {
 // waitFlags are those of a command that makes a change which verifiers must hear of.
 type waitFlags struct {
 	Wait    bool          `help:"Return when every replica and every follower has it in force, or refuses everything; exit 4 when some do not in time."`
-	Timeout time.Duration `default:"10s" help:"How long to wait, at most 30s."`
+	WaitFor time.Duration `default:"10s" help:"How long to wait, at most 30s."`
 }
 
 // await waits, when that was asked for, until a change is in force everywhere.
@@ -83,7 +83,7 @@ func (a *app) await(ctx context.Context, s *remote.STS, c waitFlags, sequence ui
 		return nil, nil
 	}
 	fmt.Fprintf(a.err, "waiting until every follower has change %d in force\n", sequence)
-	resp, err := s.Admin.AwaitSequence(ctx, &obov1.AwaitSequenceRequest{Sequence: sequence, Timeout: durationpb.New(c.Timeout)})
+	resp, err := s.Admin.AwaitSequence(ctx, &obov1.AwaitSequenceRequest{Sequence: sequence, Timeout: durationpb.New(c.WaitFor)})
 	if err != nil {
 		return nil, explain.Of("the change is made, but it is not known where it is in force", err)
 	}

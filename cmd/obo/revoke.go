@@ -36,7 +36,7 @@ Examples:
   obo revoke agent orchestrator --provider github --since 12:00 --dry-run
   obo revoke subject "user:acme/sample|alice" --departed
   obo revoke token 0198... --org acme
-  obo revoke agent orchestrator --wait --timeout 5s`
+  obo revoke agent orchestrator --wait --wait-for 5s`
 }
 
 func (c revokeCommand) Run(ctx context.Context, a *app) error {
