@@ -65,8 +65,8 @@ func (s *Service) actorByAssertion(ctx context.Context, c caller, token string, 
 	switch {
 	case err != nil:
 		return acting{}, err
-	case signer.Disabled:
-		return acting{}, flaw("its signer is disabled")
+	case signer.Off(now) != "":
+		return acting{}, flaw("its signer is " + signer.Off(now))
 	case signer != actor && !slices.Contains(actor.Controllers, signer.Name):
 		return acting{}, flaw("its signer is neither the agent nor a registered controller of it")
 	}

@@ -193,7 +193,7 @@ func (s *Service) find(ctx context.Context, clientID string) (caller, error) {
 		return caller{}, unavailable(err, "the org's configuration is not at hand")
 	}
 	client, ok := org.Client(name)
-	if !ok || client.Disabled {
+	if !ok || client.Off(s.cfg.Now()) != "" {
 		return caller{}, refuse(InvalidClient, "", nil, unknownCaller)
 	}
 	return caller{org: org, client: client}, nil

@@ -103,8 +103,10 @@ func (f *Facts) seal(h hop, grant delegation.Grant) (delegation.Unsigned, error)
 
 // hop finds out which of the four cases a request is.
 func (f *Facts) hop() (hop, error) {
-	if f.Actor.Disabled || f.Client.Disabled {
-		return "", denied("agent %s is disabled", f.Actor.Name)
+	for _, agent := range []*registry.Client{f.Actor, f.Client} {
+		if off := agent.Off(f.Now); off != "" {
+			return "", denied("agent %s is %s", agent.Name, off)
+		}
 	}
 	if f.Client.Org != f.Org.ID() || f.Actor.Org != f.Org.ID() {
 		return "", denied("the client and the actor are not of one org") // TX24
@@ -168,8 +170,8 @@ func (f *Facts) chainStands() error {
 	for a := f.Subject.claims.Actor; a != nil; a = a.Act {
 		_, name, err := delegation.ParseAgentID(a.Subject)
 		agent, ok := f.Org.Client(name)
-		if err != nil || !ok || agent.Disabled {
-			return denied("an agent of the subject_token's chain is disabled or no longer registered")
+		if err != nil || !ok || agent.Off(f.Now) != "" {
+			return denied("an agent of the subject_token's chain is disabled, has expired or is no longer registered")
 		}
 	}
 	return nil
@@ -218,7 +220,7 @@ func (f *Facts) mayPickUp() (string, error) {
 		return "", invalid("may_act", "may_act must be a client_id")
 	}
 	agent, ok := f.Org.Client(name)
-	if org != f.Org.ID() || !ok || agent.Disabled {
+	if org != f.Org.ID() || !ok || agent.Off(f.Now) != "" {
 		return "", denied("may_act names no enabled agent of the org")
 	}
 	if agent == f.Actor {
@@ -236,6 +238,11 @@ func (f *Facts) life() time.Duration {
 	life = min(life, f.Limits.MaxLife)
 	if own := f.Org.MaxLife(); own > 0 {
 		life = min(life, own)
+	}
+	for _, agent := range []*registry.Client{f.Actor, f.Client} { // no token outlives its agent
+		if expires := agent.Registration.Expires; !expires.IsZero() {
+			life = min(life, expires.Sub(f.Now))
+		}
 	}
 	return life
 }

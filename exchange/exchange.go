@@ -89,6 +89,7 @@ type Config struct {
 	Nonces      *dpop.Nonces // that DPoP proofs must have; nil: none is demanded
 	Rates       Rates
 	Operators   []Operator       // who may sign in to operate the server
+	Activity    *Activity        // when agents last acted; nil: nobody asks
 	Remember    int              // verified logins to remember; 10,000 when zero, none when negative
 	Now         func() time.Time // time.Now when nil
 }
@@ -210,6 +211,10 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 	token, err := s.cfg.Signer.Sign(ctx, approval.unsigned)
 	if err != nil {
 		return s.stopped(ctx, err, "tokens cannot be signed now")
+	}
+	s.cfg.Activity.Note(f.Org.ID(), f.Client.Name, f.Now)
+	if f.Actor != f.Client {
+		s.cfg.Activity.Note(f.Org.ID(), f.Actor.Name, f.Now)
 	}
 	return approval.response(token, nonce, f), nil
 }

@@ -110,8 +110,8 @@ func (f *Facts) txnTarget() (string, error) {
 func (f *Facts) replaceTxn() (Approval, error) {
 	c := &f.Subject.claims
 	switch {
-	case f.Client.Disabled:
-		return Approval{}, denied("agent %s is disabled", f.Client.Name)
+	case f.Client.Off(f.Now) != "":
+		return Approval{}, denied("agent %s is %s", f.Client.Name, f.Client.Off(f.Now))
 	case f.Actor != f.Client:
 		return Approval{}, denied("a replacement is for the client itself")
 	case f.Client.Org != f.Org.ID() || c.OrgID != f.Org.ID():

@@ -132,6 +132,12 @@ func (q AuditQuery) Transactions() []string {
 	return out
 }
 
+// Activity is when an agent last acted.
+type Activity struct {
+	Agent string // its name within the org
+	Last  time.Time
+}
+
 // DataKey is an org's data key as stored: sealed by the key-encryption key.
 type DataKey struct {
 	Sealed  []byte

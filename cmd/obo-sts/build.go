@@ -44,6 +44,7 @@ type parts struct {
 	registry *registry.Registry
 	roles    *policy.Roles
 	tokens   *delegation.Verifier // of our own tokens
+	activity *exchange.Activity
 	exchange *exchange.Service
 	admin    *admin.Service
 	nonces   *dpop.Nonces  // nil when none are demanded
@@ -126,6 +127,10 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	p.activity, err = exchange.NewActivity(func(id delegation.OrgID) exchange.ActivityStore { return p.db.org(id) }, log)
+	if err != nil {
+		return err
+	}
 	out := egress.Config{}
 	if cfg.Egress.AllowLoopback {
 		out.AllowPrivate = egress.Loopback()
@@ -137,7 +142,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
-		Revoker: p.admin, Operators: operators(cfg.Operators), Nonces: p.nonces,
+		Revoker: p.admin, Operators: operators(cfg.Operators), Activity: p.activity, Nonces: p.nonces,
 	})
 	return err
 }
@@ -156,6 +161,7 @@ func (p *parts) buildAdmin(cfg config.STS) (err error) {
 		Orgs:        p.db.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
+		Activity:    func(id delegation.OrgID) admin.ActivityStore { return p.db.org(id) },
 		Registry:    p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
 	})
 	return err

@@ -38,6 +38,8 @@ type orgStore interface {
 	registry.OrgStore
 	admin.ConfigStore
 	admin.RevocationStore
+	admin.ActivityStore
+	exchange.ActivityStore
 	exchange.Assertions
 	trail
 }

@@ -77,6 +77,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 			"the feed":     p.hub.Run,
 			"the roster":   p.roster.Run,
 			"key rotation": p.ring.Run,
+			"activity":     p.activity.Run,
 			"key reload":   func(ctx context.Context) error { return p.reloadKeys(ctx, log) },
 			"purge":        func(ctx context.Context) error { return p.purge(ctx, log) },
 		},

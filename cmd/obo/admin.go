@@ -20,36 +20,6 @@ func (a *app) printDocument(resp *obov1.GetOrgResponse) error {
 	return p.Print(map[string]any{"version": resp.GetVersion(), "document": json.RawMessage(resp.GetDocument())}, nil)
 }
 
-type agentsCommand struct {
-	Secret agentSecretCommand `cmd:"" help:"Make a new client secret; it is shown once."`
-}
-
-type agentSecretCommand struct {
-	Org          string `arg:"" help:"The org."`
-	Agent        string `arg:"" help:"The agent's name within the org."`
-	DropPrevious bool   `help:"Only the new one works from now on: after a leak."`
-}
-
-// Help is shown below the flags.
-func (agentSecretCommand) Help() string {
-	return `The secret before stays valid until the next call, so that it can be replaced without an outage.
-
-Examples:
-  obo agents secret acme researcher > researcher.secret
-  obo agents secret acme researcher --drop-previous`
-}
-
-func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot make a secret for "+c.Agent, func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.RotateClientSecret(ctx,
-			&obov1.RotateClientSecretRequest{OrgId: c.Org, Agent: c.Agent, DropPrevious: c.DropPrevious})
-		if err != nil {
-			return err
-		}
-		return a.Print(resp, func() { a.Printf("%s\n", resp.GetClientSecret()) })
-	})
-}
-
 func when(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"

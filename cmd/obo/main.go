@@ -53,7 +53,8 @@ type grammar struct {
 	Diff        diffCommand        `cmd:"" help:"Show what apply would change."`
 	Org         orgCommand         `cmd:"" help:"List orgs, show one."`
 	Platform    platformCommand    `cmd:"" help:"Apply the operator's own policies, which every org is under."`
-	Agents      agentsCommand      `cmd:"" help:"Give an agent a new client secret."`
+	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
+	SignIn      signInCommand      `cmd:"" name:"sign-in" help:"Sign in as an administrator."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`
 	Revocations revocationsCommand `cmd:"" help:"List what is revoked."`

@@ -69,6 +69,7 @@ type Config struct {
 	Orgs        func(ctx context.Context) ([]delegation.OrgID, error)
 	Config      func(delegation.OrgID) ConfigStore // store.PlatformOrg included
 	Revocations func(delegation.OrgID) RevocationStore
+	Activity    func(delegation.OrgID) ActivityStore
 	Registry    *registry.Registry
 	Audit       Recorder
 	Keys        Keys
@@ -86,9 +87,9 @@ type Service struct {
 
 // New refuses a Config that lacks anything.
 func New(cfg Config) (*Service, error) {
-	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil ||
+	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil ||
 		cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
-		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Registry, Audit, Keys, Roles, Sync, MaxLife or Now")
+		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Registry, Audit, Keys, Roles, Sync, MaxLife or Now")
 	}
 	return &Service{cfg: cfg}, nil
 }

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ func config(w *exchangetest.World) admin.Config {
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
+		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
 		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	}
 }
@@ -185,6 +187,68 @@ func TestApplyPlatform(t *testing.T) {
 	works(t, w, w.Orchestrator.Credential(), "")
 	if records := w.Records(t, store.PlatformOrg); len(records) != 2 {
 		t.Errorf("%+v", records)
+	}
+}
+
+// TestAgents: who exists, who owns it, what it can do and why, when it last acted; page by page. One that has expired is as if
+// disabled, and no token outlives it.
+func TestAgents(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	ends := w.Clock.Now().Add(2 * time.Minute)
+	if _, err := s.ApplyOrg(t.Context(), edit(t, s, "acme", func(d *registry.Document) {
+		i := slices.IndexFunc(d.Agents, func(a registry.Agent) bool { return a.Name == "orchestrator" })
+		d.Agents[i].Owner, d.Agents[i].Purpose, d.Agents[i].Expires = "ops@acme.test", "plans work", ends
+	})); err != nil {
+		t.Fatal(err)
+	}
+	activity, err := exchange.NewActivity(func(id delegation.OrgID) exchange.ActivityStore { return w.Store.Org(id) }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := w.Config()
+	cfg.Activity = activity
+	if w.Service, err = exchange.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.Service.Exchange(t.Context(), w.Orchestrator.Credential(), exchangetest.FirstHop(w.IDP.IDToken(t, "alice", nil), "github:read"))
+	if err != nil || got.ExpiresIn != 120 {
+		t.Fatalf("life %d s, %v: want what is left of the agent's", got.ExpiresIn, err)
+	}
+	activity.Flush(t.Context())
+	var all []admin.Agent
+	for after, more := "", true; more; {
+		var page []admin.Agent
+		if page, more, err = s.ListAgents(t.Context(), "acme", after, 2); err != nil || len(page) == 0 || len(page) > 2 {
+			t.Fatalf("%d agents, %v", len(page), err)
+		}
+		all, after = append(all, page...), page[len(page)-1].Name
+	}
+	byName := func(name string) admin.Agent {
+		i := slices.IndexFunc(all, func(a admin.Agent) bool { return a.Name == name })
+		if i < 0 {
+			t.Fatalf("%s is not listed", name)
+		}
+		return all[i]
+	}
+	o := byName("orchestrator")
+	if o.Off != "" || !o.Last.Equal(w.Clock.Now()) || !slices.Contains(o.Credentials, "client_secret_basic") {
+		t.Errorf("%+v", o)
+	}
+	i := slices.IndexFunc(o.Rights, func(r admin.Right) bool { return r.Scope == "github:read" })
+	if i < 0 || len(o.Rights[i].Policies) == 0 || !strings.HasPrefix(o.Rights[i].Policies[0], "org/") {
+		t.Errorf("rights %+v", o.Rights)
+	}
+	if r := byName("retired"); r.Off != "disabled" || !r.Last.IsZero() {
+		t.Errorf("%+v", r)
+	}
+	w.Advance(t, 2*time.Minute)
+	works(t, w, w.Orchestrator.Credential(), exchange.InvalidClient)
+	if page, _, err := s.ListAgents(t.Context(), "acme", "", 1000); err != nil || len(page) != len(all) {
+		t.Errorf("%d agents, %v", len(page), err)
+	}
+	if _, _, err := s.ListAgents(t.Context(), "nobody", "", 10); !errors.Is(err, admin.ErrNotFound) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -131,7 +131,9 @@ type Issuer struct {
 // Agent is an AI workload of the org: a client, and an actor.
 type Agent struct {
 	Name        string          `json:"name" yaml:"name"`
-	Owner       string          `json:"owner,omitempty" yaml:"owner,omitempty"` // who answers for it
+	Owner       string          `json:"owner,omitempty" yaml:"owner,omitempty"`     // who answers for it
+	Purpose     string          `json:"purpose,omitempty" yaml:"purpose,omitempty"` // what it is there for
+	Expires     time.Time       `json:"expires,omitzero" yaml:"expires,omitempty"`  // from when on it is as if disabled; zero: never
 	External    bool            `json:"external,omitzero" yaml:"external,omitempty"`
 	Groups      []string        `json:"groups,omitempty" yaml:"groups,omitempty"`
 	Scopes      []string        `json:"scopes,omitempty" yaml:"scopes,omitempty"`           // the widest that a first hop can be

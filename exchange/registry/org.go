@@ -34,6 +34,38 @@ type Client struct {
 	subject *subject // of tls_client_auth; nil when it has none
 }
 
+// Off says why the agent may do nothing at now: "disabled", "expired", or nothing when it may.
+func (c *Client) Off(now time.Time) string {
+	switch expires := c.Registration.Expires; {
+	case c.Disabled:
+		return "disabled"
+	case !expires.IsZero() && !now.Before(expires):
+		return "expired"
+	}
+	return ""
+}
+
+// Credentials are the ways in which the agent can authenticate, by the names of OAuth's client metadata (RFC 7591 §2).
+func (c *Client) Credentials() []string {
+	var out []string
+	for _, way := range []struct {
+		has  bool
+		name string
+	}{
+		{len(c.Secrets) > 0 && !c.FAPI, "client_secret_basic"},
+		{len(c.Registration.JWKS) > 0, "private_key_jwt"},
+		{c.Registration.TLSClientAuth != nil, "tls_client_auth"},
+		{len(c.Certificates) > 0, "self_signed_tls_client_auth"},
+		{c.Registration.SPIFFEID != "", "spiffe"},
+		{len(c.Registration.Workloads) > 0, "workload"},
+	} {
+		if way.has {
+			out = append(out, way.name)
+		}
+	}
+	return out
+}
+
 // Grant reports whether the agent is registered for a grant: GrantTokenExchange alone, unless its registration says otherwise
 // (TE10).
 func (c *Client) Grant(name string) bool {

@@ -15,6 +15,9 @@ func (v *validator) agent(i int, a Agent) {
 	v.require(!v.agents[a.Name], path+"/name", "is used twice")
 	v.agents[a.Name] = true
 	v.require(a.Owner == "" || isText(a.Owner), path+"/owner", "must be at most %d printable characters", maxText)
+	v.require(a.Purpose == "" || isText(a.Purpose), path+"/purpose", "must be at most %d printable characters", maxText)
+	v.require(a.Expires.IsZero() || a.Expires.Year() >= 1970 && a.Expires.Year() < 10000, path+"/expires",
+		"must be a time such as 2027-01-31T00:00:00Z")
 	v.groups(path, a.Groups)
 	v.declared(path, a.Scopes)
 	for _, c := range a.Controllers {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/store"
@@ -38,6 +39,15 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 			ok(t, mine.PutClientSecret(t.Context(), secret, 1)) // the same hash is no conflict with another org's
 			ok(t, mine.PutClientSecret(t.Context(), store.ClientSecret{Agent: "same", Hash: key(2)}, 1))
 			equal(t, got(theirs.ClientSecrets(t.Context()))(t), []store.ClientSecret{secret}) // nor does keep reach it
+		},
+		"PutActivity": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutActivity(t.Context(), map[string]time.Time{"same": at(1)}))
+			ok(t, mine.PutActivity(t.Context(), map[string]time.Time{"same": at(2)}))
+			equal(t, got(theirs.Activity(t.Context()))(t), []store.Activity{{Agent: "same", Last: at(1)}})
+		},
+		"Activity": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutActivity(t.Context(), map[string]time.Time{"same": at(1)}))
+			equal(t, got(mine.Activity(t.Context()))(t), nil)
 		},
 		"Consume": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.Consume(t.Context(), key(1), at(1)))

@@ -154,6 +154,16 @@ func (f *FaultySTSOrg[O]) ClientSecrets(ctx context.Context) ([]store.ClientSecr
 	return do(f.hook, Call{"ClientSecrets", f.id}, func() ([]store.ClientSecret, error) { return f.org.ClientSecrets(ctx) })
 }
 
+// PutActivity is STSOrg.PutActivity.
+func (f *FaultySTSOrg[O]) PutActivity(ctx context.Context, last map[string]time.Time) error {
+	return doErr(f.hook, Call{"PutActivity", f.id}, func() error { return f.org.PutActivity(ctx, last) })
+}
+
+// Activity is STSOrg.Activity.
+func (f *FaultySTSOrg[O]) Activity(ctx context.Context) ([]store.Activity, error) {
+	return do(f.hook, Call{"Activity", f.id}, func() ([]store.Activity, error) { return f.org.Activity(ctx) })
+}
+
 // PutClientSecret is STSOrg.PutClientSecret.
 func (f *FaultySTSOrg[O]) PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error {
 	return doErr(f.hook, Call{"PutClientSecret", f.id}, func() error { return f.org.PutClientSecret(ctx, s, keep) })

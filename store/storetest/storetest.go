@@ -37,6 +37,8 @@ type STSOrg interface {
 	PutConfig(ctx context.Context, c store.OrgConfig) error
 	ClientSecrets(ctx context.Context) ([]store.ClientSecret, error)
 	PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error
+	PutActivity(ctx context.Context, last map[string]time.Time) error
+	Activity(ctx context.Context) ([]store.Activity, error)
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
 	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)

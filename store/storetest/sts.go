@@ -21,6 +21,7 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"client secrets":   testClientSecrets[O],
 		"single use":       func(t *testing.T, a, b STS[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"revocations":      testRevocations[O],
+		"activity":         testActivity[O],
 		"times":            testTimes[O],
 		"ids are exact":    testExactIDs[O],
 		"copies":           testCopies[O],
@@ -101,6 +102,15 @@ func testClientSecrets[O STSOrg](t *testing.T, s, _ STS[O]) {
 	equal(t, len(got(org.ClientSecrets(ctx))(t)), 3)
 	ok(t, org.PutClientSecret(ctx, secret("researcher", 4), 1))
 	equal(t, got(org.ClientSecrets(ctx))(t), []store.ClientSecret{secret("orchestrator", 1), secret("researcher", 4)})
+}
+
+// The later time holds, whoever says it last; what is said of others stays.
+func testActivity[O STSOrg](t *testing.T, s, other STS[O]) {
+	ctx, org := t.Context(), s.Org("activity")
+	ok(t, org.PutActivity(ctx, nil))
+	ok(t, org.PutActivity(ctx, map[string]time.Time{"b": at(5), "a": at(1)}))
+	ok(t, other.Org("activity").PutActivity(ctx, map[string]time.Time{"b": at(3), "a": at(2), "c": at(9)}))
+	equal(t, got(org.Activity(ctx))(t), []store.Activity{{Agent: "a", Last: at(2)}, {Agent: "b", Last: at(5)}, {Agent: "c", Last: at(9)}})
 }
 
 func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {

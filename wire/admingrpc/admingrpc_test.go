@@ -37,6 +37,7 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
+		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
 		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	}
 	if change != nil {

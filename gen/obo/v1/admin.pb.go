@@ -610,6 +610,325 @@ func (x *ApplyPlatformResponse) GetVersion() int64 {
 	return 0
 }
 
+// ListAgentsRequest names an org.
+type ListAgentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// At most this many, 1 to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsRequest) Reset() {
+	*x = ListAgentsRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsRequest) ProtoMessage() {}
+
+func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
+func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListAgentsRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListAgentsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAgentsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAgentsResponse is one page.
+type ListAgentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Agents []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// For the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsResponse) Reset() {
+	*x = ListAgentsResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsResponse) ProtoMessage() {}
+
+func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
+func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListAgentsResponse) GetAgents() []*Agent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ListAgentsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Agent is a registered AI workload.
+type Agent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name within the org.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its id as an actor.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Its id as a client.
+	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Who answers for it.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What it is there for.
+	Purpose string `protobuf:"bytes,5,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// From when on it may do nothing; unset: it has no end.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	// "enabled", "disabled" or "expired".
+	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	// Whether somebody else runs it.
+	External bool `protobuf:"varint,8,opt,name=external,proto3" json:"external,omitempty"`
+	// Its groups.
+	Groups []string `protobuf:"bytes,9,rep,name=groups,proto3" json:"groups,omitempty"`
+	// The ways in which it can authenticate, such as client_secret_basic, private_key_jwt, tls_client_auth, spiffe, workload.
+	Credentials []string `protobuf:"bytes,10,rep,name=credentials,proto3" json:"credentials,omitempty"`
+	// What a first hop of it can have.
+	Rights []*AgentRight `protobuf:"bytes,11,rep,name=rights,proto3" json:"rights,omitempty"`
+	// When it last acted, to ten seconds; unset: never, as far as is known.
+	LastActed     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=last_acted,json=lastActed,proto3" json:"last_acted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agent) Reset() {
+	*x = Agent{}
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agent) ProtoMessage() {}
+
+func (x *Agent) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agent.ProtoReflect.Descriptor instead.
+func (*Agent) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Agent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Agent) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *Agent) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Agent) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Agent) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *Agent) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Agent) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Agent) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *Agent) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Agent) GetCredentials() []string {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+func (x *Agent) GetRights() []*AgentRight {
+	if x != nil {
+		return x.Rights
+	}
+	return nil
+}
+
+func (x *Agent) GetLastActed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastActed
+	}
+	return nil
+}
+
+// AgentRight is a scope that an agent is registered for.
+type AgentRight struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The scope.
+	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The policies that can permit it, their conditions aside. None: the registration is of no use.
+	Policies      []string `protobuf:"bytes,2,rep,name=policies,proto3" json:"policies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRight) Reset() {
+	*x = AgentRight{}
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRight) ProtoMessage() {}
+
+func (x *AgentRight) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRight.ProtoReflect.Descriptor instead.
+func (*AgentRight) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AgentRight) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *AgentRight) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
 // RotateClientSecretRequest names an agent.
 type RotateClientSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -625,7 +944,7 @@ type RotateClientSecretRequest struct {
 
 func (x *RotateClientSecretRequest) Reset() {
 	*x = RotateClientSecretRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +956,7 @@ func (x *RotateClientSecretRequest) String() string {
 func (*RotateClientSecretRequest) ProtoMessage() {}
 
 func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +969,7 @@ func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RotateClientSecretRequest) GetOrgId() string {
@@ -687,7 +1006,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +1018,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +1031,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RotateClientSecretResponse) GetClientId() string {
@@ -754,7 +1073,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1085,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1098,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RevokeRequest) GetOrgId() string {
@@ -857,7 +1176,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1188,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1201,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RevokeResponse) GetRevocation() *Revocation {
@@ -945,7 +1264,7 @@ type LiveToken struct {
 
 func (x *LiveToken) Reset() {
 	*x = LiveToken{}
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1276,7 @@ func (x *LiveToken) String() string {
 func (*LiveToken) ProtoMessage() {}
 
 func (x *LiveToken) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1289,7 @@ func (x *LiveToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveToken.ProtoReflect.Descriptor instead.
 func (*LiveToken) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LiveToken) GetId() string {
@@ -1040,7 +1359,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1371,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1384,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -1086,7 +1405,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1417,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1430,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -1130,7 +1449,7 @@ type ListFollowersRequest struct {
 
 func (x *ListFollowersRequest) Reset() {
 	*x = ListFollowersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1461,7 @@ func (x *ListFollowersRequest) String() string {
 func (*ListFollowersRequest) ProtoMessage() {}
 
 func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1474,7 @@ func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersRequest.ProtoReflect.Descriptor instead.
 func (*ListFollowersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 // ListFollowersResponse lists them.
@@ -1171,7 +1490,7 @@ type ListFollowersResponse struct {
 
 func (x *ListFollowersResponse) Reset() {
 	*x = ListFollowersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1502,7 @@ func (x *ListFollowersResponse) String() string {
 func (*ListFollowersResponse) ProtoMessage() {}
 
 func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1515,7 @@ func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersResponse.ProtoReflect.Descriptor instead.
 func (*ListFollowersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListFollowersResponse) GetReplicas() []*Replica {
@@ -1237,7 +1556,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1568,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1581,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Replica) GetId() string {
@@ -1345,7 +1664,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1676,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1689,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Follower) GetName() string {
@@ -1463,7 +1782,7 @@ type AwaitSequenceRequest struct {
 
 func (x *AwaitSequenceRequest) Reset() {
 	*x = AwaitSequenceRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1794,7 @@ func (x *AwaitSequenceRequest) String() string {
 func (*AwaitSequenceRequest) ProtoMessage() {}
 
 func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1807,7 @@ func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceRequest.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AwaitSequenceRequest) GetSequence() uint64 {
@@ -1518,7 +1837,7 @@ type AwaitSequenceResponse struct {
 
 func (x *AwaitSequenceResponse) Reset() {
 	*x = AwaitSequenceResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1849,7 @@ func (x *AwaitSequenceResponse) String() string {
 func (*AwaitSequenceResponse) ProtoMessage() {}
 
 func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1862,7 @@ func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceResponse.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AwaitSequenceResponse) GetComplete() bool {
@@ -1569,7 +1888,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1900,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1913,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -1608,7 +1927,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1939,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1952,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -1668,7 +1987,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1999,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +2012,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -1765,7 +2084,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +2096,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +2109,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -1820,7 +2139,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2151,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2164,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -1873,7 +2192,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2204,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2217,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -1919,7 +2238,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2250,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2263,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -1967,7 +2286,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2298,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2311,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -2024,7 +2343,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2355,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2368,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -2084,7 +2403,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2415,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2428,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -2130,7 +2449,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2461,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2474,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -2176,7 +2495,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2507,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2520,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -2234,7 +2553,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2565,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2578,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -2322,7 +2641,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2653,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2666,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -2384,7 +2703,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2715,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2728,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Connection) GetId() string {
@@ -2486,7 +2805,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +2817,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +2830,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -2532,7 +2851,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2863,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2876,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -2580,7 +2899,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2911,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2924,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -2631,7 +2950,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2962,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2975,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 // ShredOrgRequest names an org.
@@ -2670,7 +2989,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +3001,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +3014,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -2716,7 +3035,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +3047,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +3060,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -2787,7 +3106,34 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x14ApplyPlatformRequest\x12.\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x12.obo.v1.PolicyFileR\bpolicies\"1\n" +
 	"\x15ApplyPlatformResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x03R\aversion\"m\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion\"f\n" +
+	"\x11ListAgentsRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"c\n" +
+	"\x12ListAgentsResponse\x12%\n" +
+	"\x06agents\x18\x01 \x03(\v2\r.obo.v1.AgentR\x06agents\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x03\n" +
+	"\x05Agent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x1b\n" +
+	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n" +
+	"\apurpose\x18\x05 \x01(\tR\apurpose\x124\n" +
+	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\x12\x1a\n" +
+	"\bexternal\x18\b \x01(\bR\bexternal\x12\x16\n" +
+	"\x06groups\x18\t \x03(\tR\x06groups\x12 \n" +
+	"\vcredentials\x18\n" +
+	" \x03(\tR\vcredentials\x12*\n" +
+	"\x06rights\x18\v \x03(\v2\x12.obo.v1.AgentRightR\x06rights\x129\n" +
+	"\n" +
+	"last_acted\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tlastActed\">\n" +
+	"\n" +
+	"AgentRight\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
+	"\bpolicies\x18\x02 \x03(\tR\bpolicies\"m\n" +
 	"\x19RotateClientSecretRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12#\n" +
@@ -2935,12 +3281,14 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x10ShredOrgResponse\x12 \n" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2H\n" +
 	"\rSignInService\x127\n" +
-	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xdf\x06\n" +
+	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xa4\a\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
 	"\bApplyOrg\x12\x17.obo.v1.ApplyOrgRequest\x1a\x18.obo.v1.ApplyOrgResponse\x12L\n" +
-	"\rApplyPlatform\x12\x1c.obo.v1.ApplyPlatformRequest\x1a\x1d.obo.v1.ApplyPlatformResponse\x12[\n" +
+	"\rApplyPlatform\x12\x1c.obo.v1.ApplyPlatformRequest\x1a\x1d.obo.v1.ApplyPlatformResponse\x12C\n" +
+	"\n" +
+	"ListAgents\x12\x19.obo.v1.ListAgentsRequest\x1a\x1a.obo.v1.ListAgentsResponse\x12[\n" +
 	"\x12RotateClientSecret\x12!.obo.v1.RotateClientSecretRequest\x1a\".obo.v1.RotateClientSecretResponse\x127\n" +
 	"\x06Revoke\x12\x15.obo.v1.RevokeRequest\x1a\x16.obo.v1.RevokeResponse\x12R\n" +
 	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12L\n" +
@@ -2970,7 +3318,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
@@ -2983,123 +3331,133 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*PolicyFile)(nil),                 // 8: obo.v1.PolicyFile
 	(*ApplyPlatformRequest)(nil),       // 9: obo.v1.ApplyPlatformRequest
 	(*ApplyPlatformResponse)(nil),      // 10: obo.v1.ApplyPlatformResponse
-	(*RotateClientSecretRequest)(nil),  // 11: obo.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil), // 12: obo.v1.RotateClientSecretResponse
-	(*RevokeRequest)(nil),              // 13: obo.v1.RevokeRequest
-	(*RevokeResponse)(nil),             // 14: obo.v1.RevokeResponse
-	(*LiveToken)(nil),                  // 15: obo.v1.LiveToken
-	(*ListRevocationsRequest)(nil),     // 16: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),    // 17: obo.v1.ListRevocationsResponse
-	(*ListFollowersRequest)(nil),       // 18: obo.v1.ListFollowersRequest
-	(*ListFollowersResponse)(nil),      // 19: obo.v1.ListFollowersResponse
-	(*Replica)(nil),                    // 20: obo.v1.Replica
-	(*Follower)(nil),                   // 21: obo.v1.Follower
-	(*AwaitSequenceRequest)(nil),       // 22: obo.v1.AwaitSequenceRequest
-	(*AwaitSequenceResponse)(nil),      // 23: obo.v1.AwaitSequenceResponse
-	(*ListKeysRequest)(nil),            // 24: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 25: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 26: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 27: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 28: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 29: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 30: obo.v1.RetireKeyResponse
-	(*ProviderFile)(nil),               // 31: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 32: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 33: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 34: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 35: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 36: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 37: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 38: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 39: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 40: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 41: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 42: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 43: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 44: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
-	(*Change)(nil),                     // 46: obo.v1.Change
-	(*Revocation)(nil),                 // 47: obo.v1.Revocation
-	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
+	(*ListAgentsRequest)(nil),          // 11: obo.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),         // 12: obo.v1.ListAgentsResponse
+	(*Agent)(nil),                      // 13: obo.v1.Agent
+	(*AgentRight)(nil),                 // 14: obo.v1.AgentRight
+	(*RotateClientSecretRequest)(nil),  // 15: obo.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil), // 16: obo.v1.RotateClientSecretResponse
+	(*RevokeRequest)(nil),              // 17: obo.v1.RevokeRequest
+	(*RevokeResponse)(nil),             // 18: obo.v1.RevokeResponse
+	(*LiveToken)(nil),                  // 19: obo.v1.LiveToken
+	(*ListRevocationsRequest)(nil),     // 20: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),    // 21: obo.v1.ListRevocationsResponse
+	(*ListFollowersRequest)(nil),       // 22: obo.v1.ListFollowersRequest
+	(*ListFollowersResponse)(nil),      // 23: obo.v1.ListFollowersResponse
+	(*Replica)(nil),                    // 24: obo.v1.Replica
+	(*Follower)(nil),                   // 25: obo.v1.Follower
+	(*AwaitSequenceRequest)(nil),       // 26: obo.v1.AwaitSequenceRequest
+	(*AwaitSequenceResponse)(nil),      // 27: obo.v1.AwaitSequenceResponse
+	(*ListKeysRequest)(nil),            // 28: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 29: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                 // 30: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),          // 31: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 32: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),           // 33: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 34: obo.v1.RetireKeyResponse
+	(*ProviderFile)(nil),               // 35: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 36: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 37: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 38: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 39: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 40: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 41: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 42: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 43: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 44: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 45: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 46: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 47: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 48: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),      // 49: google.protobuf.Timestamp
+	(*Change)(nil),                     // 50: obo.v1.Change
+	(*Revocation)(nil),                 // 51: obo.v1.Revocation
+	(*durationpb.Duration)(nil),        // 52: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	45, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	46, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	49, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	50, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	45, // 3: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	47, // 4: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	15, // 5: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	45, // 6: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	45, // 7: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	47, // 8: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	20, // 9: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	45, // 10: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	45, // 11: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	21, // 12: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	45, // 13: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	48, // 14: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	45, // 15: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	48, // 16: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	45, // 17: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	45, // 18: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	48, // 19: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	20, // 20: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	26, // 21: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	45, // 22: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	45, // 23: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	45, // 24: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	45, // 25: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	26, // 26: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	26, // 27: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	31, // 28: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	31, // 29: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	38, // 30: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	45, // 31: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	45, // 32: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	38, // 33: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 34: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 35: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	4,  // 36: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	6,  // 37: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	9,  // 38: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	11, // 39: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	13, // 40: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	16, // 41: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	18, // 42: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	22, // 43: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	24, // 44: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	27, // 45: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	29, // 46: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	32, // 47: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	34, // 48: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	36, // 49: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	39, // 50: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	41, // 51: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	43, // 52: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 53: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 54: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	5,  // 55: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	7,  // 56: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	10, // 57: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	12, // 58: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	14, // 59: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	17, // 60: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	19, // 61: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	23, // 62: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	25, // 63: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	28, // 64: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	30, // 65: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	33, // 66: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	35, // 67: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	37, // 68: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	40, // 69: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	42, // 70: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	44, // 71: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	53, // [53:72] is the sub-list for method output_type
-	34, // [34:53] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	13, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
+	49, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	14, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
+	49, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	49, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	19, // 9: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	49, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	49, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	51, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	24, // 13: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	49, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	49, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	25, // 16: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	49, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	52, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	49, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	52, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	49, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	49, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	52, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	24, // 24: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	30, // 25: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	49, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	49, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	49, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	49, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	30, // 30: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	30, // 31: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	35, // 32: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	35, // 33: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	42, // 34: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	49, // 35: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	49, // 36: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	42, // 37: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 38: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 39: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	4,  // 40: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	6,  // 41: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	9,  // 42: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	11, // 43: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	15, // 44: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	17, // 45: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	20, // 46: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	22, // 47: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	26, // 48: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	28, // 49: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	31, // 50: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	33, // 51: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	36, // 52: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	38, // 53: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	40, // 54: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	43, // 55: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	45, // 56: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	47, // 57: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 58: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 59: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	5,  // 60: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	7,  // 61: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	10, // 62: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	12, // 63: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	16, // 64: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	18, // 65: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	21, // 66: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	23, // 67: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	27, // 68: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	29, // 69: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	32, // 70: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	34, // 71: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	37, // 72: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	39, // 73: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	41, // 74: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	44, // 75: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	46, // 76: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	48, // 77: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	58, // [58:78] is the sub-list for method output_type
+	38, // [38:58] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -3115,7 +3473,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -133,6 +133,7 @@ const (
 	AdminService_GetOrg_FullMethodName             = "/obo.v1.AdminService/GetOrg"
 	AdminService_ApplyOrg_FullMethodName           = "/obo.v1.AdminService/ApplyOrg"
 	AdminService_ApplyPlatform_FullMethodName      = "/obo.v1.AdminService/ApplyPlatform"
+	AdminService_ListAgents_FullMethodName         = "/obo.v1.AdminService/ListAgents"
 	AdminService_RotateClientSecret_FullMethodName = "/obo.v1.AdminService/RotateClientSecret"
 	AdminService_Revoke_FullMethodName             = "/obo.v1.AdminService/Revoke"
 	AdminService_ListRevocations_FullMethodName    = "/obo.v1.AdminService/ListRevocations"
@@ -161,6 +162,8 @@ type AdminServiceClient interface {
 	ApplyOrg(ctx context.Context, in *ApplyOrgRequest, opts ...grpc.CallOption) (*ApplyOrgResponse, error)
 	// ApplyPlatform replaces the operator's own policies, which are evaluated with those of every org.
 	ApplyPlatform(ctx context.Context, in *ApplyPlatformRequest, opts ...grpc.CallOption) (*ApplyPlatformResponse, error)
+	// ListAgents lists an org's agents: who each is, who answers for it, what it can do and why, and when it last acted.
+	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(ctx context.Context, in *RotateClientSecretRequest, opts ...grpc.CallOption) (*RotateClientSecretResponse, error)
@@ -227,6 +230,16 @@ func (c *adminServiceClient) ApplyPlatform(ctx context.Context, in *ApplyPlatfor
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApplyPlatformResponse)
 	err := c.cc.Invoke(ctx, AdminService_ApplyPlatform_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAgentsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListAgents_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -331,6 +344,8 @@ type AdminServiceServer interface {
 	ApplyOrg(context.Context, *ApplyOrgRequest) (*ApplyOrgResponse, error)
 	// ApplyPlatform replaces the operator's own policies, which are evaluated with those of every org.
 	ApplyPlatform(context.Context, *ApplyPlatformRequest) (*ApplyPlatformResponse, error)
+	// ListAgents lists an org's agents: who each is, who answers for it, what it can do and why, and when it last acted.
+	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(context.Context, *RotateClientSecretRequest) (*RotateClientSecretResponse, error)
@@ -374,6 +389,9 @@ func (UnimplementedAdminServiceServer) ApplyOrg(context.Context, *ApplyOrgReques
 }
 func (UnimplementedAdminServiceServer) ApplyPlatform(context.Context, *ApplyPlatformRequest) (*ApplyPlatformResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyPlatform not implemented")
+}
+func (UnimplementedAdminServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
 }
 func (UnimplementedAdminServiceServer) RotateClientSecret(context.Context, *RotateClientSecretRequest) (*RotateClientSecretResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateClientSecret not implemented")
@@ -488,6 +506,24 @@ func _AdminService_ApplyPlatform_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).ApplyPlatform(ctx, req.(*ApplyPlatformRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListAgents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAgentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListAgents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListAgents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListAgents(ctx, req.(*ListAgentsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -658,6 +694,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ApplyPlatform",
 			Handler:    _AdminService_ApplyPlatform_Handler,
+		},
+		{
+			MethodName: "ListAgents",
+			Handler:    _AdminService_ListAgents_Handler,
 		},
 		{
 			MethodName: "RotateClientSecret",

@@ -1,0 +1,53 @@
+package admingrpc
+
+import (
+	"context"
+
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+)
+
+// The sizes of a page.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// ListAgents implements AdminService. The page token is the name of the last agent before: names are no secret to whoever may
+// list them.
+func (s server) ListAgents(ctx context.Context, in *obov1.ListAgentsRequest) (*obov1.ListAgentsResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	size := int(in.GetPageSize())
+	switch {
+	case size < 0 || size > maxPage:
+		return nil, invalid("page_size", "use 1 to 1000, or 0 for 100")
+	case size == 0:
+		size = defaultPage
+	}
+	agents, more, err := s.admin.ListAgents(ctx, org, in.GetPageToken(), size)
+	if err != nil {
+		return nil, render(err)
+	}
+	out := &obov1.ListAgentsResponse{}
+	for _, a := range agents {
+		state := a.Off
+		if state == "" {
+			state = "enabled"
+		}
+		m := &obov1.Agent{
+			Name: a.Name, AgentId: a.ID, ClientId: a.ClientID, Owner: a.Registration.Owner, Purpose: a.Registration.Purpose,
+			Expires: stamp(a.Registration.Expires), State: state, External: a.Registration.External, Groups: a.Registration.Groups,
+			Credentials: a.Credentials, LastActed: stamp(a.Last),
+		}
+		for _, r := range a.Rights {
+			m.Rights = append(m.Rights, &obov1.AgentRight{Scope: r.Scope, Policies: r.Policies})
+		}
+		out.Agents = append(out.Agents, m)
+	}
+	if more {
+		out.NextPageToken = agents[len(agents)-1].Name
+	}
+	return out, nil
+}
