@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -137,7 +138,7 @@ func (s *stage) must(script string) {
 func (s *stage) refused(what, script string) {
 	s.t.Helper()
 	out, err := shell(s.t, s.env, script)
-	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 3 {
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 3 {
 		s.t.Errorf("%s: %v, want a refusal:\n%s", what, err, out)
 	}
 }

@@ -208,7 +208,8 @@ type stream struct {
 	current   bool
 	at        Position
 	confirmed bool
-	refLocal  time.Time // when the least delayed heartbeat came, by our clock
+	asked     time.Time // when it was opened, by our clock
+	refLocal  time.Time // when the least delayed heartbeat was sent at the earliest, by our clock
 	refServer time.Time // and what it said
 }
 
@@ -224,6 +225,7 @@ func (f *Follower) follow(ctx context.Context, feed Feed) (current bool, err err
 		hello.After = f.at
 	}
 	s := stream{}
+	s.asked = f.c.Now()
 	s.Stream, err = feed.Open(ctx, hello)
 	if err == nil {
 		defer s.Close()
@@ -352,16 +354,20 @@ func (f *Follower) tell(p Policy) {
 	}
 }
 
-// heartbeat says how fresh the set is. The server's clock and ours may differ, so `at` is not compared with our time: the
-// least delayed heartbeat of this connection is taken as fresh, and every other one is as much older as it came later
-// than its `at` has advanced. So heartbeats that were held up on the way, or that repeat an old `at` because the server
-// has lost its store, do not make the set fresh. (A server lets nobody in while it cannot reach its store.)
+// heartbeat says how fresh the set is. The server's clock and ours may differ, so `at` is not compared with our time. A server
+// looks at its store when a stream is opened, and lets nobody in while it cannot, so the first `at` is not before we asked: it
+// is taken for that moment, however long it was on its way. Every other one is as much older as it came later than its `at`
+// has advanced. So heartbeats that were held up on the way, or that repeat an old `at` because the server has lost its store,
+// do not make the set fresh.
 func (f *Follower) heartbeat(s *stream, at time.Time) error {
 	if !s.current {
 		return nil // alive, but what it has sent is no state yet
 	}
 	now := f.c.Now()
-	if s.refLocal.IsZero() || now.Sub(s.refLocal) < at.Sub(s.refServer) {
+	switch {
+	case s.refLocal.IsZero():
+		s.refLocal, s.refServer = s.asked, at
+	case now.Sub(s.refLocal) < at.Sub(s.refServer):
 		s.refLocal, s.refServer = now, at
 	}
 	heard := s.refLocal.Add(at.Sub(s.refServer))

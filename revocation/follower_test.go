@@ -288,6 +288,27 @@ func TestHeldUpHeartbeats(t *testing.T) {
 	})
 }
 
+// TestHeldUpFirstHeartbeat: there is none before it to compare it with, but it says nothing of a time after the stream was asked for
+// and held up since.
+func TestHeldUpFirstHeartbeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, f := following(t)
+		asked := time.Now()
+		l := <-w.opened
+		l.send(opening)
+		time.Sleep(2 * time.Second)
+		l.send(complete, heartbeatAt(asked)) // 2 s on the way
+		if !f.fresh() {
+			t.Error("not fresh within the bound")
+		}
+		time.Sleep(3500 * time.Millisecond)
+		if f.fresh() {
+			t.Errorf("fresh %s after the server last saw its store", time.Since(asked))
+		}
+	})
+}
+
 // TestClocksDiffer: the server's clock is an hour off, in either direction.
 func TestClocksDiffer(t *testing.T) {
 	t.Parallel()
