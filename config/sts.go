@@ -62,8 +62,10 @@ type Operator struct {
 
 // Signing says how tokens are signed.
 type Signing struct {
-	// Algorithm is the JOSE algorithm of new keys. Default ES256.
+	// Algorithm is the JOSE algorithm of tokens for which an org has chosen none (its `signing_algorithm`). Default ES256.
 	Algorithm string `yaml:"algorithm"`
+	// Algorithms are further ones that orgs may choose. There is one signing key for each. Optional.
+	Algorithms []string `yaml:"algorithms"`
 }
 
 // Limits bounds what any org can ask for.
@@ -137,6 +139,9 @@ func (c *STS) check(p *problems) {
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
 	p.oneOf("signing.algorithm", c.Signing.Algorithm, "ES256", "EdDSA", "PS256", "RS256")
+	for i, alg := range c.Signing.Algorithms {
+		p.oneOf(fmt.Sprintf("signing.algorithms[%d]", i), alg, "ES256", "EdDSA", "PS256", "RS256")
+	}
 	p.duration("limits.max_life", c.Limits.MaxLife, 10*time.Second, time.Hour)
 	p.duration("limits.default_life", c.Limits.DefaultLife, 10*time.Second, max(c.Limits.MaxLife, 10*time.Second))
 	p.between("limits.max_depth", c.Limits.MaxDepth, 1, 10)

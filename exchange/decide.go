@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 )
 
 // Facts are all that a decision may rest on: one reading of the world, for one request. What was proven is proven: tokens are
@@ -16,6 +18,7 @@ type Facts struct {
 	Grant       string // how the token was asked for; empty: GrantType
 	Issuer      string // ours
 	Limits      Limits
+	Algorithm   jose.Algorithm // that the server signs with when an org has chosen none
 	Now         time.Time
 	Org         *registry.Org // one version of the org's configuration, policies included
 	Client      *registry.Client
@@ -89,7 +92,16 @@ func Decide(f Facts) (Approval, error) {
 	if u, err = f.format(u); err != nil {
 		return Approval{}, err
 	}
-	return Approval{unsigned: u, claims: u.Claims(), hop: h, evidence: seen}, nil
+	return f.approve(u, h, seen)
+}
+
+// approve is the last step: how the token is to be signed is the org's choice, within its profile (D4, FA6).
+func (f *Facts) approve(u delegation.Unsigned, h hop, seen evidence) (Approval, error) {
+	alg := f.Org.SigningAlgorithm()
+	if f.Org.FAPI() && cmp.Or(alg, f.Algorithm) == jose.RS256 {
+		return Approval{}, denied("the org is held to the FAPI profile and the server signs with RS256: choose a signing_algorithm")
+	}
+	return Approval{unsigned: u.SignedWith(alg), claims: u.Claims(), hop: h, evidence: seen}, nil
 }
 
 // seal holds the grant to the narrowing law.

@@ -25,6 +25,7 @@ import (
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 )
 
 // Directory finds an org's configuration: *registry.Registry. Org MUST answer an error that wraps registry.ErrUnknownOrg
@@ -73,7 +74,7 @@ type Rates struct {
 	Client int // of one client
 }
 
-// Config is what a Service needs. Only Limits, Remember and Now may be left out.
+// Config is what a Service needs. Only Limits, Algorithm, Remember and Now may be left out.
 type Config struct {
 	Issuer      string // ours: aud of every assertion, iss of every token
 	Orgs        Directory
@@ -85,8 +86,9 @@ type Config struct {
 	HTTP        *http.Client // to identity providers: an egress client
 	Log         *slog.Logger
 	Limits      Limits
-	Revoker     Revoker      // of RevokeToken; nil: tokens cannot be revoked by their clients
-	Nonces      *dpop.Nonces // that DPoP proofs must have; nil: none is demanded
+	Algorithm   jose.Algorithm // of tokens for which an org has chosen none; of the Signer
+	Revoker     Revoker        // of RevokeToken; nil: tokens cannot be revoked by their clients
+	Nonces      *dpop.Nonces   // that DPoP proofs must have; nil: none is demanded
 	Rates       Rates
 	Operators   []Operator       // who may sign in to operate the server
 	Activity    *Activity        // when agents last acted; nil: nobody asks
@@ -163,7 +165,7 @@ func (s *Service) Exchange(ctx context.Context, cred Credential, req Request) (R
 		return Response{}, s.turnedAway(ctx, cred, err)
 	}
 	f := &Facts{
-		Issuer: s.cfg.Issuer, Limits: s.cfg.Limits, Now: s.cfg.Now(), Org: c.org, Client: c.client, RemoteIP: cred.RemoteIP,
+		Issuer: s.cfg.Issuer, Limits: s.cfg.Limits, Algorithm: s.cfg.Algorithm, Now: s.cfg.Now(), Org: c.org, Client: c.client, RemoteIP: cred.RemoteIP,
 		TokenID: rand.Text(), Transaction: newTransaction(), Grant: req.grant(),
 	}
 	// 2. Read the request: may the client use the grant, and is the shape in order.

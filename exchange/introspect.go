@@ -111,7 +111,7 @@ func (s *Service) signIntrospection(ctx context.Context, c caller, out Introspec
 	if err != nil {
 		return Introspection{}, refuse(Internal, "", err, "")
 	}
-	if out.JWT, err = s.cfg.Signer.Sign(ctx, u); err != nil {
+	if out.JWT, err = s.cfg.Signer.Sign(ctx, u.SignedWith(c.org.SigningAlgorithm())); err != nil {
 		if ctx.Err() != nil {
 			return Introspection{}, ctx.Err()
 		}

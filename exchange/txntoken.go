@@ -146,5 +146,5 @@ func (f *Facts) replaceTxn() (Approval, error) {
 	if err != nil {
 		return Approval{}, unlawful(err, seen)
 	}
-	return Approval{unsigned: u, claims: u.Claims(), hop: replacement, evidence: seen}, nil
+	return f.approve(u, replacement, seen)
 }

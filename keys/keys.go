@@ -136,10 +136,13 @@ func (r *Ring) Sign(ctx context.Context, u delegation.Unsigned) (string, error) 
 // JWKS is the published set (RFC 7517 §5): public members only.
 func (r *Ring) JWKS() []byte { return slices.Clone(r.state.Load().jwks) }
 
-// Algorithms are those with which a key signs now, sorted.
+// Algorithms are those with which a key signs now, that of who chooses none first.
 func (r *Ring) Algorithms() []jose.Algorithm {
 	now, s := r.cfg.Now(), r.state.Load()
-	return slices.DeleteFunc(r.cfg.Policy.algorithms(), func(alg jose.Algorithm) bool { return signing(now, s.records, alg, r.cfg.Policy) < 0 })
+	all := append([]jose.Algorithm{r.cfg.Policy.Algorithm}, slices.DeleteFunc(r.cfg.Policy.algorithms(), func(alg jose.Algorithm) bool {
+		return alg == r.cfg.Policy.Algorithm
+	})...)
+	return slices.DeleteFunc(all, func(alg jose.Algorithm) bool { return signing(now, s.records, alg, r.cfg.Policy) < 0 })
 }
 
 // Key implements delegation.KeySource with the published set.

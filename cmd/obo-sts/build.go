@@ -76,8 +76,8 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	p.ring, err = keys.Open(ctx, keys.Config{
 		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log,
 		Policy: keys.Policy{
-			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), PublishAhead: publishAhead, ActiveFor: activeFor,
-			MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
+			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Algorithms: further(cfg), PublishAhead: publishAhead,
+			ActiveFor: activeFor, MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
 		},
 	})
 	if err != nil {
@@ -105,6 +105,15 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 		p.nonces = dpop.NewNonces(kek, "as", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
 	}
 	return p, p.buildExchange(cfg, log)
+}
+
+// further are the algorithms that orgs may choose beside the server's own.
+func further(cfg config.STS) []jose.Algorithm {
+	out := make([]jose.Algorithm, len(cfg.Signing.Algorithms))
+	for i, alg := range cfg.Signing.Algorithms {
+		out[i] = jose.Algorithm(alg)
+	}
+	return out
 }
 
 // changed drops what a change made stale. The hub calls it before anybody else hears of the change.
@@ -142,7 +151,8 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
-		Revoker: p.admin, Operators: operators(cfg.Operators), Activity: p.activity, Nonces: p.nonces,
+		Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Revoker: p.admin, Nonces: p.nonces,
+		Operators: operators(cfg.Operators), Activity: p.activity,
 	})
 	return err
 }

@@ -142,7 +142,7 @@ func algorithms() []string {
 
 // signingAlgorithms are those of the keys that are published, and of the next one.
 func (p *parts) signingAlgorithms(cfg config.STS) []string {
-	out := []string{cfg.Signing.Algorithm}
+	out := append([]string{cfg.Signing.Algorithm}, cfg.Signing.Algorithms...)
 	for _, k := range p.ring.Keys() {
 		out = append(out, string(k.Algorithm))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/store"
@@ -58,7 +59,17 @@ type Recorder interface {
 
 // Keys are the signing keys: *keys.Ring. Reload MUST act by what is revoked.
 type Keys interface {
+	keyReader
+	keyChanger
+}
+
+type keyReader interface {
 	Keys() []keys.Info
+	// Algorithms are those with which a key signs now, that of who chooses none first.
+	Algorithms() []jose.Algorithm
+}
+
+type keyChanger interface {
 	Reload(ctx context.Context) error
 	Rotate(ctx context.Context) error
 	Retire(ctx context.Context, kid string) error

@@ -117,7 +117,27 @@ func (s Session) admit(ctx context.Context, doc registry.Document, version int64
 	if _, err := registry.Compile(next, platform, nil); err != nil {
 		return next, invalid(err, "")
 	}
+	if err := s.signable(doc); err != nil {
+		return next, err
+	}
 	return next, s.tellApart(ctx, doc)
+}
+
+// signable refuses a signing_algorithm with which no key signs now: the org would get no tokens.
+func (s *Service) signable(doc registry.Document) error {
+	algorithms := s.cfg.Keys.Algorithms()
+	chosen := jose.Algorithm(doc.SigningAlgorithm)
+	problem := registry.Problem{Path: "signing_algorithm"}
+	switch {
+	case chosen != "" && !slices.Contains(algorithms, chosen):
+		problem.Message = fmt.Sprintf("no key signs with %s now, but with %s: the operator names it in signing.algorithms, and it signs once"+
+			" every verifier can know its key (`obo keys list` says when)", chosen, algorithms)
+	case chosen == "" && doc.Profile == registry.ProfileFAPI && len(algorithms) > 0 && algorithms[0] == jose.RS256:
+		problem.Message = "the server signs with RS256, which the profile fapi does not have: choose another"
+	default:
+		return nil
+	}
+	return &registry.InvalidError{Problems: []registry.Problem{problem}}
 }
 
 // tellApart refuses an issuer that another org trusts too, unless both registrations name the one claim that tells their users

@@ -56,6 +56,7 @@ func flatten(d Document) map[string]string {
 	set("limits/rate", d.Limits.Rate != 0, d.Limits.Rate)
 	set("limits/agent_rate", d.Limits.AgentRate != 0, d.Limits.AgentRate)
 	set("profile", d.Profile != "", d.Profile)
+	set("signing_algorithm", d.SigningAlgorithm != "", d.SigningAlgorithm)
 	set("client_cas", d.ClientCAs != "", d.ClientCAs)
 	set("transaction_tokens/trust_domain", d.TransactionTokens.TrustDomain != "", d.TransactionTokens.TrustDomain)
 	for i, v := range d.Administrators {

@@ -21,7 +21,8 @@ type Document struct {
 	Providers []policy.Provider `json:"providers,omitempty" yaml:"providers,omitempty"`
 	Policies  []policy.File     `json:"policies,omitempty" yaml:"policies,omitempty"`
 
-	Profile              string                `json:"profile,omitempty" yaml:"profile,omitempty"` // empty, or ProfileFAPI
+	Profile              string                `json:"profile,omitempty" yaml:"profile,omitempty"`                     // empty, or ProfileFAPI
+	SigningAlgorithm     string                `json:"signing_algorithm,omitempty" yaml:"signing_algorithm,omitempty"` // empty: the operator's choice
 	ServiceAccounts      []ServiceAccount      `json:"service_accounts,omitempty" yaml:"service_accounts,omitempty"`
 	WorkloadIssuers      []WorkloadIssuer      `json:"workload_issuers,omitempty" yaml:"workload_issuers,omitempty"`
 	TrustDomains         []TrustDomain         `json:"trust_domains,omitempty" yaml:"trust_domains,omitempty"`

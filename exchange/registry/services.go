@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/onbehalf/obo/delegation/rar"
+	"github.com/onbehalf/obo/jose"
 )
 
 func (o *Org) indexServices() {
@@ -16,6 +17,9 @@ func (o *Org) indexServices() {
 		o.servers[s.Issuer] = &s
 	}
 }
+
+// SigningAlgorithm is the one that the org's tokens are signed with, or empty: the operator's choice.
+func (o *Org) SigningAlgorithm() jose.Algorithm { return jose.Algorithm(o.doc.SigningAlgorithm) }
 
 // FAPI reports whether the org is held to the FAPI 2.0 security profile.
 func (o *Org) FAPI() bool { return o.doc.Profile == ProfileFAPI }

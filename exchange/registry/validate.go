@@ -118,6 +118,11 @@ func (v *validator) head() {
 		"must be 1s to %s, or absent for the operator's", maxLife)
 	v.require(d.Profile == "" || d.Profile == ProfileFAPI, "profile",
 		"%q is not a profile: leave it out, or write fapi", clip(d.Profile))
+	if alg := jose.Algorithm(d.SigningAlgorithm); alg != "" {
+		v.require(slices.Contains(subjectAlgorithms, alg), "signing_algorithm", "%q is unknown: ES256, EdDSA, PS256 or RS256", clip(string(alg)))
+		v.require(d.Profile != ProfileFAPI || alg != jose.RS256, "signing_algorithm",
+			"the profile fapi has no RS256: use PS256, ES256 or EdDSA") // FA6
+	}
 	v.rate("limits/rate", d.Limits.Rate)
 	v.rate("limits/agent_rate", d.Limits.AgentRate)
 	v.require(len(d.Issuers) <= maxIssuers, "issuers", "has %d entries; at most %d", len(d.Issuers), maxIssuers)
