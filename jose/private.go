@@ -1,12 +1,15 @@
 package jose
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
@@ -49,23 +52,71 @@ func ParsePrivateJWK(data []byte) (Signer, error) {
 	if err != nil {
 		return Signer{}, err
 	}
-	j, err := jwk.ParseKey(data)
+	key, err := rawPrivate(data)
 	if err != nil {
-		return Signer{}, fmt.Errorf("%w: not a JWK", ErrKey)
-	}
-	var raw any
-	if err := j.Raw(&raw); err != nil {
-		return Signer{}, fmt.Errorf("%w: not a private key", ErrKey)
-	}
-	key, ok := raw.(crypto.Signer)
-	if !ok {
-		return Signer{}, fmt.Errorf("%w: not a private signature key", ErrKey)
+		return Signer{}, err
 	}
 	s, err := NewSigner(m.Kid, alg, key)
 	if err != nil {
 		return Signer{}, err
 	}
 	return s, s.prove()
+}
+
+func rawPrivate(data []byte) (crypto.Signer, error) {
+	j, err := jwk.ParseKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: not a JWK", ErrKey)
+	}
+	var raw any
+	if err := j.Raw(&raw); err != nil {
+		return nil, fmt.Errorf("%w: not a private key", ErrKey)
+	}
+	key, ok := raw.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%w: not a private signature key", ErrKey)
+	}
+	return key, nil
+}
+
+// ImportPrivate reads a private key that somebody else made, a JWK or PEM (PKCS #8), and writes it as a JWK whose kid is its
+// thumbprint (RFC 7638). An alg in the JWK must be the one that is asked for. The result is a secret; errors say nothing of it.
+func ImportPrivate(data []byte, alg Algorithm) (secret []byte, err error) {
+	if len(data) > maxPrivateJWK {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxPrivateJWK)
+	}
+	var key crypto.Signer
+	if block, rest := pem.Decode(data); block != nil {
+		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		signer, ok := parsed.(crypto.Signer)
+		if err != nil || !ok || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, fmt.Errorf("%w: want one PRIVATE KEY (PKCS #8) and nothing else", ErrKey)
+		}
+		key = signer
+	} else {
+		var m publicMembers
+		if err := DecodeClaims(data, &m); err != nil || m.D == nil || !m.isFor("sign") {
+			return nil, fmt.Errorf("%w: neither PEM nor a private signature JWK", ErrKey)
+		}
+		if m.Alg != "" && Algorithm(m.Alg) != alg {
+			return nil, fmt.Errorf("%w: its alg is not %s", ErrKey, alg)
+		}
+		if key, err = rawPrivate(data); err != nil {
+			return nil, err
+		}
+	}
+	public, err := NewKey("", alg, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	s, err := NewSigner(public.Thumbprint(), alg, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prove(); err != nil {
+		return nil, err
+	}
+	return MarshalPrivateJWK(public.Thumbprint(), alg, key)
 }
 
 // prove signs once, so that a key whose halves do not belong together is found when it is read.

@@ -52,6 +52,10 @@ type Config struct {
 	Store  Store    // required
 	Key    seal.Key // seals the private keys; required
 	Policy Policy
+	// Sources are the devices and services that hold private keys, by name. Source is the one that makes new keys; when it is empty
+	// they are made here, and sealed in the store. Optional.
+	Sources map[string]Source
+	Source  string
 	// Burnt reports whether a key is known to be in wrong hands, as (*revocation.Set).Burnt: it is neither used nor published any
 	// more, and its successor signs at once. Required.
 	Burnt func(kid string, now time.Time) bool
@@ -84,6 +88,8 @@ func Open(ctx context.Context, cfg Config) (*Ring, error) {
 		return nil, errors.New("keys: no store")
 	case cfg.Key.IsZero():
 		return nil, errors.New("keys: no key-encryption key")
+	case cfg.Source != "" && cfg.Sources[cfg.Source] == nil:
+		return nil, fmt.Errorf("keys: no source %q", cfg.Source)
 	case cfg.Burnt == nil:
 		return nil, errors.New("keys: nobody says which keys are burnt")
 	case cfg.Now == nil:
@@ -201,7 +207,10 @@ func (r *Ring) Run(ctx context.Context) error {
 
 // advance brings the store to where plan says, and this ring to the store. Of replicas that try at once one wins, and the
 // others find its keys when they look again.
-func (r *Ring) advance(ctx context.Context, plan planner) error {
+func (r *Ring) advance(ctx context.Context, plan planner) error { return r.advanceWith(ctx, plan) }
+
+// advanceWith is advance for a plan that may name further keys.
+func (r *Ring) advanceWith(ctx context.Context, plan planner, further ...store.SigningKey) error {
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	const attempts = 10
@@ -220,7 +229,7 @@ func (r *Ring) advance(ctx context.Context, plan planner) error {
 			return err
 		}
 		if !slices.EqualFunc(current, next, sameRecord) {
-			if stored, err = r.realize(next, stored); err != nil {
+			if stored, err = r.realize(ctx, next, append(slices.Clone(stored), further...)); err != nil {
 				return err
 			}
 			err = r.cfg.Store.PutSigningKeys(ctx, generation, stored)
@@ -231,7 +240,7 @@ func (r *Ring) advance(ctx context.Context, plan planner) error {
 				return fmt.Errorf("keys: write: %w", err)
 			}
 		}
-		s, err := r.open(now, stored)
+		s, err := r.open(ctx, now, stored)
 		if err != nil {
 			return err
 		}

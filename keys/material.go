@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -17,9 +18,6 @@ type held struct {
 	source string
 	signer jose.Signer
 }
-
-// inStore is the source of keys whose private part is sealed in the store.
-const inStore = "store"
 
 // associated binds a sealed private key to what it is: under another kid or algorithm it does not open.
 func associated(kid string, alg jose.Algorithm) []byte {
@@ -37,7 +35,7 @@ func records(stored []store.SigningKey) []Record {
 }
 
 // realize turns planned records into what is stored: kept keys with their new times, and new keys made.
-func (r *Ring) realize(planned []Record, stored []store.SigningKey) ([]store.SigningKey, error) {
+func (r *Ring) realize(ctx context.Context, planned []Record, stored []store.SigningKey) ([]store.SigningKey, error) {
 	out := make([]store.SigningKey, 0, len(planned))
 	for _, p := range planned {
 		var k store.SigningKey
@@ -45,7 +43,7 @@ func (r *Ring) realize(planned []Record, stored []store.SigningKey) ([]store.Sig
 			k = stored[i]
 		} else {
 			var err error
-			if k, err = r.generate(p.Algorithm); err != nil {
+			if k, err = r.generate(ctx, p.Algorithm); err != nil {
 				return nil, err
 			}
 		}
@@ -55,8 +53,15 @@ func (r *Ring) realize(planned []Record, stored []store.SigningKey) ([]store.Sig
 	return out, nil
 }
 
-// generate makes a key. Its id is its thumbprint (RFC 7638), so ids never clash.
-func (r *Ring) generate(alg jose.Algorithm) (store.SigningKey, error) {
+// generate makes a key where new keys are to be. Its id is its thumbprint (RFC 7638), so ids never clash.
+func (r *Ring) generate(ctx context.Context, alg jose.Algorithm) (store.SigningKey, error) {
+	if name := r.cfg.Source; name != "" {
+		ref, err := r.cfg.Sources[name].Generate(ctx, alg)
+		if err != nil {
+			return store.SigningKey{}, fmt.Errorf("%w: %s: %w", ErrSource, name, err)
+		}
+		return r.refer(ctx, alg, reference{name, ref})
+	}
 	private, err := jose.Generate(alg)
 	if err != nil {
 		return store.SigningKey{}, fmt.Errorf("keys: generate: %w", err)
@@ -74,15 +79,11 @@ func (r *Ring) generate(alg jose.Algorithm) (store.SigningKey, error) {
 		return store.SigningKey{}, fmt.Errorf("keys: generate: %w", err)
 	}
 	defer clear(secret)
-	sealed, err := r.cfg.Key.Seal(secret, associated(kid, alg))
-	if err != nil {
-		return store.SigningKey{}, fmt.Errorf("keys: generate: %w", err)
-	}
-	return store.SigningKey{KID: kid, Algorithm: string(alg), Sealed: sealed, Public: public.JSON()}, nil
+	return r.sealed(public, secret)
 }
 
 // open makes a state of what is stored. What was open already stays open.
-func (r *Ring) open(now time.Time, stored []store.SigningKey) (*state, error) {
+func (r *Ring) open(ctx context.Context, now time.Time, stored []store.SigningKey) (*state, error) {
 	s := &state{records: records(stored), read: now}
 	before := r.state.Load()
 	var public []jose.Key
@@ -91,7 +92,7 @@ func (r *Ring) open(now time.Time, stored []store.SigningKey) (*state, error) {
 		h, ok := before.holds(k)
 		if !ok {
 			var err error
-			if h, err = r.unseal(k); err != nil {
+			if h, err = r.unseal(ctx, k); err != nil {
 				return nil, err
 			}
 		}
@@ -116,12 +117,17 @@ func (s *state) holds(k store.SigningKey) (held, bool) {
 
 // unseal opens a stored key. The public key that is published comes from the sealed private one and never from the column
 // beside it: who can write to the store could otherwise publish a key of their own (threat: forged tokens).
-func (r *Ring) unseal(k store.SigningKey) (held, error) {
+func (r *Ring) unseal(ctx context.Context, k store.SigningKey) (held, error) {
 	secret, err := r.cfg.Key.Open(k.Sealed, associated(k.KID, jose.Algorithm(k.Algorithm)))
 	if err != nil {
 		return held{}, fmt.Errorf("%w: kid %q: %w", ErrSealed, k.KID, err)
 	}
 	defer clear(secret)
+	var ref reference
+	if err := jose.DecodeClaims(secret, &ref); err == nil && ref.Source != "" {
+		signer, err := r.outside(ctx, k.KID, jose.Algorithm(k.Algorithm), ref)
+		return held{kid: k.KID, sealed: bytes.Clone(k.Sealed), source: ref.Source + ":" + ref.Reference, signer: signer}, err
+	}
 	signer, err := jose.ParsePrivateJWK(secret)
 	if err != nil {
 		return held{}, fmt.Errorf("%w: kid %q: %w", ErrSealed, k.KID, err)

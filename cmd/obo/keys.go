@@ -14,6 +14,7 @@ type keysCommand struct {
 	List   keysListCommand   `cmd:"" help:"List the signing keys, public parts only."`
 	Rotate keysRotateCommand `cmd:"" help:"Publish a successor now; or, in an emergency, give keys up."`
 	Retire keysRetireCommand `cmd:"" help:"Take one key out of use in an orderly way."`
+	Import keysImportCommand `cmd:"" help:"Let a key of your own succeed the one that signs."`
 }
 
 type keysListCommand struct{}
@@ -101,6 +102,41 @@ Examples:
 func (c keysRetireCommand) Run(ctx context.Context, a *app) error {
 	return a.asOperator(ctx, "cannot retire "+c.KID, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.RetireKey(ctx, &obov1.RetireKeyRequest{Kid: c.KID})
+		if err != nil {
+			return err
+		}
+		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
+	})
+}
+
+type keysImportCommand struct {
+	Alg    string `required:"" placeholder:"ALG" help:"Its one algorithm: ES256, EdDSA, PS256 or RS256."`
+	File   string `placeholder:"FILE" xor:"where" required:"" help:"File with the private key, JWK or PEM (PKCS #8); - for standard input. It is sealed in the server's store."`
+	Pkcs11 string `name:"pkcs11" placeholder:"LABEL" xor:"where" required:"" help:"Label of a key pair in the token that signing.pkcs11 names; it never leaves there."`
+}
+
+// Help is shown below the flags.
+func (keysImportCommand) Help() string {
+	return `The key is published now and signs once every verifier has had time to fetch it. Its kid is its thumbprint (RFC 7638).
+
+Examples:
+  obo keys import --alg ES256 --file signing.jwk
+  obo keys import --alg ES256 --pkcs11 obo-2027`
+}
+
+func (c keysImportCommand) Run(ctx context.Context, a *app) error {
+	req := &obov1.ImportKeyRequest{Alg: c.Alg, Reference: c.Pkcs11}
+	if c.Pkcs11 != "" {
+		req.Source = "pkcs11"
+	} else {
+		secret, err := remote.ReadSecret(c.File, a.in)
+		if err != nil {
+			return err
+		}
+		req.PrivateKey = []byte(secret.Reveal())
+	}
+	return a.asOperator(ctx, "cannot import the key", func(ctx context.Context, s *remote.STS) error {
+		resp, err := s.Admin.ImportKey(ctx, req)
 		if err != nil {
 			return err
 		}

@@ -73,6 +73,7 @@ type keyChanger interface {
 	Reload(ctx context.Context) error
 	Rotate(ctx context.Context) error
 	Retire(ctx context.Context, kid string) error
+	Import(ctx context.Context, req keys.ImportRequest) (kid string, err error)
 }
 
 // Config is what a Service needs. Nothing may be left out.

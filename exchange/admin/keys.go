@@ -31,6 +31,21 @@ func (s Session) RetireKey(ctx context.Context, kid string) ([]keys.Info, error)
 	return s.changeKeys(ctx, "retire signing key "+kid, func(ctx context.Context) error { return s.cfg.Keys.Retire(ctx, kid) })
 }
 
+// ImportKey lets a key of the operator's succeed the one that signs, and lists the keys, newest first.
+func (s *Service) ImportKey(ctx context.Context, req keys.ImportRequest) ([]keys.Info, error) {
+	if len(req.Reference) > maxReason || !printable(req.Source) || !printable(req.Reference) || (req.Source == "") != (req.Reference == "") {
+		return nil, fmt.Errorf("%w: source and reference must both name a key, or both be absent", ErrInvalid)
+	}
+	detail := fmt.Sprintf("import a signing key for %s from %s", clip(string(req.Algorithm)), "a file")
+	if req.Source != "" {
+		detail = fmt.Sprintf("import signing key %s:%s for %s", clip(req.Source), req.Reference, clip(string(req.Algorithm)))
+	}
+	return s.changeKeys(ctx, detail, func(ctx context.Context) error {
+		_, err := s.cfg.Keys.Import(ctx, req)
+		return err
+	})
+}
+
 // changeKeys makes a recorded change of the keys.
 func (s Session) changeKeys(ctx context.Context, detail string, change func(context.Context) error) ([]keys.Info, error) {
 	if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
@@ -49,7 +64,7 @@ func keysError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	case errors.Is(err, keys.ErrOnly), errors.Is(err, keys.ErrWaiting):
 		return fmt.Errorf("%w: %w", ErrConflict, err)
-	case errors.Is(err, keys.ErrUnwanted):
+	case errors.Is(err, keys.ErrUnwanted), errors.Is(err, keys.ErrSource):
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	case errors.Is(err, store.ErrConflict):
 		return fmt.Errorf("%w: another replica is changing the keys: try again", ErrConflict)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/onbehalf/obo/exchange/admin"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
 )
 
@@ -39,6 +40,17 @@ func (s server) RetireKey(ctx context.Context, in *obov1.RetireKeyRequest) (*obo
 		return nil, render(err)
 	}
 	return &obov1.RetireKeyResponse{Keys: signingKeys(infos)}, nil
+}
+
+// ImportKey implements AdminService.
+func (s server) ImportKey(ctx context.Context, in *obov1.ImportKeyRequest) (*obov1.ImportKeyResponse, error) {
+	infos, err := s.admin.ImportKey(ctx, keys.ImportRequest{
+		Algorithm: jose.Algorithm(in.GetAlg()), Private: in.GetPrivateKey(), Source: in.GetSource(), Reference: in.GetReference(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.ImportKeyResponse{Keys: signingKeys(infos)}, nil
 }
 
 func signingKeys(infos []keys.Info) []*obov1.SigningKey {

@@ -2273,6 +2273,125 @@ func (x *RetireKeyResponse) GetKeys() []*SigningKey {
 	return nil
 }
 
+// ImportKeyRequest is a key.
+type ImportKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its one algorithm, such as ES256.
+	Alg string `protobuf:"bytes,1,opt,name=alg,proto3" json:"alg,omitempty"`
+	// The private key: a JWK, or PEM (PKCS #8); at most 16 KiB. A secret.
+	PrivateKey []byte `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	// Or where it is: "pkcs11".
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// And what it is called there: a label.
+	Reference     string `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportKeyRequest) Reset() {
+	*x = ImportKeyRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportKeyRequest) ProtoMessage() {}
+
+func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
+func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ImportKeyRequest) GetAlg() string {
+	if x != nil {
+		return x.Alg
+	}
+	return ""
+}
+
+func (x *ImportKeyRequest) GetPrivateKey() []byte {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return nil
+}
+
+func (x *ImportKeyRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ImportKeyRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+// ImportKeyResponse shows the keys after it.
+type ImportKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportKeyResponse) Reset() {
+	*x = ImportKeyResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportKeyResponse) ProtoMessage() {}
+
+func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
+func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ImportKeyResponse) GetKeys() []*SigningKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // ProviderFile is one provider record.
 type ProviderFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2286,7 +2405,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2417,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2430,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -2343,7 +2462,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2474,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2487,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -2403,7 +2522,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2534,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2547,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -2449,7 +2568,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2580,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2593,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -2495,7 +2614,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2626,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2639,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -2553,7 +2672,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2684,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2697,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -2641,7 +2760,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2772,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2785,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -2703,7 +2822,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2834,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2847,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Connection) GetId() string {
@@ -2805,7 +2924,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2936,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +2949,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -2851,7 +2970,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +2982,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +2995,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -2899,7 +3018,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3030,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3043,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -2950,7 +3069,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3081,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3094,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 // ShredOrgRequest names an org.
@@ -2989,7 +3108,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3120,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3133,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -3035,7 +3154,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3166,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3179,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -3227,6 +3346,14 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x10RetireKeyRequest\x12\x10\n" +
 	"\x03kid\x18\x01 \x01(\tR\x03kid\";\n" +
 	"\x11RetireKeyResponse\x12&\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"{\n" +
+	"\x10ImportKeyRequest\x12\x10\n" +
+	"\x03alg\x18\x01 \x01(\tR\x03alg\x12\x1f\n" +
+	"\vprivate_key\x18\x02 \x01(\fR\n" +
+	"privateKey\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x1c\n" +
+	"\treference\x18\x04 \x01(\tR\treference\";\n" +
+	"\x11ImportKeyResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"6\n" +
 	"\fProviderFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -3281,7 +3408,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x10ShredOrgResponse\x12 \n" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2H\n" +
 	"\rSignInService\x127\n" +
-	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xa4\a\n" +
+	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xe6\a\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -3297,7 +3424,8 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\bListKeys\x12\x17.obo.v1.ListKeysRequest\x1a\x18.obo.v1.ListKeysResponse\x12C\n" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
-	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse2\xea\x03\n" +
+	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xea\x03\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
@@ -3318,7 +3446,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
@@ -3355,109 +3483,114 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*RotateKeysResponse)(nil),         // 32: obo.v1.RotateKeysResponse
 	(*RetireKeyRequest)(nil),           // 33: obo.v1.RetireKeyRequest
 	(*RetireKeyResponse)(nil),          // 34: obo.v1.RetireKeyResponse
-	(*ProviderFile)(nil),               // 35: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 36: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 37: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 38: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 39: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 40: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 41: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 42: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 43: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 44: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 45: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 46: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 47: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 48: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 49: google.protobuf.Timestamp
-	(*Change)(nil),                     // 50: obo.v1.Change
-	(*Revocation)(nil),                 // 51: obo.v1.Revocation
-	(*durationpb.Duration)(nil),        // 52: google.protobuf.Duration
+	(*ImportKeyRequest)(nil),           // 35: obo.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),          // 36: obo.v1.ImportKeyResponse
+	(*ProviderFile)(nil),               // 37: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 38: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 39: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 40: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 41: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 42: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 43: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 44: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 45: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 46: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 47: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 48: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 49: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 50: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
+	(*Change)(nil),                     // 52: obo.v1.Change
+	(*Revocation)(nil),                 // 53: obo.v1.Revocation
+	(*durationpb.Duration)(nil),        // 54: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	49, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	50, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	51, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	52, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
 	13, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	49, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	51, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
 	14, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	49, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	49, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	51, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	51, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	53, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
 	19, // 9: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	49, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	49, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	51, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	51, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	51, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	53, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
 	24, // 13: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	49, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	49, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	51, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	51, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
 	25, // 16: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	49, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	52, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	49, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	52, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	49, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	49, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	52, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	51, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	54, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	51, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	54, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	51, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	51, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	54, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
 	24, // 24: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
 	30, // 25: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	49, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	49, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	49, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	49, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	51, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	51, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	51, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	51, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
 	30, // 30: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
 	30, // 31: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	35, // 32: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	35, // 33: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	42, // 34: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	49, // 35: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	49, // 36: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	42, // 37: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 38: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 39: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	4,  // 40: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	6,  // 41: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	9,  // 42: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	11, // 43: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	15, // 44: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	17, // 45: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	20, // 46: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	22, // 47: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	26, // 48: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	28, // 49: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	31, // 50: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	33, // 51: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	36, // 52: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	38, // 53: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	40, // 54: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	43, // 55: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	45, // 56: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	47, // 57: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 58: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 59: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	5,  // 60: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	7,  // 61: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	10, // 62: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	12, // 63: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	16, // 64: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	18, // 65: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	21, // 66: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	23, // 67: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	27, // 68: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	29, // 69: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	32, // 70: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	34, // 71: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	37, // 72: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	39, // 73: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	41, // 74: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	44, // 75: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	46, // 76: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	48, // 77: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	58, // [58:78] is the sub-list for method output_type
-	38, // [38:58] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	30, // 32: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	37, // 33: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	37, // 34: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	44, // 35: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	51, // 36: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	51, // 37: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	44, // 38: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 39: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 40: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	4,  // 41: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	6,  // 42: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	9,  // 43: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	11, // 44: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	15, // 45: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	17, // 46: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	20, // 47: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	22, // 48: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	26, // 49: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	28, // 50: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	31, // 51: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	33, // 52: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	35, // 53: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	38, // 54: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	40, // 55: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	42, // 56: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	45, // 57: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	47, // 58: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	49, // 59: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 60: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 61: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	5,  // 62: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	7,  // 63: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	10, // 64: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	12, // 65: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	16, // 66: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	18, // 67: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	21, // 68: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	23, // 69: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	27, // 70: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	29, // 71: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	32, // 72: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	34, // 73: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	36, // 74: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	39, // 75: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	41, // 76: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	43, // 77: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	46, // 78: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	48, // 79: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	50, // 80: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	60, // [60:81] is the sub-list for method output_type
+	39, // [39:60] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -3473,7 +3606,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -142,6 +142,7 @@ const (
 	AdminService_ListKeys_FullMethodName           = "/obo.v1.AdminService/ListKeys"
 	AdminService_RotateKeys_FullMethodName         = "/obo.v1.AdminService/RotateKeys"
 	AdminService_RetireKey_FullMethodName          = "/obo.v1.AdminService/RetireKey"
+	AdminService_ImportKey_FullMethodName          = "/obo.v1.AdminService/ImportKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -186,6 +187,9 @@ type AdminServiceClient interface {
 	// RetireKey takes a key out of use in an orderly way: what it signed stays good. A key that signs hands over to the successor
 	// that waits; it is refused for the only key that can sign with its algorithm.
 	RetireKey(ctx context.Context, in *RetireKeyRequest, opts ...grpc.CallOption) (*RetireKeyResponse, error)
+	// ImportKey lets a key of the operator's succeed the one that signs with its algorithm, once every verifier has had time to fetch
+	// it. Either the private key is given, which is then sealed in the store, or where it is, which it never leaves.
+	ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error)
 }
 
 type adminServiceClient struct {
@@ -326,6 +330,16 @@ func (c *adminServiceClient) RetireKey(ctx context.Context, in *RetireKeyRequest
 	return out, nil
 }
 
+func (c *adminServiceClient) ImportKey(ctx context.Context, in *ImportKeyRequest, opts ...grpc.CallOption) (*ImportKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportKeyResponse)
+	err := c.cc.Invoke(ctx, AdminService_ImportKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -368,6 +382,9 @@ type AdminServiceServer interface {
 	// RetireKey takes a key out of use in an orderly way: what it signed stays good. A key that signs hands over to the successor
 	// that waits; it is refused for the only key that can sign with its algorithm.
 	RetireKey(context.Context, *RetireKeyRequest) (*RetireKeyResponse, error)
+	// ImportKey lets a key of the operator's succeed the one that signs with its algorithm, once every verifier has had time to fetch
+	// it. Either the private key is given, which is then sealed in the store, or where it is, which it never leaves.
+	ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -416,6 +433,9 @@ func (UnimplementedAdminServiceServer) RotateKeys(context.Context, *RotateKeysRe
 }
 func (UnimplementedAdminServiceServer) RetireKey(context.Context, *RetireKeyRequest) (*RetireKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetireKey not implemented")
+}
+func (UnimplementedAdminServiceServer) ImportKey(context.Context, *ImportKeyRequest) (*ImportKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportKey not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -672,6 +692,24 @@ func _AdminService_RetireKey_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ImportKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ImportKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ImportKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ImportKey(ctx, req.(*ImportKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -730,6 +768,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetireKey",
 			Handler:    _AdminService_RetireKey_Handler,
+		},
+		{
+			MethodName: "ImportKey",
+			Handler:    _AdminService_ImportKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
