@@ -45,6 +45,11 @@ runbooks: ## Run the commands of docs/runbooks in the situations that they are f
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
+pkcs11: ## Sign with keys in a software token (SoftHSM, installed when missing; needs a C compiler)
+	@command -v softhsm2-util >/dev/null || { apt-get update && apt-get install -y softhsm2; }
+	CGO_ENABLED=1 go vet -tags pkcs11 ./keys/pkcs11 ./cmd/obo-sts
+	CGO_ENABLED=1 OBO_TEST_PKCS11_MODULE=$(or $(PKCS11_MODULE),/usr/lib/softhsm/libsofthsm2.so) go test -count=1 -tags pkcs11 ./keys/pkcs11
+
 race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')
 
@@ -79,4 +84,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop pkcs11 race fuzz bench lint gen verify ci

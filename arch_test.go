@@ -75,6 +75,7 @@ var rooms = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema/v6": {"connection", "delegation/rar"},
 	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
 	"golang.org/x/oauth2":                      {"client"},
+	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11"},
 }
 
 // namesNothing are folder names that say nothing of what is in them.

@@ -92,7 +92,7 @@ func TestLoadSTS(t *testing.T) {
 		t.Errorf("store.url = %q, want %q", got, want)
 	}
 	want := Limits{DefaultLife: 2 * time.Minute, MaxLife: 30 * time.Minute, MaxDepth: 7, MaxConcurrent: 64, OrgRate: 500, AgentRate: 50}
-	if c.Limits != want || c.Signing.Algorithm != "EdDSA" || c.Log.SlogLevel().String() != "DEBUG" {
+	if c.Limits != want || c.Signing.Algorithm != "PS256" || c.Signing.PKCS11.PIN.Reveal() == "" || c.Log.SlogLevel().String() != "DEBUG" {
 		t.Errorf("read %+v", c)
 	}
 	if c.DPoP != (DPoP{RequireNonce: true, NonceLife: 10 * time.Minute}) || c.MTLSURL != "https://mtls.sts.example" ||
@@ -205,7 +205,7 @@ func TestRefused(t *testing.T) {
 		{"open reference", "${file:DIR/db}@db.example/obo?sslmode=verify-full", "${file:DIR/db", "a reference must be"},
 		{"inline password in an open file", "${file:DIR/db}", "canary-inline", "store.url: DIR/config.yaml has mode 0644"},
 		{"same credential", "DIR/feed}", "DIR/admin}", "a follower must not be an operator"},
-		{"algorithm", "EdDSA", "none", `signing.algorithm: "none" is unknown`},
+		{"algorithm", "PS256", "none", `signing.algorithm: "none" is unknown`},
 		{"depth", "max_depth: 7", "max_depth: 11", "limits.max_depth: is 11: use 1 to 10"},
 		{"default above maximum", "default_life: 2m", "default_life: 40m", "use 10s to 30m"},
 		{"life", "max_life: 30m", "max_life: 2h", "limits.max_life"},

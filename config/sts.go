@@ -3,8 +3,11 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/onbehalf/obo/telemetry"
 )
 
 // STS is the configuration of obo-sts.
@@ -66,6 +69,21 @@ type Signing struct {
 	Algorithm string `yaml:"algorithm"`
 	// Algorithms are further ones that orgs may choose. There is one signing key for each. Optional.
 	Algorithms []string `yaml:"algorithms"`
+	// Source is where new signing keys are made and kept: store, sealed with the key-encryption key, or pkcs11, in a device that
+	// they never leave. pkcs11 needs a binary that was built with that tag, and makes no EdDSA keys. Default store.
+	Source string `yaml:"source"`
+	// PKCS11 is the device, for keys that are made or imported there. Optional.
+	PKCS11 *PKCS11 `yaml:"pkcs11"`
+}
+
+// PKCS11 is a token of a PKCS#11 device, such as an HSM.
+type PKCS11 struct {
+	// Module is the path of the vendor's library. Required.
+	Module string `yaml:"module"`
+	// TokenLabel is the label of the token in it. Required.
+	TokenLabel string `yaml:"token_label"`
+	// PIN is that of the token's user, best written as a reference, ${env:NAME} or ${file:/path}. Required.
+	PIN telemetry.Secret `yaml:"pin"`
 }
 
 // Limits bounds what any org can ask for.
@@ -111,6 +129,9 @@ func (c *STS) setDefaults() {
 	if c.Signing.Algorithm == "" {
 		c.Signing.Algorithm = "ES256"
 	}
+	if c.Signing.Source == "" {
+		c.Signing.Source = "store"
+	}
 	l := &c.Limits
 	if l.MaxLife == 0 {
 		l.MaxLife = 15 * time.Minute
@@ -139,6 +160,7 @@ func (c *STS) check(p *problems) {
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
 	p.oneOf("signing.algorithm", c.Signing.Algorithm, "ES256", "EdDSA", "PS256", "RS256")
+	p.signing(c.Signing)
 	for i, alg := range c.Signing.Algorithms {
 		p.oneOf(fmt.Sprintf("signing.algorithms[%d]", i), alg, "ES256", "EdDSA", "PS256", "RS256")
 	}
@@ -204,5 +226,21 @@ func (p *problems) mtls(c *STS) {
 			p.add("mtls_url", "is no https URL with the issuer's path and without a query", "",
 				"write one such as https://mtls.sts.example")
 		}
+	}
+}
+
+// signing wants a device for keys that are made in one.
+func (p *problems) signing(s Signing) {
+	p.oneOf("signing.source", s.Source, "store", "pkcs11")
+	switch {
+	case s.PKCS11 != nil:
+		p.required("signing.pkcs11.module", s.PKCS11.Module, "name the vendor's library, such as /usr/lib/softhsm/libsofthsm2.so")
+		p.required("signing.pkcs11.token_label", s.PKCS11.TokenLabel, "name the token in it")
+		p.required("signing.pkcs11.pin", s.PKCS11.PIN.Reveal(), "refer to it as ${file:/path}")
+	case s.Source == "pkcs11":
+		p.required("signing.pkcs11", "", "name the device that makes the keys")
+	}
+	if s.Source == "pkcs11" && (s.Algorithm == "EdDSA" || slices.Contains(s.Algorithms, "EdDSA")) {
+		p.oneOf("signing.algorithm", "EdDSA", "ES256", "PS256", "RS256")
 	}
 }

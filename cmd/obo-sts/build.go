@@ -73,8 +73,12 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err := p.hub.Sync(ctx); err != nil {
 		return nil, err
 	}
+	sources, err := openSources(cfg.Signing)
+	if err != nil {
+		return nil, err
+	}
 	p.ring, err = keys.Open(ctx, keys.Config{
-		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log,
+		Store: db, Key: kek, Burnt: p.set.Burnt, Now: time.Now, Log: log, Sources: sources, Source: device(cfg),
 		Policy: keys.Policy{
 			Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Algorithms: further(cfg), PublishAhead: publishAhead,
 			ActiveFor: activeFor, MaxTokenLife: cfg.Limits.MaxLife + clockSkew,
@@ -105,6 +109,14 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 		p.nonces = dpop.NewNonces(kek, "as", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
 	}
 	return p, p.buildExchange(cfg, log)
+}
+
+// device is where new keys are made, when that is not here.
+func device(cfg config.STS) string {
+	if cfg.Signing.Source == "store" {
+		return ""
+	}
+	return cfg.Signing.Source
 }
 
 // further are the algorithms that orgs may choose beside the server's own.

@@ -32,7 +32,7 @@ func (s Session) RetireKey(ctx context.Context, kid string) ([]keys.Info, error)
 }
 
 // ImportKey lets a key of the operator's succeed the one that signs, and lists the keys, newest first.
-func (s *Service) ImportKey(ctx context.Context, req keys.ImportRequest) ([]keys.Info, error) {
+func (s Session) ImportKey(ctx context.Context, req keys.ImportRequest) ([]keys.Info, error) {
 	if len(req.Reference) > maxReason || !printable(req.Source) || !printable(req.Reference) || (req.Source == "") != (req.Reference == "") {
 		return nil, fmt.Errorf("%w: source and reference must both name a key, or both be absent", ErrInvalid)
 	}

@@ -44,7 +44,7 @@ func (s server) RetireKey(ctx context.Context, in *obov1.RetireKeyRequest) (*obo
 
 // ImportKey implements AdminService.
 func (s server) ImportKey(ctx context.Context, in *obov1.ImportKeyRequest) (*obov1.ImportKeyResponse, error) {
-	infos, err := s.admin.ImportKey(ctx, keys.ImportRequest{
+	infos, err := s.as(ctx).ImportKey(ctx, keys.ImportRequest{
 		Algorithm: jose.Algorithm(in.GetAlg()), Private: in.GetPrivateKey(), Source: in.GetSource(), Reference: in.GetReference(),
 	})
 	if err != nil {
