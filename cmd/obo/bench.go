@@ -51,13 +51,20 @@ Examples:
 
 type benchRevocationCommand struct {
 	benchFlags
-	Rounds int `default:"100" help:"How many tokens to revoke."`
+	Rounds    int   `default:"100" help:"How many tokens to revoke at an executor."`
+	Followers []int `default:"1,10,100,1000" placeholder:"N,..." help:"Numbers of followers to measure with, spread over two replicas on PostgreSQL."`
+	Entries   int   `default:"1000000" help:"Live entries of the set whose memory and checks are measured."`
 }
 
 // Help is shown below the flags.
 func (benchRevocationCommand) Help() string {
-	return `Example:
-  obo bench revocation --rounds 200`
+	return `Three things: how soon an executor refuses a revoked token, over gRPC; how soon followers in this process do, each with a
+stream and a set of its own, counted from when the operator's request was sent; and what a set with many entries costs. Servers
+and followers share this machine.
+
+Examples:
+  obo bench revocation
+  obo bench revocation --postgres postgres://postgres@127.0.0.1/postgres --followers 100`
 }
 
 // report is what a bench found.
@@ -67,6 +74,13 @@ type report struct {
 	Rows       []load.Row        `json:"rows,omitempty"`
 	Idle       []idleRow         `json:"idle,omitempty"`
 	Revocation []storeRevocation `json:"revocation,omitempty"`
+	Followers  []storeFollowers  `json:"followers,omitempty"`
+	Set        *load.SetRow      `json:"set,omitempty"`
+}
+
+type storeFollowers struct {
+	Store string `json:"store"`
+	load.CrowdRow
 }
 
 type idleRow struct {
@@ -85,7 +99,8 @@ type bed struct {
 	setup    load.Setup
 	executor string
 	org      string
-	stsPID   int // 0: not ours
+	stsPID   int      // 0: not ours
+	env      *dev.Env // nil: not ours
 }
 
 func (c benchTableCommand) Run(ctx context.Context, a *app) error {
@@ -171,10 +186,50 @@ func (a *app) revocationRow(ctx context.Context, b bed, rounds int, r *report) e
 
 func (c benchRevocationCommand) Run(ctx context.Context, a *app) error {
 	r := report{CPUs: cpus(), Workers: 1}
-	if err := a.eachBed(ctx, c.benchFlags, func(b bed) error { return a.revocationRow(ctx, b, c.Rounds, &r) }); err != nil {
+	a.progress("set")(fmt.Sprintf("%d entries", c.Entries)) // first: what follows leaves garbage that would hide its memory
+	set, err := load.Set(c.Entries)
+	if err != nil {
+		return explain.Of("the measurement of a set failed", err)
+	}
+	r.Set = &set
+	if err := a.eachBed(ctx, c.benchFlags, func(b bed) error {
+		if err := a.revocationRow(ctx, b, c.Rounds, &r); err != nil {
+			return err
+		}
+		return c.crowd(ctx, a, b, &r)
+	}); err != nil {
 		return err
 	}
-	return a.Print(r, func() { a.showRevocation(r) })
+	return a.Print(r, func() {
+		a.showRevocation(r)
+		a.showCrowd(r)
+	})
+}
+
+// crowd measures followers, on two replicas where the store allows it.
+func (c benchRevocationCommand) crowd(ctx context.Context, a *app, b bed, r *report) error {
+	operator, err := a.operatorToken()
+	if err != nil {
+		return err
+	}
+	crowd := load.Crowd{STS: []string{a.STS}, Org: b.org, Operator: operator, Rounds: 20,
+		FeedFile: filepath.Join(filepath.Dir(a.AdminTokenFile), "feed.token")}
+	if b.env != nil && b.store == "postgres" {
+		replica, err := b.env.StartReplica(ctx)
+		if err != nil {
+			return explain.Of("cannot start a second replica", err)
+		}
+		crowd.STS = append(crowd.STS, replica)
+	}
+	for _, n := range c.Followers {
+		a.progress(b.store)(fmt.Sprintf("revoke to refusal, %d followers", n))
+		row, err := crowd.Follow(ctx, n)
+		if err != nil {
+			return explain.Of("the measurement of followers failed", err)
+		}
+		r.Followers = append(r.Followers, storeFollowers{b.store, row})
+	}
+	return nil
 }
 
 // progress writes what is being done to standard error, where it is not in the way of the table.
@@ -216,6 +271,7 @@ func (a *app) onNew(ctx context.Context, store, dsn string, f func(bed) error) e
 	if err != nil {
 		return err
 	}
+	b.env = e
 	*a = inner
 	return f(b)
 }

@@ -96,3 +96,15 @@ func (a *app) showRevocation(r report) {
 	}
 	a.Table(rows)
 }
+
+func (a *app) showCrowd(r report) {
+	a.Printf("\nRevoke to refusal at followers, since the operator's request was sent:\n\n")
+	rows := [][]string{{"STORE", "REPLICAS", "FOLLOWERS", "ROUNDS", "P50", "P99", "MAX", "ALL REFUSE, P50", "ONE LOOK AT ALL"}}
+	for _, f := range r.Followers {
+		rows = append(rows, []string{f.Store, fmt.Sprint(f.Replicas), fmt.Sprint(f.Followers), fmt.Sprint(f.Rounds), short(f.P50), short(f.P99),
+			short(f.Max), short(f.Last), "<= " + short(f.Look)})
+	}
+	a.Table(rows)
+	a.Printf("\nA set of %d live entries: %.0f MiB more resident memory, %s a check (five actors, a lineage of five).\n",
+		r.Set.Entries, r.Set.MiB, r.Set.Check)
+}

@@ -150,6 +150,22 @@ func (e *Env) startSTS(ctx context.Context) error {
 	return e.startServer(ctx, "obo-sts", e.path("sts", "dev.yaml"), text, addr[0])
 }
 
+// StartReplica starts another obo-sts on the environment's database, under the same issuer, and answers with its gRPC address.
+// SQLite serves one process alone.
+func (e *Env) StartReplica(ctx context.Context) (string, error) {
+	if e.database == nil {
+		return "", errors.New("a second replica needs PostgreSQL")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	addr, err := freeAddresses(ctx, 2)
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf(stsConfig, e.Vars["OBO_ISSUER"], addr[0], addr[1], e.store("sts"), e.Dir, e.config.LogLevel)
+	return addr[0], e.startServer(ctx, "obo-sts", e.path("sts", "replica.yaml"), text, addr[0])
+}
+
 func (e *Env) startExecutor(ctx context.Context) error {
 	addr, err := freeAddresses(ctx, 2)
 	if err != nil {
