@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,22 +16,29 @@ import (
 )
 
 type applyCommand struct {
-	File string `short:"f" required:"" placeholder:"DIR" help:"Directory with org.yaml, policies/*.cedar and providers/*.yaml."`
+	File  string `short:"f" required:"" placeholder:"DIR" help:"Directory with org.yaml, policies/*.cedar and providers/*.yaml."`
+	Prune bool   `help:"Also remove what is in force and not in the files."`
+	Yes   bool   `short:"y" help:"Carry the plan out without asking."`
 }
 
 // Help is shown below the flags.
 func (applyCommand) Help() string {
-	return `Everything is checked before anything changes: here, then by both servers. The token server takes the whole or
-nothing; the executor's providers go first, since policy speaks of their tools. ${env:NAME} in a YAML file stands for an
-environment variable.
+	return `Shows the plan, and carries it out when you say so: at a terminal it asks, elsewhere it wants --yes. Everything is checked before
+anything changes: here, then by both servers. The token server takes the whole or nothing, and only if nobody changed the org since
+the plan was made; the executor's providers go first, since policy speaks of their tools. A second time there is nothing to do.
+
+What is in force and not in the files stays, and the plan lists it, unless --prune. (administrators are always those of the files.)
+${env:NAME} in a YAML file stands for an environment variable.
 
 Examples:
   obo apply -f orgs/acme
-  obo diff -f orgs/acme && obo apply -f orgs/acme`
+  obo apply -f orgs/acme --yes --prune
+  obo diff -f orgs/acme --exit-code || obo apply -f orgs/acme --yes`
 }
 
 type diffCommand struct {
 	File     string `short:"f" required:"" placeholder:"DIR" help:"Directory with org.yaml, policies/*.cedar and providers/*.yaml."`
+	Prune    bool   `help:"As apply --prune would."`
 	ExitCode bool   `help:"Exit with 6 when there is a difference."`
 }
 
@@ -48,6 +58,7 @@ type plan struct {
 	Applied   bool              `json:"applied"`
 	Changes   []*change         `json:"changes"`   // the token server's
 	Providers []*providerChange `json:"providers"` // the executor's
+	Kept      []string          `json:"kept"`      // in force, and not in the files
 }
 
 type change struct {
@@ -69,19 +80,22 @@ func (c applyCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	p, version, err := a.plan(ctx, org)
+	p, version, err := a.plan(ctx, &org, c.Prune)
 	if err != nil {
 		return err
 	}
 	if !p.empty() {
+		a.onStderr().showPlan(p)
+		if !c.Yes && !a.confirm("carry this out?") {
+			return explain.Misuse("nothing was changed", "the plan was not confirmed", "say yes at a terminal, or give --yes")
+		}
 		if err := a.apply(ctx, org, &p, version); err != nil {
 			return err
 		}
 	}
 	return a.Print(p, func() {
-		a.showPlan(p)
 		if p.empty() {
-			a.Printf("%s is as the files say (version %d)\n", p.Org, p.Version)
+			a.Printf("nothing to do: %s is as the files say (version %d)\n", p.Org, p.Version)
 			return
 		}
 		a.Printf("%s %s, version %d\n", a.Green("applied"), p.Org, p.Version)
@@ -93,7 +107,7 @@ func (c diffCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	p, _, err := a.plan(ctx, org)
+	p, _, err := a.plan(ctx, &org, c.Prune)
 	if err != nil {
 		return err
 	}
@@ -119,14 +133,35 @@ func (a *app) readOrg(dir string) (orgdir.Org, error) {
 	return org, nil
 }
 
-// plan asks both servers what would change. version is that of the org in force.
-func (a *app) plan(ctx context.Context, org orgdir.Org) (plan, int64, error) {
-	p := plan{Org: string(org.ID), Changes: []*change{}, Providers: []*providerChange{}}
+// confirm asks whoever sits at the terminal. Where nobody does, the answer is no.
+func (a *app) confirm(question string) bool {
+	f, ok := a.in.(*os.File)
+	if !ok {
+		return false
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	fmt.Fprintf(a.err, "%s [y/N] ", question)
+	line, err := bufio.NewReader(f).ReadString('\n')
+	line = strings.ToLower(strings.TrimSpace(line))
+	return err == nil && (line == "y" || line == "yes")
+}
+
+// plan asks both servers what would change. version is that of the org in force. Without prune, what is in force and not in the
+// files is added to org.
+func (a *app) plan(ctx context.Context, org *orgdir.Org, prune bool) (plan, int64, error) {
+	p := plan{Org: string(org.ID), Changes: []*change{}, Providers: []*providerChange{}, Kept: []string{}}
 	refused := "the executor does not take the provider records"
 	err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
 		now, err := e.Admin.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: p.Org})
 		if err != nil {
 			return err
+		}
+		if !prune {
+			var kept []string
+			org.Providers, kept = orgdir.KeepProviders(now.GetProviders(), org.Providers)
+			p.Kept = append(p.Kept, kept...)
 		}
 		p.Providers = compareProviders(now.GetProviders(), org.Providers)
 		_, err = e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: p.Org, Providers: org.Providers, DryRun: true})
@@ -143,6 +178,13 @@ func (a *app) plan(ctx context.Context, org orgdir.Org) (plan, int64, error) {
 			return err
 		}
 		version = now.GetVersion()
+		if !prune {
+			var kept []string
+			if org.Document, kept, err = orgdir.Keep(now.GetDocument(), org.Document); err != nil {
+				return err
+			}
+			p.Kept = append(p.Kept, kept...)
+		}
 		resp, err := s.Admin.ApplyOrg(ctx,
 			&obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version, DryRun: true})
 		if err != nil {
@@ -206,6 +248,9 @@ func (a *app) apply(ctx context.Context, org orgdir.Org, p *plan, version int64)
 
 func (a *app) showPlan(p plan) {
 	sign := map[string]string{"add": a.Green("+"), "change": a.Yellow("~"), "remove": a.Red("-")}
+	for _, path := range p.Kept {
+		a.Printf("%s %s %s\n", a.Dim("="), render.Clean(path), a.Dim("(in force, not in the files; --prune removes it)"))
+	}
 	for _, c := range p.Providers {
 		a.Printf("%s providers/%s\n", sign[c.Kind], render.Clean(c.Name))
 	}
