@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"policy": 3, "keys": 3, "audit": 3, "revocation": 3,
 	"store/sqlite": 3, "store/postgres": 3, "store/storetest": 3,
 	"vault":      4,
-	"connection": 5, "exchange/registry": 5,
+	"connection": 5, "exchange/registry": 5, "exchange/signals": 5,
 	"exchange": 6, "exchange/admin": 6, "executor": 6,
 	"wire":                      7,
 	"delegation/delegationfeed": 7, // a library that puts a follower and its gRPC stream together

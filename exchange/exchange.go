@@ -88,6 +88,7 @@ type Config struct {
 	Limits      Limits
 	Algorithm   jose.Algorithm // of tokens for which an org has chosen none; of the Signer
 	Revoker     Revoker        // of RevokeToken; nil: tokens cannot be revoked by their clients
+	Signals     Signals        // of TakeSignal; nil: no security events are taken
 	Nonces      *dpop.Nonces   // that DPoP proofs must have; nil: none is demanded
 	Rates       Rates
 	Operators   []Operator       // who may sign in to operate the server
@@ -100,6 +101,7 @@ type Config struct {
 type Service struct {
 	cfg       Config
 	issuers   *issuers
+	senders   *issuers // of security events
 	proofs    *dpop.Checker
 	refusals  *valve // of the trail, by client
 	strangers *valve // of the log
@@ -131,6 +133,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
 	s.SetRates(cfg.Rates)
+	if s.senders, err = newTransmitters(cfg); err != nil {
+		return nil, err
+	}
 	s.issuers, err = newIssuers(cfg)
 	return s, err
 }

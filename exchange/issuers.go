@@ -29,6 +29,7 @@ const (
 	maxDiscovery     = 256 << 10       // bytes
 	maxProviders     = 10_000          // discovered issuers kept in memory
 	discoveryPath    = "/.well-known/openid-configuration"
+	transmitterPath  = "/.well-known/ssf-configuration"
 )
 
 // issuers verifies tokens of the identity providers that orgs trust.
@@ -36,6 +37,7 @@ type issuers struct {
 	own    string // our own issuer: its tokens are no logins
 	client *http.Client
 	now    func() time.Time
+	where  func(issuer string) (string, error)      // the URL of an issuer's discovery document
 	logins *otter.Cache[loginKey, *rememberedLogin] // nil when nothing is remembered
 
 	flights singleflight.Group
@@ -71,7 +73,7 @@ type rememberedLogin struct {
 func newIssuers(cfg Config) (*issuers, error) {
 	client := *cfg.HTTP
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // JW13
-	i := &issuers{own: cfg.Issuer, client: &client, now: cfg.Now, known: map[string]*provider{}}
+	i := &issuers{own: cfg.Issuer, client: &client, now: cfg.Now, where: providerURL, known: map[string]*provider{}}
 	if cfg.Remember < 0 {
 		return i, nil
 	}
@@ -81,6 +83,29 @@ func newIssuers(cfg Config) (*issuers, error) {
 	}
 	i.logins = logins
 	return i, nil
+}
+
+// newTransmitters finds the keys of transmitters of security events. They have discovery documents of their own (SSF §7).
+func newTransmitters(cfg Config) (*issuers, error) {
+	cfg.Remember = -1
+	i, err := newIssuers(cfg)
+	if err == nil {
+		i.where = transmitterURL
+	}
+	return i, err
+}
+
+func providerURL(issuer string) (string, error) {
+	return strings.TrimSuffix(issuer, "/") + discoveryPath, nil
+}
+
+// transmitterURL puts the path between the host and the path of the issuer (SSF §7.2).
+func transmitterURL(issuer string) (string, error) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return "", fmt.Errorf("exchange: discovery: %w", err)
+	}
+	return u.Scheme + "://" + u.Host + transmitterPath + strings.TrimSuffix(u.EscapedPath(), "/"), nil
 }
 
 // verify accepts a token of an issuer that the org trusts. The error is a flaw, an *Error or the context's.
@@ -265,7 +290,11 @@ func (i *issuers) learn(issuer, uri string, err error) {
 // fetch reads an issuer's discovery document and answers with its jwks_uri. The document must name the very issuer that it
 // was asked of, or one issuer could hand out another's keys.
 func (i *issuers) fetch(ctx context.Context, issuer string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(issuer, "/")+discoveryPath, nil)
+	where, err := i.where(issuer)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
 		return "", fmt.Errorf("exchange: discovery: %w", err)
 	}

@@ -3,6 +3,7 @@ package exchange_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/onbehalf/obo/delegation/delegationtest"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/exchangetest"
+	"github.com/onbehalf/obo/exchange/signals"
 	"github.com/onbehalf/obo/jose"
 )
 
@@ -36,6 +38,15 @@ type confusion struct {
 	issuer  *delegationtest.Issuer
 	service *exchange.Service
 	revoked *revokedIDs
+	signals *signalled
+}
+
+// signalled is what was put into force.
+type signalled struct{ signals []exchange.Signal }
+
+func (s *signalled) Signal(_ context.Context, sig exchange.Signal) error {
+	s.signals = append(s.signals, sig)
+	return nil
 }
 
 type revokedIDs struct{ calls int }
@@ -48,7 +59,8 @@ func (r *revokedIDs) RevokeToken(context.Context, delegation.Verified, string) e
 func confuse(t *testing.T) confusion {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
-	c := confusion{World: w, issuer: delegationtest.NewIssuer(t), revoked: &revokedIDs{}}
+	w.Listen(t, nil)
+	c := confusion{World: w, issuer: delegationtest.NewIssuer(t), revoked: &revokedIDs{}, signals: &signalled{}}
 	c.issuer.Now = w.Clock.Now
 	cfg := w.Config()
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
@@ -57,7 +69,7 @@ func confuse(t *testing.T) confusion {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Tokens, cfg.Revoker = verifier, c.revoked
+	cfg.Tokens, cfg.Revoker, cfg.Signals = verifier, c.revoked, c.signals
 	if c.service, err = exchange.New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +186,20 @@ func (c confusion) places() []place {
 			}
 			return c.revoked.calls > before
 		}},
+		{"security event", []string{"secevent+jwt"}, func(t *testing.T, typ string) string {
+			return c.IDP.SET(t, exchangetest.SessionRevoked, "alice", typed(typ))
+		}, c.event},
 	}
+}
+
+// event presents a token as a security event.
+func (c confusion) event(t *testing.T, token string) bool {
+	t.Helper()
+	err := c.service.TakeSignal(t.Context(), exchangetest.Acme, exchangetest.StreamName, token)
+	if _, refused := errors.AsType[*signals.Refusal](err); err != nil && !refused {
+		t.Fatalf("no answer: %v", err)
+	}
+	return err == nil
 }
 
 func (c confusion) proof(t *testing.T, typ string) string {
@@ -239,7 +264,8 @@ func TestConfusionOfKinds(t *testing.T) {
 		{"ID-JAG", genuine("assertion ID-JAG", "oauth-id-jag+jwt"), []string{"assertion", "assertion ID-JAG"}},
 		{"DPoP proof", genuine("DPoP", "dpop+jwt"), []string{"DPoP"}},
 		{"signed introspection", c.answer, nil},
-		{"security event", foreign("secevent+jwt"), nil},
+		{"security event", genuine("security event", "secevent+jwt"), []string{"security event"}},
+		{"login that calls itself a security event", foreign("secevent+jwt"), nil}, // SS1
 		{"status list", foreign("statuslist+jwt"), nil},
 		{"WIT", foreign("wit+jwt"), nil},
 		{"WPT", foreign("wpt+jwt"), nil},

@@ -163,7 +163,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
-		Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Revoker: p.admin, Nonces: p.nonces,
+		Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Revoker: p.admin, Signals: p.admin, Nonces: p.nonces,
 		Operators: operators(cfg.Operators), Activity: p.activity,
 	})
 	return err

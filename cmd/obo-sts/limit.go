@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 )
 
@@ -56,6 +57,15 @@ func (l *limiter) RevokeToken(ctx context.Context, cred exchange.Credential, tok
 	}
 	defer l.leave()
 	return l.next.RevokeToken(ctx, cred, token, hint)
+}
+
+// TakeSignal is the same for security events. A transmitter sends again what was not taken.
+func (l *limiter) TakeSignal(ctx context.Context, org delegation.OrgID, stream, token string) error {
+	if !l.enter() {
+		return busy()
+	}
+	defer l.leave()
+	return l.next.TakeSignal(ctx, org, stream, token)
 }
 
 func busy() *exchange.Error {

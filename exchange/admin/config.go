@@ -146,7 +146,7 @@ func (s *Service) signable(doc registry.Document) error {
 // is in force.
 func (s Session) tellApart(ctx context.Context, doc registry.Document) error {
 	if len(doc.Issuers) == 0 {
-		return nil
+		return nil // and no streams
 	}
 	ids, err := s.ListOrgs(ctx)
 	if err != nil {
@@ -161,6 +161,7 @@ func (s Session) tellApart(ctx context.Context, doc registry.Document) error {
 		if err != nil {
 			return fmt.Errorf("admin: org %s: %w", id, err)
 		}
+		problems = append(problems, s.overheard(doc, other)...)
 		for _, is := range doc.Issuers {
 			theirs, ok := other.Issuer(is.URL)
 			if !ok || is.OrgClaim != "" && is.OrgClaim == theirs.OrgClaim && is.OrgValue != theirs.OrgValue {
@@ -177,6 +178,21 @@ func (s Session) tellApart(ctx context.Context, doc registry.Document) error {
 		return &registry.InvalidError{Problems: problems}
 	}
 	return nil
+}
+
+// overheard finds the streams of security events that another org has too: what is said to the one org could be repeated to the
+// other by whoever overheard it.
+func (s Session) overheard(doc registry.Document, other *registry.Org) []registry.Problem {
+	var problems []registry.Problem
+	for _, stream := range doc.SignalStreams {
+		if other.Listens(stream.Transmitter, stream.Audience) {
+			problems = append(problems, registry.Problem{
+				Path:    "signal_streams/" + stream.Name + "/audience",
+				Message: s.named(other.ID()) + " has a stream of this transmitter with this audience: let the transmitter use one for each org",
+			})
+		}
+	}
+	return problems
 }
 
 // named is another org as this administrator may know of it.

@@ -62,6 +62,9 @@ func flatten(d Document) map[string]string {
 	for i, v := range d.Administrators {
 		put("administrators/"+strconv.Itoa(i), v)
 	}
+	for i, v := range d.SignalStreams {
+		put("signal_streams/"+label(v.Name, i), v)
+	}
 	for i, v := range d.ServiceAccounts {
 		put("service_accounts/"+label(v.Name, i), v)
 	}

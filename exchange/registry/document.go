@@ -31,6 +31,7 @@ type Document struct {
 	AuthorizationServers []AuthorizationServer `json:"authorization_servers,omitempty" yaml:"authorization_servers,omitempty"`
 	TransactionTokens    TransactionTokens     `json:"transaction_tokens,omitzero" yaml:"transaction_tokens,omitempty"`
 	Administrators       []Administrator       `json:"administrators,omitempty" yaml:"administrators,omitempty"`
+	SignalStreams        []SignalStream        `json:"signal_streams,omitempty" yaml:"signal_streams,omitempty"`
 }
 
 // ProfileFAPI is the FAPI 2.0 security profile (FA1 to FA6): no client secrets, only sender-constrained tokens, and only
@@ -87,6 +88,21 @@ type Administrator struct {
 	Group    string        `json:"group,omitempty" yaml:"group,omitempty"`     // one of the issuer's groups_claim
 	Workload *WorkloadRule `json:"workload,omitempty" yaml:"workload,omitempty"`
 }
+
+// SignalStream is a stream of security events about an issuer's users (SSF): what its transmitter reports ends their tokens.
+type SignalStream struct {
+	Name        string          `json:"name" yaml:"name"`
+	Issuer      string          `json:"issuer" yaml:"issuer"`                             // Issuer.Name: whose users it tells of
+	Transmitter string          `json:"transmitter" yaml:"transmitter"`                   // iss of its SETs, byte for byte
+	Audience    string          `json:"audience" yaml:"audience"`                         // aud of its SETs
+	StreamID    string          `json:"stream_id,omitempty" yaml:"stream_id,omitempty"`   // the transmitter's own; empty: not compared
+	Algorithms  []string        `json:"algorithms,omitempty" yaml:"algorithms,omitempty"` // as Issuer.Algorithms
+	JWKS        json.RawMessage `json:"jwks,omitempty" yaml:"-"`                          // its keys; empty: by discovery from Transmitter
+	Subject     string          `json:"subject,omitempty" yaml:"subject,omitempty"`       // SubjectOpaque, or empty
+}
+
+// SubjectOpaque says that a stream's opaque sub_id is the sub of the issuer's logins.
+const SubjectOpaque = "opaque"
 
 // TransactionTokens is the switch for transaction tokens: the trust domain for which they are issued; empty: none are.
 type TransactionTokens struct {

@@ -123,6 +123,7 @@ type Org struct {
 	runners   map[string][]*Client // who has rules for a workload issuer, by its name
 	servers   map[string]*AuthorizationServer
 	clientCAs *x509.CertPool // nil when there are none
+	streams   map[string]*Stream
 }
 
 // Compile makes an Org of a document, the operator's policies and the org's client secrets. The document is not validated
@@ -165,6 +166,9 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 	}
 	if err := o.trustWorkloads(); err != nil {
 		return nil, fmt.Errorf("registry: workloads of org %s: %w", c.Org, err)
+	}
+	if err := o.openStreams(); err != nil {
+		return nil, fmt.Errorf("registry: signal streams of org %s: %w", c.Org, err)
 	}
 	o.indexServices()
 	return o, nil

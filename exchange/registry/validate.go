@@ -70,6 +70,7 @@ func (d Document) Validate() error {
 	}
 	v.trust()
 	v.administrators()
+	v.streams()
 	v.services()
 	if len(v.problems) == 0 { // a schema made of broken names would only say the same again, less clearly
 		_, err := policy.Compile(d.bundle("0", nil))

@@ -1,6 +1,6 @@
 // Package oauthhttp is the standard's own door to the authorization server: the token endpoint (RFC 6749 section 3.2 with
-// RFC 8693), introspection (RFC 7662, RFC 9701), revocation (RFC 7009), the JWKS (RFC 7517), the metadata (RFC 8414) and a
-// health page. It translates and decides nothing: the same
+// RFC 8693), introspection (RFC 7662, RFC 9701), revocation (RFC 7009), security events (RFC 8935), the JWKS (RFC 7517), the
+// metadata (RFC 8414) and a health page. It translates and decides nothing: the same
 // exchange service stands behind the gRPC door.
 package oauthhttp
 
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 )
 
@@ -24,6 +25,7 @@ type Exchanger interface {
 	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
 	Introspect(ctx context.Context, cred exchange.Credential, token string, signed bool) (exchange.Introspection, error)
 	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
+	TakeSignal(ctx context.Context, org delegation.OrgID, stream, token string) error // may also refuse with a *signals.Refusal
 }
 
 // Config is what the door needs. The algorithms and MTLS may be left out.
@@ -76,6 +78,7 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	mux.HandleFunc(path+introspectPath, shared(d.form(d.introspect)))
 	mux.HandleFunc(path+revokePath, shared(d.form(d.revoke)))
 	mux.HandleFunc(path+jwksPath, shared(d.read(d.jwks)))
+	mux.HandleFunc(path+eventsPath+"{org}/{stream}", d.events)  // not shared: no web page sends them
 	mux.HandleFunc(wellKnown+path, shared(d.read(d.discovery))) // MD1: between host and path
 	mux.HandleFunc("/healthz", d.read(d.health))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not found", http.StatusNotFound) })
@@ -88,6 +91,7 @@ const (
 	introspectPath = "/introspect"
 	revokePath     = "/revoke"
 	jwksPath       = "/jwks"
+	eventsPath     = "/events/"
 	wellKnown      = "/.well-known/oauth-authorization-server"
 )
 

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 )
@@ -52,6 +53,11 @@ func (f *fake) Introspect(_ context.Context, cred exchange.Credential, token str
 
 func (f *fake) RevokeToken(_ context.Context, cred exchange.Credential, token, hint string) error {
 	f.asked, f.cred, f.token, f.hint = f.asked+1, cred, token, hint
+	return f.err
+}
+
+func (f *fake) TakeSignal(_ context.Context, org delegation.OrgID, stream, token string) error {
+	f.asked, f.cred.ClientID, f.hint, f.token = f.asked+1, string(org), stream, token
 	return f.err
 }
 
