@@ -32,8 +32,9 @@ type Signals interface {
 // exist as for a SET of the wrong transmitter.
 var errNoStream = &signals.Refusal{Code: signals.InvalidIssuer, Description: "the SET is not of the transmitter of a stream here"}
 
-// TakeSignal takes a security event token of a stream (RFC 8935 §2). When it answers nil, the effect is in force here and on its
-// way to every replica. A refusal is a *signals.Refusal; anything else an *Error or the context's, and the SET is to be sent again.
+// TakeSignal takes a security event token of a stream (RFC 8935 §2). When it answers nil, the effect is in force here and on
+// its way to every replica. A refusal is a *signals.Refusal; anything else an *Error or the context's, and the SET is to be sent
+// again.
 func (s *Service) TakeSignal(ctx context.Context, org delegation.OrgID, stream, token string) error {
 	err := s.takeSignal(ctx, org, stream, token)
 	if refusal, ok := errors.AsType[*signals.Refusal](err); ok {

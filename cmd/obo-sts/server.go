@@ -64,7 +64,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 		return nil, err
 	}
 	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
-		Issuer: cfg.Issuer, Exchange: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
+		Issuer: cfg.Issuer, Exchange: limited, Events: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
 		ClientAlgorithms: algorithms(), ProofAlgorithms: algorithms(), SigningAlgorithms: p.signingAlgorithms(cfg),
 		MTLS: cfg.MTLSURL, Ready: health.Ready, Log: log,
 	})

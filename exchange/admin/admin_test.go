@@ -163,6 +163,25 @@ func TestApplyOrgRefuses(t *testing.T) {
 	}
 }
 
+// TestStreamsOfTwoOrgs: threat: tenant mix-up. What a transmitter says to one org cannot be repeated to another.
+func TestStreamsOfTwoOrgs(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	w.Listen(t, nil)
+	add := func(audience string) error {
+		_, err := s.ApplyOrg(t.Context(), edit(t, s, "globex", func(d *registry.Document) {
+			d.SignalStreams = []registry.SignalStream{{Name: "events", Issuer: d.Issuers[0].Name, Transmitter: w.IDP.URL, Audience: audience}}
+		}))
+		return err
+	}
+	if err := add(exchangetest.StreamAudience); err == nil || !strings.Contains(err.Error(), "signal_streams/events/audience: org acme") {
+		t.Errorf("got %v", err)
+	}
+	if err := add("globex-events"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestApplyPlatform(t *testing.T) {
 	t.Parallel()
 	w, s := start(t)

@@ -15,11 +15,12 @@ import (
 // roleTransmitter is as what the trail has a transmitter of security events. It is no role that anybody could be given.
 const roleTransmitter = "transmitter"
 
-// Signal implements exchange.Signals: what a transmitter reports, on the trail before it takes effect. The entry refuses what began
-// up to the time of the event, and is kept as long as one of an administrator's that is made now.
+// Signal implements exchange.Signals: what a transmitter reports, on the trail before it takes effect. The entry refuses what
+// began up to the time of the event, and is kept as long as one of an administrator's that is made now.
 func (s *Service) Signal(ctx context.Context, sig exchange.Signal) error {
 	e := sig.Effect
-	entry := revocation.New(sig.Org, e.Kind, e.ID, fmt.Sprintf("%s reported by stream %s", e.Event, sig.Stream), s.cfg.Now(), s.remember(e.Kind))
+	reason := fmt.Sprintf("%s reported by stream %s", e.Event, sig.Stream)
+	entry := revocation.New(sig.Org, e.Kind, e.ID, reason, s.cfg.Now(), s.remember(e.Kind))
 	entry.Before, entry.Departed = e.Before, e.Departed
 	if sig.Repeated {
 		done, err := s.inForce(ctx, entry)

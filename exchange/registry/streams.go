@@ -3,7 +3,6 @@ package registry
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/onbehalf/obo/jose"
 )
@@ -76,7 +75,7 @@ func (v *validator) stream(path string, s SignalStream) {
 	}
 	v.require(s.StreamID == "" || isText(s.StreamID), path+"/stream_id", "must be at most %d printable characters", maxText)
 	v.require(s.Subject == "" || s.Subject == SubjectOpaque, path+"/subject",
-		"%s is not known: leave it out, or write opaque when an opaque sub_id is the sub of the issuer's logins", strconv.Quote(clip(s.Subject)))
+		"%q is not known: leave it out, or write opaque when an opaque sub_id is the sub of the issuer's logins", clip(s.Subject))
 	v.algorithms(path, s.Algorithms)
 	v.jwks(path+"/jwks", s.JWKS)
 	if set, err := jose.ParseKeySet(s.JWKS); len(s.JWKS) > 0 && err == nil {

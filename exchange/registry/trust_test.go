@@ -326,8 +326,11 @@ func TestDiffOfEveryField(t *testing.T) {
 		"transaction_tokens/trust_domain":               func(d *registry.Document) { d.TransactionTokens.TrustDomain = "x" },
 		"agents/orchestrator":                           func(d *registry.Document) { d.Agents[0].DPoPBound = false },
 		"resources/https://executor.test":               func(d *registry.Document) { d.Resources[0].Introspectors = nil },
-		"issuers/okta":                                  func(d *registry.Document) { d.Issuers[0].TokenTypes = nil },
-		"providers/github":                              func(d *registry.Document) { d.Providers = []policy.Provider{{Name: "github"}} },
+		"signal_streams/okta-events": func(d *registry.Document) {
+			d.SignalStreams = []registry.SignalStream{{Name: "okta-events", Issuer: "okta"}}
+		},
+		"issuers/okta":     func(d *registry.Document) { d.Issuers[0].TokenTypes = nil },
+		"providers/github": func(d *registry.Document) { d.Providers = []policy.Provider{{Name: "github"}} },
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()

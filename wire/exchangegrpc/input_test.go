@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/exchangetest"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
@@ -119,11 +118,6 @@ func (c *counter) Exchange(_ context.Context, cred exchange.Credential, req exch
 func (c *counter) Introspect(_ context.Context, cred exchange.Credential, _ string, _ bool) (exchange.Introspection, error) {
 	c.calls, c.cred = c.calls+1, cred
 	return exchange.Introspection{}, nil
-}
-
-func (c *counter) TakeSignal(context.Context, delegation.OrgID, string, string) error {
-	c.calls++
-	return nil
 }
 
 func (c *counter) RevokeToken(_ context.Context, cred exchange.Credential, _, _ string) error {

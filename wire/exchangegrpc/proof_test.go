@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/exchangetest"
@@ -192,8 +191,6 @@ func (r *refuser) Exchange(context.Context, exchange.Credential, exchange.Reques
 func (r *refuser) Introspect(context.Context, exchange.Credential, string, bool) (exchange.Introspection, error) {
 	return exchange.Introspection{}, r.err
 }
-
-func (r *refuser) TakeSignal(context.Context, delegation.OrgID, string, string) error { return r.err }
 
 func (r *refuser) RevokeToken(context.Context, exchange.Credential, string, string) error {
 	return r.err

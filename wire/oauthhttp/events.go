@@ -36,7 +36,7 @@ func (d door) events(w http.ResponseWriter, r *http.Request) {
 	}
 	token, err := readEvent(w, r)
 	if err == nil {
-		err = d.cfg.Exchange.TakeSignal(r.Context(), delegation.OrgID(r.PathValue("org")), r.PathValue("stream"), token)
+		err = d.cfg.Events.TakeSignal(r.Context(), delegation.OrgID(r.PathValue("org")), r.PathValue("stream"), token)
 	}
 	refusal, refused := errors.AsType[*signals.Refusal](err)
 	switch {

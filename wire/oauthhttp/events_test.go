@@ -62,7 +62,7 @@ func TestEventsDoor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &fake{err: c.err}
-			res := do(handler(t, f, nil), c.r)
+			res := do(receiver(t, f), c.r)
 			body, err := io.ReadAll(res.Body)
 			if err != nil {
 				t.Fatal(err)
@@ -118,10 +118,17 @@ func listen(t *testing.T, change func(*exchange.Config)) listening {
 	if w.Service, err = exchange.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	return listening{w, handler(t, w.Service, nil)}
+	return listening{w, receiver(t, w.Service)}
 }
 
-var _ oauthhttp.Exchanger = (*exchange.Service)(nil)
+func receiver(t *testing.T, x interface {
+	oauthhttp.Exchanger
+	oauthhttp.Receiver
+},
+) http.Handler {
+	t.Helper()
+	return handler(t, x, func(c *oauthhttp.Config) { c.Events = x })
+}
 
 func (l listening) push(t *testing.T, path, set string, status int) string {
 	t.Helper()

@@ -25,15 +25,22 @@ type Exchanger interface {
 	Exchange(ctx context.Context, cred exchange.Credential, req exchange.Request) (exchange.Response, error)
 	Introspect(ctx context.Context, cred exchange.Credential, token string, signed bool) (exchange.Introspection, error)
 	RevokeToken(ctx context.Context, cred exchange.Credential, token, hint string) error
-	TakeSignal(ctx context.Context, org delegation.OrgID, stream, token string) error // may also refuse with a *signals.Refusal
 }
 
-// Config is what the door needs. The algorithms and MTLS may be left out.
+// Receiver takes security events: *exchange.Service. Every refusal MUST be a *signals.Refusal; after any other error the
+// transmitter is to send the event again.
+type Receiver interface {
+	TakeSignal(ctx context.Context, org delegation.OrgID, stream, token string) error
+}
+
+// Config is what the door needs. Events, the algorithms and MTLS may be left out.
 type Config struct {
 	// Issuer is the issuer identifier: the endpoints live below its path.
 	Issuer string
 	// Exchange does the work.
 	Exchange Exchanger
+	// Events takes security events; nil: there is no such endpoint.
+	Events Receiver
 	// JWKS is the published key set at this moment, as JSON; empty while there is none.
 	JWKS func() []byte
 	// JWKSMaxAge is how long a client may keep the key set: no longer than a key is published before it signs.
@@ -78,7 +85,9 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	mux.HandleFunc(path+introspectPath, shared(d.form(d.introspect)))
 	mux.HandleFunc(path+revokePath, shared(d.form(d.revoke)))
 	mux.HandleFunc(path+jwksPath, shared(d.read(d.jwks)))
-	mux.HandleFunc(path+eventsPath+"{org}/{stream}", d.events)  // not shared: no web page sends them
+	if cfg.Events != nil {
+		mux.HandleFunc(path+eventsPath+"{org}/{stream}", d.events) // not shared: no web page sends them
+	}
 	mux.HandleFunc(wellKnown+path, shared(d.read(d.discovery))) // MD1: between host and path
 	mux.HandleFunc("/healthz", d.read(d.health))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not found", http.StatusNotFound) })
