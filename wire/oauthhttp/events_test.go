@@ -105,6 +105,7 @@ func listen(t *testing.T, change func(*exchange.Config)) listening {
 		Orgs:        w.Store.Orgs,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
+		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
 		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	})
 	if err != nil {
