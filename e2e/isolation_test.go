@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -55,7 +56,7 @@ func (m rpc) call(ctx context.Context, t *testing.T, org string) *status.Status 
 		_ = stream.CloseSend()
 		err = stream.RecvMsg(out)
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return status.Convert(err)

@@ -98,7 +98,7 @@ func ImportPrivate(data []byte, alg Algorithm) (secret []byte, err error) {
 		if err := DecodeClaims(data, &m); err != nil || m.D == nil || !m.isFor("sign") {
 			return nil, fmt.Errorf("%w: neither PEM nor a private signature JWK", ErrKey)
 		}
-		if m.Alg != "" && Algorithm(m.Alg) != alg {
+		if m.Alg != "" && m.Alg != alg {
 			return nil, fmt.Errorf("%w: its alg is not %s", ErrKey, alg)
 		}
 		if key, err = rawPrivate(data); err != nil {

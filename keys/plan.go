@@ -225,9 +225,10 @@ func signing(now time.Time, records []Record, chosen jose.Algorithm, p Policy) i
 // standIn signs for who chose no algorithm while the policy's own has no key yet: a key of the one before. A clock that was set
 // back before all keys gets the oldest, which verifiers know best.
 func standIn(now time.Time, records []Record, p Policy) int {
-	best, rank, mine := -1, -1, 0
+	best, rank := -1, -1
 	for i, r := range records {
-		switch mine = 1; {
+		mine := 1
+		switch {
 		case r.withdrawn() || r.ended(now):
 			continue
 		case r.Activate.After(now):

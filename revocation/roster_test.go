@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -216,12 +217,12 @@ func TestFull(t *testing.T) {
 		for i := range maxFollowers {
 			last = a.join(t, fmt.Sprint("f", i))
 		}
-		if _, err := a.Join(Hello{Name: "x", Instance: "x"}, ""); err != ErrFull {
+		if _, err := a.Join(Hello{Name: "x", Instance: "x"}, ""); !errors.Is(err, ErrFull) {
 			t.Errorf("one more: %v", err)
 		}
 		a.join(t, last.report.Name) // again, the same one
 		last.Leave()
-		if _, err := a.Join(Hello{Name: "x", Instance: "x"}, ""); err != ErrFull {
+		if _, err := a.Join(Hello{Name: "x", Instance: "x"}, ""); !errors.Is(err, ErrFull) {
 			t.Errorf("one more: %v", err)
 		}
 	})
