@@ -71,6 +71,8 @@ func (p Printer) Entry(indent string, e Entry) {
 		more = append(more, r.GetSubject()+" > "+strings.Join(chain, " > "))
 	case r.GetClientId() != "":
 		more = append(more, "client "+r.GetClientId())
+	case r.GetAdministrator() != "":
+		more = append(more, fmt.Sprintf("by %s (%s)", r.GetAdministrator(), r.GetRole()))
 	}
 	if len(r.GetPolicyIds()) > 0 {
 		more = append(more, fmt.Sprintf("policy %s (version %s)", strings.Join(r.GetPolicyIds(), ", "), r.GetPolicyVersion()))
