@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
@@ -36,6 +38,8 @@ type keysRotateCommand struct {
 	Emergency bool     `help:"Keys are in wrong hands: refuse all that they signed, everywhere, now."`
 	Kid       []string `placeholder:"KID" help:"With --emergency: which keys. Default: all that are published."`
 	Reason    string   `placeholder:"TEXT" help:"With --emergency: why, for people. Required."`
+
+	WaitFor time.Duration `default:"10s" help:"With --emergency: how long to wait for every follower to refuse what the keys signed, at most 30s."`
 }
 
 // Help is shown below the flags.
@@ -44,7 +48,8 @@ func (keysRotateCommand) Help() string {
 
 With --emergency keys are given up: the token server and every verifier on its feed refuse all that they signed at once, whoever
 signed it and whenever, and successors sign at once. Agents must exchange again. Without --kid every published key is given up: who
-could read one could read the others. When the command fails halfway, run what it says: naming a key again completes it.
+could read one could read the others. It returns when every replica and every follower refuses; those that do not in time are listed,
+and the exit code is 4: they refuse by their own bound. When the command fails halfway, run what it says: naming a key again completes it.
 
 Examples:
   obo keys rotate
@@ -76,12 +81,18 @@ func (c keysRotateCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() {
+		w, err := a.await(ctx, s, waitFlags{Wait: c.Emergency, WaitFor: c.WaitFor}, resp.GetSequence())
+		if err != nil {
+			return err
+		}
+		err = a.Print(withWait(resp, w), func() {
 			if c.Emergency {
 				a.Printf("%s %s: nothing that was signed with it is taken any more\n", a.Green("given up"), strings.Join(kids, ", "))
+				a.showFollowers(w.GetReplicas(), resp.GetSequence())
 			}
 			a.showKeys(resp.GetKeys())
 		})
+		return cmp.Or(err, unconfirmed(w, resp.GetSequence()))
 	})
 }
 
