@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,10 +71,10 @@ func TestALackingBundleForbidsResuming(t *testing.T) {
 }
 
 // hole is a feed that never answers: a black hole.
-type hole struct{ asked int }
+type hole struct{ asked atomic.Int32 }
 
 func (h *hole) Open(ctx context.Context, _ Hello) (Stream, error) {
-	h.asked++
+	h.asked.Add(1)
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -113,7 +114,7 @@ func TestAnotherReplicaIsAskedInTime(t *testing.T) {
 		if set.Fresh(time.Now()) != nil {
 			t.Error("it refuses before it leaves a server that has lost its store")
 		}
-		for black.asked == 0 {
+		for black.asked.Load() == 0 {
 			time.Sleep(100 * time.Millisecond)
 		}
 		l = <-first.opened // back again, after the hole

@@ -2,7 +2,9 @@ package delegationgrpc_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -111,7 +113,7 @@ func openStream(ctx context.Context, conn *grpc.ClientConn) (grpc.ClientStream, 
 }
 
 func echo(s grpc.ClientStream) error {
-	if err := s.SendMsg(&emptypb.Empty{}); err != nil {
+	if err := s.SendMsg(&emptypb.Empty{}); err != nil && !errors.Is(err, io.EOF) { // EOF: RecvMsg has the status
 		return err
 	}
 	return s.RecvMsg(&emptypb.Empty{})
