@@ -226,7 +226,7 @@ var events = map[string]event{
 
 var changeTypes = []string{"create", "revoke", "update", "delete"}
 
-// time is when what the event tells of happened: never later than now, so that no SET can stop logins that are yet to come.
+// time is when what the event tells of happened: at most Skew later than now, so that no SET can stop logins that are yet to come.
 func (e Event) time(now time.Time) (time.Time, error) {
 	at := e.IssuedAt
 	if !e.occurred.IsZero() {
