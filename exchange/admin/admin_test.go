@@ -315,6 +315,8 @@ func TestRevoke(t *testing.T) {
 		{"subject", "user:acme/okta|alice", "user:acme/okta|alice"}, {"session", "s\u00e9ance 1", "s\u00e9ance 1"}, {"token", "abc", "abc"},
 		{"transaction", "abc", "abc"}, {"connection", "github-alice", "github-alice"}, {"org", "acme", "acme"},
 		{"subject", "service:acme/reporting", "service:acme/reporting"}, {"subject", "service:globex/reporting", ""},
+		{"subject", "workload:acme/ci|repo:x", "workload:acme/ci|repo:x"}, // of an administrator's token
+		{"subject", "workload:globex/ci|repo:x", ""}, {"subject", "workload:acme", ""},
 		{"agent", "agent:globex/assistant", ""}, {"client", "globex.assistant", ""}, {"subject", "user:globex/okta|alice", ""}, {"org", "globex", ""},
 		{"agent", "", ""}, {"agent", "No Name", ""}, {"token", "a\nb", ""}, {"session", "a\nb", ""}, {"everything", "x", ""},
 	} {
@@ -333,8 +335,39 @@ func TestRevoke(t *testing.T) {
 	if err != nil || len(entries) < 8 || !slices.IsSortedFunc(entries, func(a, b store.Revocation) int { return int(a.Sequence) - int(b.Sequence) }) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
-	if len(w.Records(t, "acme")) != 10 {
+	if len(w.Records(t, "acme")) != 11 {
 		t.Errorf("%d records", len(w.Records(t, "acme")))
+	}
+}
+
+// TestRevokedWorkloadAdministrator: a stolen token of a workload that administers ends with its subject, and nobody else's does.
+func TestRevokedWorkloadAdministrator(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	now := w.Clock.Now()
+	token := func(subject string) string {
+		u, err := delegation.Administrator{
+			Issuer: exchangetest.Issuer, Subject: subject, OrgID: "acme", Role: policy.RoleOrgAdmin, ID: strings.ReplaceAll(subject[9:14], "/", "-"),
+			IssuedAt: now, Expiry: now.Add(10 * time.Minute), SubjectIssuedAt: now,
+		}.Unsigned()
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := w.Ring.Sign(t.Context(), u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	stolen, other := token("workload:acme/ci|repo:x"), token("workload:acme/ci|repo:y")
+	if _, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "subject", ID: "workload:acme/ci|repo:x"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), stolen); !errors.Is(err, delegation.ErrRevoked) {
+		t.Errorf("the stolen token: %v", err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), other); err != nil {
+		t.Errorf("another workload's: %v", err)
 	}
 }
 

@@ -174,6 +174,10 @@ func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
 	case revocation.Client:
 		of, _, err = delegation.ParseClientID(id)
 	case revocation.Subject:
+		if rest, ok := strings.CutPrefix(id, "workload:"); ok { // an administrator's: workload:ORG/ISSUER|SUB
+			name, _, named := strings.Cut(rest, "/")
+			return id, named && delegation.OrgID(name) == org
+		}
 		if of, _, err = delegation.ParseServiceID(id); err != nil {
 			of, _, _, err = delegation.ParseUserID(id)
 		}
