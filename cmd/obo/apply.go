@@ -164,6 +164,9 @@ func (a *app) plan(ctx context.Context, org *orgdir.Org, prune bool) (plan, int6
 			p.Kept = append(p.Kept, kept...)
 		}
 		p.Providers = compareProviders(now.GetProviders(), org.Providers)
+		if len(p.Providers) == 0 {
+			return nil // who may change policies alone is not asked for more
+		}
 		_, err = e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: p.Org, Providers: org.Providers, DryRun: true})
 		return err
 	})
@@ -227,16 +230,17 @@ func compareProviders(now, want []*obov1.ProviderFile) []*providerChange {
 }
 
 func (a *app) apply(ctx context.Context, org orgdir.Org, p *plan, version int64) error {
-	refused := "the executor did not apply the provider records"
-	err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
-		_, err := e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: p.Org, Providers: org.Providers})
-		return err
-	})
-	if err != nil {
-		return err
+	if len(p.Providers) > 0 { // what changes nothing is not to be on the trail
+		refused := "the executor did not apply the provider records"
+		err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
+			_, err := e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: p.Org, Providers: org.Providers})
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	refused = "the token server did not apply the configuration"
-	err = a.asOperator(ctx, refused, func(ctx context.Context, s *remote.STS) error {
+	err := a.asOperator(ctx, "the token server did not apply the configuration", func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.ApplyOrg(ctx,
 			&obov1.ApplyOrgRequest{OrgId: p.Org, Document: org.Document, ExpectedVersion: version})
 		p.Version = resp.GetVersion()

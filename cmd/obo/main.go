@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -154,6 +156,9 @@ func withEnvFile(args []string, env func(string) (string, bool)) (func(string) (
 		return env, nil
 	}
 	file, err := dev.ReadEnv(path)
+	if errors.Is(err, fs.ErrNotExist) && value(args, "--env") == "" && len(args) > 0 && slices.Contains(ownWorld(), args[0]) {
+		return env, nil // OBO_ENV may name the very file that is about to be written
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +169,11 @@ func withEnvFile(args []string, env func(string) (string, bool)) (func(string) (
 		v, ok := file[name]
 		return v, ok
 	}, nil
+}
+
+// ownWorld are the commands that start what they work with, and those that they start.
+func ownWorld() []string {
+	return []string{"dev", "demo", "bench", "dev-issuer", "dev-provider", "bench-floor"}
 }
 
 // value is that of the last flag of one of these names; empty when there is none.

@@ -151,6 +151,24 @@ func TestEnvFileIsUnderTheEnvironment(t *testing.T) {
 	}
 }
 
+// TestMissingEnvFile: obo dev writes the file that OBO_ENV names, so it cannot want it to be there; everybody else can.
+func TestMissingEnvFile(t *testing.T) {
+	t.Parallel()
+	gone := filepath.Join(t.TempDir(), "env")
+	set := func(name string) (string, bool) { return gone, name == "OBO_ENV" }
+	for _, c := range []struct {
+		args []string
+		ok   bool
+	}{
+		{[]string{"dev"}, true}, {[]string{"demo"}, true}, {[]string{"dev-issuer", "--x"}, true}, {[]string{"org", "list"}, false}, {nil, false},
+		{[]string{"dev", "--env", gone}, false},
+	} {
+		if _, err := withEnvFile(c.args, set); (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.args, err)
+		}
+	}
+}
+
 func TestInterruptedIsItsOwnExitCode(t *testing.T) {
 	t.Parallel()
 	if p := explain.Of("x", context.Canceled); p.Code != explain.Interrupted {
