@@ -19,6 +19,11 @@ func (r *Record) clean() {
 	r.ScopeAsked = cleanList(r.ScopeAsked, 100, 128)
 	r.PolicyIDs = cleanList(r.PolicyIDs, 100, 256)
 	r.Changes = cleanChanges(r.Changes, 64, 1024)
+	if by := r.Authentication; by != nil {
+		r.Authentication = &Authentication{
+			Issuer: cleanText(by.Issuer, 512), ACR: cleanText(by.ACR, 256), AMR: cleanList(by.AMR, 16, 64), AuthTime: by.AuthTime.UTC(),
+		}
+	}
 }
 
 // cleanChanges is cleanList for changes.

@@ -42,34 +42,43 @@ const (
 // caller may choose freely (ClientID, Resource, ScopeAsked, PolicyIDs, Detail) is cut and cleaned instead, so that the
 // refusal of rubbish can be recorded.
 type Record struct {
-	Sequence      uint64           `json:"-"`                        // given by the store; set by Decode
-	ActionID      string           `json:"action_id"`                // "<txn>.<jti>", "<txn>.<call>" or "<org>.<uuid>"; at most 256 bytes
-	Kind          string           `json:"kind"`                     // one of the kinds
-	Outcome       string           `json:"outcome"`                  // one of the outcomes
-	Reason        string           `json:"reason,omitempty"`         // stable, when refused or failed; at most 64 bytes
-	Org           delegation.OrgID `json:"org_id"`                   // or store.PlatformOrg
-	Time          time.Time        `json:"time"`                     // UTC, microseconds; set by Log when zero
-	Transaction   string           `json:"transaction,omitempty"`    // txn; at most 128 bytes
-	TokenID       string           `json:"token_id,omitempty"`       // jti; at most 128 bytes
-	Subject       string           `json:"subject,omitempty"`        // sub; at most 512 bytes
-	Chain         []string         `json:"chain,omitempty"`          // actors, current first; at most 16
-	Lineage       []string         `json:"lineage,omitempty"`        // jtis, oldest first; at most 64
-	ClientID      string           `json:"client_id,omitempty"`      // at most 256 bytes
-	Administrator string           `json:"administrator,omitempty"`  // who changed something: sub of its token; at most 512 bytes
-	Role          string           `json:"role,omitempty"`           // as what; at most 64 bytes
-	Changes       []Change         `json:"changes,omitempty"`        // what was changed; at most 64, cut to 1 KiB each
-	Resource      string           `json:"resource,omitempty"`       // or the tool; at most 512 bytes
-	ScopeAsked    []string         `json:"scope_asked,omitempty"`    // at most 100 of 128 bytes
-	ScopeGranted  []string         `json:"scope_granted,omitempty"`  // at most 100 of 128 bytes
-	PolicyVersion string           `json:"policy_version,omitempty"` // at most 128 bytes
-	PolicyIDs     []string         `json:"policy_ids,omitempty"`     // sorted; at most 100 of 256 bytes
-	TraceID       string           `json:"trace_id,omitempty"`       // at most 64 bytes
-	Connection    string           `json:"connection,omitempty"`     // at most 256 bytes
-	Status        int              `json:"status,omitzero"`          // the provider's HTTP status
-	Expiry        time.Time        `json:"expiry,omitzero"`          // exp of the token that was approved
-	Began         time.Time        `json:"began,omitzero"`           // its subject_iat
-	Session       string           `json:"session,omitempty"`        // its sid, an issuer's own text; at most 255 bytes
-	Detail        string           `json:"detail,omitempty"`         // one line for people; at most 512 bytes
+	Sequence       uint64           `json:"-"`                        // given by the store; set by Decode
+	ActionID       string           `json:"action_id"`                // "<txn>.<jti>", "<txn>.<call>" or "<org>.<uuid>"; at most 256 bytes
+	Kind           string           `json:"kind"`                     // one of the kinds
+	Outcome        string           `json:"outcome"`                  // one of the outcomes
+	Reason         string           `json:"reason,omitempty"`         // stable, when refused or failed; at most 64 bytes
+	Org            delegation.OrgID `json:"org_id"`                   // or store.PlatformOrg
+	Time           time.Time        `json:"time"`                     // UTC, microseconds; set by Log when zero
+	Transaction    string           `json:"transaction,omitempty"`    // txn; at most 128 bytes
+	TokenID        string           `json:"token_id,omitempty"`       // jti, of an administrator's token too; at most 128 bytes
+	Subject        string           `json:"subject,omitempty"`        // sub; at most 512 bytes
+	Chain          []string         `json:"chain,omitempty"`          // actors, current first; at most 16
+	Lineage        []string         `json:"lineage,omitempty"`        // jtis, oldest first; at most 64
+	ClientID       string           `json:"client_id,omitempty"`      // at most 256 bytes
+	Administrator  string           `json:"administrator,omitempty"`  // who changed something: sub of its token; at most 512 bytes
+	Role           string           `json:"role,omitempty"`           // as what; at most 64 bytes
+	Authentication *Authentication  `json:"authentication,omitempty"` // of an administrator who signs in
+	Changes        []Change         `json:"changes,omitempty"`        // what was changed; at most 64, cut to 1 KiB each
+	Resource       string           `json:"resource,omitempty"`       // or the tool; at most 512 bytes
+	ScopeAsked     []string         `json:"scope_asked,omitempty"`    // at most 100 of 128 bytes
+	ScopeGranted   []string         `json:"scope_granted,omitempty"`  // at most 100 of 128 bytes
+	PolicyVersion  string           `json:"policy_version,omitempty"` // at most 128 bytes
+	PolicyIDs      []string         `json:"policy_ids,omitempty"`     // sorted; at most 100 of 256 bytes
+	TraceID        string           `json:"trace_id,omitempty"`       // at most 64 bytes
+	Connection     string           `json:"connection,omitempty"`     // at most 256 bytes
+	Status         int              `json:"status,omitzero"`          // the provider's HTTP status
+	Expiry         time.Time        `json:"expiry,omitzero"`          // exp of the token that was approved
+	Began          time.Time        `json:"began,omitzero"`           // its subject_iat
+	Session        string           `json:"session,omitempty"`        // its sid, an issuer's own text; at most 255 bytes
+	Detail         string           `json:"detail,omitempty"`         // one line for people; at most 512 bytes
+}
+
+// Authentication is what an issuer says of how somebody authenticated. Its words are the issuer's own: they are cut and cleaned.
+type Authentication struct {
+	Issuer   string    `json:"issuer"`             // iss
+	ACR      string    `json:"acr,omitempty"`      // at most 256 bytes
+	AMR      []string  `json:"amr,omitempty"`      // at most 16 of 64 bytes
+	AuthTime time.Time `json:"auth_time,omitzero"` // UTC
 }
 
 // Change is one difference that an administrator makes. It never holds a secret.
@@ -129,6 +138,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("%w: session", ErrInvalid)
 	case !r.Expiry.IsZero() && outOfYears(r.Expiry), !r.Began.IsZero() && outOfYears(r.Began):
 		return fmt.Errorf("%w: expiry or began", ErrInvalid)
+	case r.Authentication != nil && !r.Authentication.AuthTime.IsZero() && outOfYears(r.Authentication.AuthTime):
+		return fmt.Errorf("%w: auth_time", ErrInvalid)
 	case r.Time.IsZero() || outOfYears(r.Time):
 		return fmt.Errorf("%w: time", ErrInvalid)
 	}

@@ -24,6 +24,8 @@ func full() Record {
 		PolicyIDs: []string{"org/p1"}, TraceID: strings.Repeat("a", 32), Connection: "c1", Status: 200, Detail: "naïve but fine",
 		Expiry: time.Date(2026, 1, 2, 3, 9, 5, 0, time.UTC), Began: time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC), Session: "séance",
 		Administrator: "user:okta|ann", Role: "auditor", Changes: []Change{{Path: "agents/researcher", Before: "1", After: "2"}},
+		Authentication: &Authentication{Issuer: "https://okta.example", ACR: "urn:mfa", AMR: []string{"pwd", "otp"},
+			AuthTime: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)},
 	}
 }
 
@@ -68,7 +70,8 @@ func TestGolden(t *testing.T) {
 		`"scope_granted":["a"],"policy_version":"3","policy_ids":["org/p1"],"trace_id":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",` +
 		`"connection":"c1","status":200,"detail":"naïve but fine",` +
 		`"expiry":"2026-01-02T03:09:05Z","began":"2026-01-02T02:00:00Z","session":"séance",` +
-		`"administrator":"user:okta|ann","role":"auditor","changes":[{"path":"agents/researcher","before":"1","after":"2"}]}`
+		`"administrator":"user:okta|ann","role":"auditor","changes":[{"path":"agents/researcher","before":"1","after":"2"}],` +
+		`"authentication":{"issuer":"https://okta.example","acr":"urn:mfa","amr":["pwd","otp"],"auth_time":"2026-01-02T03:00:00Z"}}`
 	var got, wanted any
 	if json.Unmarshal(stored.Body, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !reflect.DeepEqual(got, wanted) {
 		t.Errorf("body %s\nwant %s", stored.Body, want)
@@ -78,6 +81,9 @@ func TestGolden(t *testing.T) {
 func TestRefusedRecords(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*Record){
+		"auth_time in 10000": func(r *Record) {
+			r.Authentication = &Authentication{AuthTime: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}
+		},
 		"control in session":   func(r *Record) { r.Session = "a\nb" },
 		"expiry in 10000":      func(r *Record) { r.Expiry = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"no org":               func(r *Record) { r.Org = "" },
@@ -126,6 +132,7 @@ func TestRubbishIsCleanedAndRecorded(t *testing.T) {
 	r.ScopeAsked = make([]string, 400_000)
 	r.ScopeAsked[0] = strings.Repeat("s", 1<<20)
 	r.PolicyIDs = make([]string, 101)
+	r.Authentication = &Authentication{Issuer: token, ACR: "Bearer abcdefghijklmnop\x1b[2J", AMR: make([]string, 1000)}
 	stored, err := r.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +143,9 @@ func TestRubbishIsCleanedAndRecorded(t *testing.T) {
 	}
 	if body := string(stored.Body); strings.Contains(body, "eyJ") || strings.Contains(body, "abcdefghijklmnop") || len(body) > 64<<10 {
 		t.Errorf("%d bytes: %.300s", len(body), body)
+	}
+	if by := got.Authentication; len(by.AMR) != 16 || strings.Contains(by.ACR, "\x1b") {
+		t.Errorf("authentication %+v", by)
 	}
 	if len(got.ScopeAsked) != 100 || got.ScopeAsked[99] != "... and 399901 more" || len(got.ScopeAsked[0]) != 128 {
 		t.Errorf("scopes: %d, last %q", len(got.ScopeAsked), got.ScopeAsked[99])

@@ -215,6 +215,22 @@ func TestSignIn(t *testing.T) {
 	if _, err := w.first(ctx, x, "acme", good.GetToken(), "tracker:read"); err == nil {
 		t.Error("an administrator's token was exchanged")
 	}
+	// Signing out ends one token, at both servers.
+	second, err := c.SignIn(ctx, &obov1.SignInRequest{OrgId: "acme", Token: w.idp.idTokenOf(t, "acme", adminAudience, policy.RoleAuditor)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is no token any more, which is no error
+		if _, err := c.SignOut(ctx, &obov1.SignOutRequest{Token: second.GetToken()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := admin.GetOrg(bearer(ctx, second.GetToken()), &obov1.GetOrgRequest{OrgId: "acme"}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("signed out, and %v", err)
+	}
+	if _, err := admin.GetOrg(bearer(ctx, good.GetToken()), &obov1.GetOrgRequest{OrgId: "acme"}); err != nil {
+		t.Errorf("another token of the same person: %v", err)
+	}
 	// Revoking the person ends the token, at both servers.
 	if _, err := admin.Revoke(bearer(ctx, w.admin), &obov1.RevokeRequest{OrgId: "acme", Kind: "subject", Id: good.GetSubject()}); err != nil {
 		t.Fatal(err)

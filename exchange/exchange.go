@@ -38,6 +38,7 @@ type Directory interface {
 type Tokens interface {
 	Verify(ctx context.Context, token string) (delegation.Verified, error)
 	VerifyTransaction(ctx context.Context, token string) (delegation.Transaction, error)
+	VerifyAdministrator(ctx context.Context, token string) (delegation.Administrator, error)
 }
 
 // Assertions remembers what may be used once. Consume MUST answer nil to exactly one caller for a key, across replicas and
@@ -66,6 +67,7 @@ type Limits struct {
 // Revoker puts the revocation of a token into force: on the trail, durably in the store, and on every replica by the feed.
 type Revoker interface {
 	RevokeToken(ctx context.Context, v delegation.Verified, clientID string) error
+	SignOut(ctx context.Context, who delegation.Administrator) error
 }
 
 // Rates bound what is asked for: requests a second, each with a burst of twice as many. Zero: no bound but the org's own.

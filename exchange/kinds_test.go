@@ -56,6 +56,8 @@ func (r *revokedIDs) RevokeToken(context.Context, delegation.Verified, string) e
 	return nil
 }
 
+func (r *revokedIDs) SignOut(context.Context, delegation.Administrator) error { return nil }
+
 func confuse(t *testing.T) confusion {
 	t.Helper()
 	w := exchangetest.NewWorld(t)

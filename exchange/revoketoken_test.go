@@ -88,6 +88,8 @@ type revoker struct{ err error }
 
 func (r revoker) RevokeToken(context.Context, delegation.Verified, string) error { return r.err }
 
+func (r revoker) SignOut(context.Context, delegation.Administrator) error { return r.err }
+
 // TestRevocationFailsLoudly: RV5. A client that hears "done" forgets the token; it may hear it only when it is so.
 func TestRevocationFailsLoudly(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,12 @@ type Operator struct {
 	GroupsClaim string // where the groups are
 }
 
+// OperatorPrefix is how the name of a person who operates the server begins: "operator:ISSUER|SUB".
+const OperatorPrefix = "operator:"
+
+// signInAudience makes the issuer's identifier the audience of a workload's token that is for signing in.
+const signInAudience = "/sign-in"
+
 // SignedIn is an administrator's token and what it says.
 type SignedIn struct {
 	delegation.Administrator
@@ -45,7 +51,7 @@ var errNobody = &Error{Reason: InvalidClient, Description: "sign-in is refused: 
 // before the token is signed.
 func (s *Service) SignIn(ctx context.Context, org delegation.OrgID, token string) (SignedIn, error) {
 	now := s.cfg.Now().UTC()
-	a, err := s.administrator(ctx, org, token, now)
+	who, err := s.administrator(ctx, org, token, now)
 	var f flaw
 	var refused *Error
 	switch {
@@ -55,10 +61,12 @@ func (s *Service) SignIn(ctx context.Context, org delegation.OrgID, token string
 	case err != nil:
 		return SignedIn{}, err
 	}
+	a := who.Administrator
 	if err := s.cfg.Audit.Record(ctx, audit.Record{
 		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: now,
-		TokenID: a.ID, Administrator: a.Subject, Role: a.Role, Resource: "sign-in", TraceID: telemetry.TraceID(ctx),
-		Detail: fmt.Sprintf("sign in as %s until %s", a.Role, a.Expiry.Format(time.RFC3339)),
+		Transaction: a.ID, TokenID: a.ID, Administrator: a.Subject, Role: a.Role, Authentication: &who.by, Resource: "sign-in",
+		TraceID: telemetry.TraceID(ctx),
+		Detail:  fmt.Sprintf("sign in as %s until %s", a.Role, a.Expiry.Format(time.RFC3339)),
 	}); err != nil {
 		return SignedIn{}, unavailable(err, "the sign-in cannot be recorded, so there is none")
 	}
@@ -73,41 +81,69 @@ func (s *Service) SignIn(ctx context.Context, org delegation.OrgID, token string
 	return SignedIn{Administrator: a, Token: telemetry.Secret(signed)}, nil
 }
 
-// administrator finds out who signs in, and as what.
-func (s *Service) administrator(ctx context.Context, id delegation.OrgID, token string, now time.Time) (delegation.Administrator, error) {
+// SignOut revokes an administrator's token at the wish of whoever holds it. What does not verify is no error: it grants nothing
+// (RV1).
+func (s *Service) SignOut(ctx context.Context, token string) error {
+	a, err := s.cfg.Tokens.VerifyAdministrator(ctx, token)
+	switch {
+	case errors.Is(err, delegation.ErrUnavailable): // RV5: nobody may believe that it is dead
+		return unavailable(err, "whether the token is good cannot be known now")
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return nil //nolint:nilerr // it is refused already
+	case s.cfg.Revoker == nil:
+		return refuse(UnsupportedTokenType, "token", nil, "tokens cannot be revoked here: they expire")
+	}
+	if err := s.cfg.Revoker.SignOut(ctx, a); err != nil {
+		return unavailable(err, "the revocation cannot be put into force now")
+	}
+	return nil
+}
+
+// newcomer is who signs in, and how the issuer says that it knows who that is.
+type newcomer struct {
+	delegation.Administrator
+	by audit.Authentication
+}
+
+// administrator finds out who signs in, and as what. A login from before a revocation of its subject is none.
+func (s *Service) administrator(ctx context.Context, id delegation.OrgID, token string, now time.Time) (newcomer, error) {
 	m, err := jose.Parse(token)
 	if err != nil {
-		return delegation.Administrator{}, flaw("it is not a signed JWT")
+		return newcomer{}, flaw("it is not a signed JWT")
 	}
-	a := delegation.Administrator{
+	n := newcomer{Administrator: delegation.Administrator{
 		Issuer: s.cfg.Issuer, OrgID: id, ID: rand.Text(), IssuedAt: now,
 		Expiry: now.Add(min(delegation.MaxAdministratorLife, s.cfg.Limits.MaxLife)),
-	}
+	}}
 	if id == store.PlatformOrg {
-		return a, s.operator(ctx, &a, m, now)
+		err = s.operator(ctx, &n, m, now)
+	} else {
+		err = s.orgAdministrator(ctx, &n, m, now)
 	}
-	org, err := s.cfg.Orgs.Org(ctx, id)
-	switch {
-	case errors.Is(err, registry.ErrUnknownOrg):
-		return a, flaw("there is no such org")
-	case err != nil:
-		return a, unavailable(err, "the org cannot be read now")
+	if err != nil {
+		return n, err
 	}
-	if err := s.orgAdministrator(ctx, &a, org, m, now); err != nil {
-		return a, err
-	}
-	claims := delegation.Claims{OrgID: id, Subject: a.Subject, IssuedAt: now, SubjectIssuedAt: a.SubjectIssuedAt}
+	claims := delegation.Claims{OrgID: id, Subject: n.Subject, IssuedAt: now, SubjectIssuedAt: n.SubjectIssuedAt}
 	switch err := s.cfg.Revocations.Check(&claims, now); {
 	case errors.Is(err, delegation.ErrRevoked):
-		return a, flaw("it is older than a revocation of its subject or the org")
+		return n, flaw("it is older than a revocation of its subject or the org")
 	case err != nil:
-		return a, unavailable(err, "revocations cannot be checked now")
+		return n, unavailable(err, "revocations cannot be checked now")
 	}
-	return a, nil
+	return n, nil
 }
 
 // orgAdministrator is a person of one of the org's issuers, or a workload of one of its platforms.
-func (s *Service) orgAdministrator(ctx context.Context, a *delegation.Administrator, org *registry.Org, m jose.Message, now time.Time) error {
+func (s *Service) orgAdministrator(ctx context.Context, n *newcomer, m jose.Message, now time.Time) error {
+	org, err := s.cfg.Orgs.Org(ctx, n.OrgID)
+	switch {
+	case errors.Is(err, registry.ErrUnknownOrg):
+		return flaw("there is no such org")
+	case err != nil:
+		return unavailable(err, "the org cannot be read now")
+	}
 	var named struct {
 		Issuer string `json:"iss"`
 	}
@@ -115,7 +151,7 @@ func (s *Service) orgAdministrator(ctx context.Context, a *delegation.Administra
 		return flaw("its claims are malformed")
 	}
 	if _, ok := org.WorkloadIssuer(named.Issuer); ok {
-		return s.administratingWorkload(ctx, a, org, m, now)
+		return s.administratingWorkload(ctx, n, org, m, now)
 	}
 	trust, err := s.issuers.trusted(org, m, registry.TokenTypeID)
 	if err != nil {
@@ -130,33 +166,37 @@ func (s *Service) orgAdministrator(ctx context.Context, a *delegation.Administra
 	if l.bound != nil {
 		return flaw("it is bound to a key, which nobody proves here")
 	}
-	a.Role = org.PersonRole(trust.Name, l.party, l.rawSub, l.subject.Groups)
-	return signIn(a, l)
+	n.Role = org.PersonRole(trust.Name, l.party, l.rawSub, l.subject.Groups)
+	return n.as(l, own.URL)
 }
 
-func (s *Service) administratingWorkload(
-	ctx context.Context, a *delegation.Administrator, org *registry.Org, m jose.Message, now time.Time,
-) error {
+// administratingWorkload is a workload whose token is for signing in and for nothing else: one that an agent authenticates with
+// may lie in many more places, and must not administer when it gets into wrong hands (JW10).
+func (s *Service) administratingWorkload(ctx context.Context, n *newcomer, org *registry.Org, m jose.Message, now time.Time) error {
 	w := assertion{message: m}
-	if err := jose.Decode(m.UnverifiedPayload(), &w.claims); err != nil {
-		return flaw("its claims are malformed")
+	if t := m.Type(); t != "" && t != "jwt" || jose.Decode(m.UnverifiedPayload(), &w.claims) != nil { // JW5
+		return flaw("it is no token of a workload")
 	}
-	issuer, claims, err := s.openWorkload(ctx, org, w, now)
+	issuer, claims, err := s.openWorkload(ctx, org, w, s.cfg.Issuer+signInAudience, now)
 	if err != nil {
 		return err
 	}
-	a.Role = org.WorkloadRole(issuer.Name, claims)
-	a.Subject = fmt.Sprintf("workload:%s/%s|%s", org.ID(), issuer.Name, w.claims.Subject)
-	a.SubjectIssuedAt = sooner(w.claims.IssuedAt.time(), now)
-	a.Expiry = sooner(w.claims.Expiry.time(), a.Expiry)
-	if a.Role == "" {
+	if s.workloadAudience(issuer) == s.cfg.Issuer+signInAudience {
+		return flaw("its issuer is registered with the audience for signing in as that of agents")
+	}
+	n.Role = org.WorkloadRole(issuer.Name, claims)
+	n.Subject = fmt.Sprintf("workload:%s/%s|%s", org.ID(), issuer.Name, w.claims.Subject)
+	n.SubjectIssuedAt = sooner(w.claims.IssuedAt.time(), n.IssuedAt)
+	n.Expiry = sooner(w.claims.Expiry.time(), n.Expiry)
+	n.by = audit.Authentication{Issuer: issuer.URL}
+	if n.Role == "" {
 		return flaw("administrators names no such workload")
 	}
 	return nil
 }
 
 // operator is a person of the server's own registration.
-func (s *Service) operator(ctx context.Context, a *delegation.Administrator, m jose.Message, now time.Time) error {
+func (s *Service) operator(ctx context.Context, n *newcomer, m jose.Message, now time.Time) error {
 	var named struct {
 		Issuer string `json:"iss"`
 	}
@@ -186,19 +226,23 @@ func (s *Service) operator(ctx context.Context, a *delegation.Administrator, m j
 		return o.URL == first.URL && o.Audience == l.party &&
 			(o.Subject != "" && o.Subject == l.rawSub || o.Group != "" && slices.Contains(l.subject.Groups, o.Group))
 	}) {
-		a.Role = policy.RoleOperator
+		n.Role = policy.RoleOperator
 	}
-	l.subject.ID = "operator:" + first.Name + "|" + l.rawSub
-	return signIn(a, l)
+	if l.bound != nil {
+		return flaw("it is bound to a key, which nobody proves here")
+	}
+	l.subject.ID = OperatorPrefix + first.Name + "|" + l.rawSub
+	return n.as(l, first.URL)
 }
 
-// signIn puts a person into the token.
-func signIn(a *delegation.Administrator, l *login) error {
-	if a.Role == "" {
+// as puts a person into the token.
+func (n *newcomer) as(l *login, issuer string) error {
+	if n.Role == "" {
 		return flaw("administrators names neither its sub nor one of its groups")
 	}
-	a.Subject, a.SubjectIssuedAt = l.subject.ID, sooner(l.issuedAt, a.IssuedAt)
-	a.Expiry = sooner(l.subject.Expiry, a.Expiry)
+	n.Subject, n.SubjectIssuedAt = l.subject.ID, sooner(l.issuedAt, n.IssuedAt)
+	n.Expiry = sooner(l.subject.Expiry, n.Expiry)
+	n.by = audit.Authentication{Issuer: issuer, ACR: l.subject.ACR, AMR: l.subject.AMR, AuthTime: l.subject.AuthTime}
 	return nil
 }
 

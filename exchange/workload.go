@@ -20,7 +20,7 @@ func (s *Service) byWorkload(ctx context.Context, cred Credential, a assertion, 
 	if err != nil {
 		return caller{}, err
 	}
-	issuer, claims, err := s.openWorkload(ctx, c.org, a, now)
+	issuer, claims, err := s.openWorkload(ctx, c.org, a, "", now)
 	if err == nil && !c.client.Runs(issuer.Name, claims) {
 		err = flaw("no rule of the agent's registration fits its claims")
 	}
@@ -32,7 +32,8 @@ func (s *Service) byWorkload(ctx context.Context, cred Credential, a assertion, 
 }
 
 // openWorkload verifies a token of an issuer that the org registered for workloads. Its claims are then what that issuer says.
-func (s *Service) openWorkload(ctx context.Context, org *registry.Org, a assertion, now time.Time) (
+// Without an audience it must be for agents.
+func (s *Service) openWorkload(ctx context.Context, org *registry.Org, a assertion, audience string, now time.Time) (
 	*registry.Workload, map[string]json.RawMessage, error,
 ) {
 	issuer, ok := org.WorkloadIssuer(a.claims.Issuer)
@@ -54,7 +55,10 @@ func (s *Service) openWorkload(ctx context.Context, org *registry.Org, a asserti
 	if jose.Decode(payload, &claims) != nil {
 		return nil, nil, flaw("its claims are malformed")
 	}
-	if err := onlyAudience(a.claims.Audience, s.workloadAudience(issuer)); err != nil {
+	if audience == "" {
+		audience = s.workloadAudience(issuer)
+	}
+	if err := onlyAudience(a.claims.Audience, audience); err != nil {
 		return nil, nil, err
 	}
 	if err := checkLife(a.claims.Expiry, a.claims.IssuedAt, a.claims.NotBefore, now); err != nil {
@@ -112,7 +116,7 @@ func (s *Service) workloadActor(ctx context.Context, c caller, token string, now
 	if err != nil {
 		return nil, false, nil //nolint:nilerr // of another kind: whoever reads those says what is wrong
 	}
-	issuer, claims, err := s.openWorkload(ctx, c.org, a, now)
+	issuer, claims, err := s.openWorkload(ctx, c.org, a, "", now)
 	switch {
 	case errors.Is(err, flawIssuer):
 		return nil, false, nil

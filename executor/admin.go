@@ -145,7 +145,8 @@ type change struct {
 func (a Session) change(ctx context.Context, c change, do func() error) error {
 	r := audit.Record{
 		ActionID: string(c.org) + "." + uuid.NewString(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: c.org,
-		Time: a.Now(), Administrator: a.who.Subject, Role: a.who.Role, Subject: c.subject, TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what,
+		Time: a.Now(), Transaction: a.who.ID, TokenID: a.who.ID, Administrator: a.who.Subject, Role: a.who.Role, Subject: c.subject,
+		TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what,
 	}
 	if a.who.Subject == "" {
 		return &Error{Reason: AccessDenied, Description: "nobody makes this change"}

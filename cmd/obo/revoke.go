@@ -35,13 +35,17 @@ Examples:
   obo revoke agent orchestrator --reason "behaves oddly"
   obo revoke agent orchestrator --provider github --since 12:00 --dry-run
   obo revoke subject "user:acme/sample|alice" --departed
+  obo revoke subject "operator:okta|00u1"
   obo revoke token 0198... --org acme
   obo revoke agent orchestrator --wait --wait-for 5s`
 }
 
 func (c revokeCommand) Run(ctx context.Context, a *app) error {
 	org, err := a.org()
-	if err != nil {
+	switch {
+	case c.Kind == "subject" && strings.HasPrefix(c.ID, "operator:"):
+		org = "" // operators belong to the server
+	case err != nil:
 		return err
 	}
 	req := &obov1.RevokeRequest{OrgId: org, Kind: c.Kind, Id: c.ID, Reason: c.Reason, Provider: c.Provider, Departed: c.Departed, DryRun: c.DryRun}

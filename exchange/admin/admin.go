@@ -139,7 +139,8 @@ func (s Session) record(ctx context.Context, org delegation.OrgID, resource, det
 	}
 	err := s.cfg.Audit.Record(ctx, audit.Record{
 		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
-		Administrator: s.who.Subject, Role: s.who.Role, Resource: resource, Detail: detail, Changes: changes,
+		Transaction: s.who.ID, TokenID: s.who.ID, Administrator: s.who.Subject, Role: s.who.Role,
+		Resource: resource, Detail: detail, Changes: changes,
 		TraceID: telemetry.TraceID(ctx),
 	})
 	if err != nil {

@@ -371,6 +371,83 @@ func TestRevokedWorkloadAdministrator(t *testing.T) {
 	}
 }
 
+// TestRevokedOperator: an operator's token ends with its subject, which belongs to no org; nothing else can be revoked without one.
+func TestRevokedOperator(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	stolen, other := operatorToken(t, w, "operator:corp|root", "op-1"), operatorToken(t, w, "operator:corp|eve", "op-2")
+	got, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: store.PlatformOrg, Kind: "subject", ID: "operator:corp|root"})
+	if err != nil || got.Sequence == 0 {
+		t.Fatal(got, err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), stolen); !errors.Is(err, delegation.ErrRevoked) {
+		t.Errorf("the stolen token: %v", err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), other); err != nil {
+		t.Errorf("another operator's: %v", err)
+	}
+	if r := w.Records(t, store.PlatformOrg); len(r) != 1 || r[0].Resource != "revocations" || r[0].Administrator != "operator:credential" {
+		t.Errorf("records %+v", r)
+	}
+	for name, req := range map[string]admin.RevokeRequest{
+		"a user of no org":        {Org: store.PlatformOrg, Kind: "subject", ID: "user:acme/okta|00u1"},
+		"a workload of no org":    {Org: store.PlatformOrg, Kind: "subject", ID: "workload:acme/ci|x"},
+		"an operator of an org":   {Org: "acme", Kind: "subject", ID: "operator:corp|root"},
+		"a name without a sub":    {Org: store.PlatformOrg, Kind: "subject", ID: "operator:corp|"},
+		"a name without a bar":    {Org: store.PlatformOrg, Kind: "subject", ID: "operator:credential"},
+		"the platform as an org":  {Org: store.PlatformOrg, Kind: "org", ID: string(store.PlatformOrg)},
+		"a token of no org":       {Org: store.PlatformOrg, Kind: "token", ID: "op-2"},
+		"an agent of no org":      {Org: store.PlatformOrg, Kind: "agent", ID: "agent:acme/researcher"},
+		"a key, which is rotated": {Org: store.PlatformOrg, Kind: "key", ID: "k"},
+	} {
+		if _, err := s.Revoke(t.Context(), req); !errors.Is(err, admin.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func operatorToken(t *testing.T, w *exchangetest.World, subject, id string) string {
+	t.Helper()
+	now := w.Clock.Now()
+	u, err := delegation.Administrator{
+		Issuer: exchangetest.Issuer, Subject: subject, OrgID: store.PlatformOrg, Role: policy.RoleOperator, ID: id,
+		IssuedAt: now, Expiry: now.Add(10 * time.Minute), SubjectIssuedAt: now,
+	}.Unsigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := w.Ring.Sign(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// TestSignOut: a token that is given up is refused when the call returns, is on the trail, and takes none with it of the same person.
+// What is done with a token has its id on the trail.
+func TestSignOut(t *testing.T) {
+	t.Parallel()
+	w, s := start(t)
+	given, kept := operatorToken(t, w, "operator:corp|root", "op-1"), operatorToken(t, w, "operator:corp|root", "op-2")
+	who, err := w.Verifier.VerifyAdministrator(t.Context(), given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SignOut(t.Context(), who); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), given); !errors.Is(err, delegation.ErrRevoked) {
+		t.Errorf("signed out, and %v", err)
+	}
+	if _, err := w.Verifier.VerifyAdministrator(t.Context(), kept); err != nil {
+		t.Errorf("another token of the same person: %v", err)
+	}
+	r := w.Records(t, store.PlatformOrg)
+	if len(r) != 1 || r[0].TokenID != "op-1" || r[0].Transaction != "op-1" || r[0].Resource != "sign-out" || r[0].Administrator != "operator:corp|root" {
+		t.Errorf("records %+v", r)
+	}
+}
+
 // TestRevocationOutlivesLogins: no login from before the revocation of an agent is good for longer than the entry is kept.
 func TestRevocationOutlivesLogins(t *testing.T) {
 	t.Parallel()

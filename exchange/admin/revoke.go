@@ -74,8 +74,10 @@ func describe(e store.Revocation) string {
 
 // entry is what a request asks for, as of now.
 func (s *Service) entry(req RevokeRequest) (store.Revocation, error) {
-	if err := orgID(req.Org); err != nil {
-		return store.Revocation{}, err
+	if req.Org != store.PlatformOrg { // whose administrators are the operators
+		if err := orgID(req.Org); err != nil {
+			return store.Revocation{}, err
+		}
 	}
 	kind, err := revocation.ParseKind(req.Kind)
 	if err != nil || kind == revocation.Key { // no org's to revoke: RotateKeys
@@ -83,7 +85,10 @@ func (s *Service) entry(req RevokeRequest) (store.Revocation, error) {
 			"%w: kind must be token, transaction, subject, session, agent, client, org or connection", ErrInvalid)
 	}
 	id, ok := key(req.Org, kind, req.ID)
-	if !ok {
+	switch {
+	case req.Org == store.PlatformOrg && (kind != revocation.Subject || !ok):
+		return store.Revocation{}, fmt.Errorf("%w: without an org, only a subject can be revoked that is an operator: operator:ISSUER|SUB", ErrInvalid)
+	case !ok:
 		return store.Revocation{}, fmt.Errorf("%w: id does not name a %s of org %s", ErrInvalid, kind, req.Org)
 	}
 	if len(req.Reason) > maxReason || !printable(req.Reason) {
@@ -132,6 +137,19 @@ func (s *Service) RevokeToken(ctx context.Context, v delegation.Verified, client
 	return nil
 }
 
+// SignOut implements exchange.Revoker: an administrator's own wish, which ends that token and no other.
+func (s *Service) SignOut(ctx context.Context, who delegation.Administrator) error {
+	entry := revocation.New(who.OrgID, revocation.Token, who.ID, "signed out", s.cfg.Now(), max(s.cfg.MaxLife, delegation.MaxAdministratorLife))
+	if err := s.As(who).record(ctx, who.OrgID, "sign-out", "revoke token "+who.ID+": signed out"); err != nil {
+		return err
+	}
+	if _, err := s.cfg.Revocations(who.OrgID).Revoke(ctx, entry); err != nil {
+		return fmt.Errorf("admin: revoke: %w", err)
+	}
+	s.seen(ctx)
+	return nil
+}
+
 var _ exchange.Revoker = (*Service)(nil)
 
 // remember is how long an entry must be kept: as long as any token that it refuses, or any login that could bring back what
@@ -174,6 +192,10 @@ func key(org delegation.OrgID, kind revocation.Kind, id string) (string, bool) {
 	case revocation.Client:
 		of, _, err = delegation.ParseClientID(id)
 	case revocation.Subject:
+		if org == store.PlatformOrg {
+			name, sub, named := strings.Cut(strings.TrimPrefix(id, exchange.OperatorPrefix), "|")
+			return id, named && name != "" && sub != "" && strings.HasPrefix(id, exchange.OperatorPrefix)
+		}
 		if rest, ok := strings.CutPrefix(id, "workload:"); ok { // an administrator's: workload:ORG/ISSUER|SUB
 			name, _, named := strings.Cut(rest, "/")
 			return id, named && delegation.OrgID(name) == org

@@ -15,6 +15,7 @@ import (
 	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
@@ -112,11 +113,14 @@ func (s server) RotateClientSecret(ctx context.Context, in *obov1.RotateClientSe
 	return &obov1.RotateClientSecretResponse{ClientId: got.ClientID, ClientSecret: got.Secret.Reveal()}, nil
 }
 
-// Revoke implements AdminService.
+// Revoke implements AdminService. Without an org it is about the server's own administrators.
 func (s server) Revoke(ctx context.Context, in *obov1.RevokeRequest) (*obov1.RevokeResponse, error) {
-	org, err := orgID(in.GetOrgId())
-	if err != nil {
-		return nil, err
+	org := store.PlatformOrg
+	if in.GetOrgId() != "" {
+		var err error
+		if org, err = orgID(in.GetOrgId()); err != nil {
+			return nil, err
+		}
 	}
 	req := admin.RevokeRequest{Org: org, Kind: in.GetKind(), ID: in.GetId(), Reason: in.GetReason(), Provider: in.GetProvider(),
 		Departed: in.GetDeparted(), DryRun: in.GetDryRun()}

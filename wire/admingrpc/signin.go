@@ -14,9 +14,10 @@ import (
 	"github.com/onbehalf/obo/wire/grpcerr"
 )
 
-// SignIn makes administrators' tokens: *exchange.Service.
+// SignIn makes administrators' tokens, and takes them back: *exchange.Service.
 type SignIn interface {
 	SignIn(ctx context.Context, org delegation.OrgID, token string) (exchange.SignedIn, error)
+	SignOut(ctx context.Context, token string) error
 }
 
 // RegisterSignIn puts SignInService on a server. It is open to everybody, because a caller shows who it is.
@@ -45,14 +46,29 @@ func (d door) SignIn(ctx context.Context, in *obov1.SignInRequest) (*obov1.SignI
 		return nil, invalid("token", "token must be a login of at most 16 KiB")
 	}
 	got, err := d.signIn.SignIn(ctx, org, in.GetToken())
-	var refused *exchange.Error
-	switch {
-	case errors.As(err, &refused):
-		return nil, grpcerr.Error{Reason: grpcerr.Reason(refused.Reason), Description: refused.Description, RetryAfter: refused.RetryAfter, Cause: err}
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, refusal(err)
 	}
 	return &obov1.SignInResponse{
 		Token: got.Token.Reveal(), Expires: timestamppb.New(got.Expiry), Subject: got.Subject, Role: got.Role,
 	}, nil
+}
+
+// SignOut implements SignInService. Its caller authenticates by the token.
+func (d door) SignOut(ctx context.Context, in *obov1.SignOutRequest) (*obov1.SignOutResponse, error) {
+	if token := in.GetToken(); token == "" || len(token) > maxLogin {
+		return nil, invalid("token", "token must be an administrator's token")
+	}
+	if err := d.signIn.SignOut(ctx, in.GetToken()); err != nil {
+		return nil, refusal(err)
+	}
+	return &obov1.SignOutResponse{}, nil
+}
+
+// refusal gives a refusal of exchange its place in the table of grpcerr.
+func refusal(err error) error {
+	if refused, ok := errors.AsType[*exchange.Error](err); ok {
+		return grpcerr.Error{Reason: grpcerr.Reason(refused.Reason), Description: refused.Description, RetryAfter: refused.RetryAfter, Cause: err}
+	}
+	return err
 }

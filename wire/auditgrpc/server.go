@@ -182,8 +182,19 @@ func message(r audit.Record) *obov1.AuditRecord {
 		Chain: r.Chain, ClientId: r.ClientID, Resource: r.Resource, ScopeAsked: r.ScopeAsked, ScopeGranted: r.ScopeGranted,
 		PolicyVersion: r.PolicyVersion, PolicyIds: r.PolicyIDs, TraceId: r.TraceID, Connection: r.Connection,
 		Status: int32(r.Status), Lineage: r.Lineage, Detail: r.Detail,
-		Administrator: r.Administrator, Role: r.Role, Changes: changes(r.Changes),
+		Administrator: r.Administrator, Role: r.Role, Changes: changes(r.Changes), Authentication: authentication(r.Authentication),
 	}
+}
+
+func authentication(by *audit.Authentication) *obov1.Authentication {
+	if by == nil {
+		return nil
+	}
+	out := &obov1.Authentication{Issuer: by.Issuer, Acr: by.ACR, Amr: by.AMR}
+	if !by.AuthTime.IsZero() {
+		out.AuthTime = timestamppb.New(by.AuthTime)
+	}
+	return out
 }
 
 func changes(list []audit.Change) []*obov1.Change {

@@ -28,7 +28,8 @@ type SignInRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The org whose registration names the administrator; empty for an operator of the server.
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
-	// An ID token of one of the org's issuers for an audience of `administrators`, or a token of one of its workload issuers.
+	// An ID token of one of the org's issuers for an audience of `administrators`, or a token of one of its workload issuers whose
+	// one audience is the server's issuer identifier with "/sign-in" behind it.
 	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -151,6 +152,89 @@ func (x *SignInResponse) GetRole() string {
 	return ""
 }
 
+// SignOutRequest gives a token up.
+type SignOutRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The administrator's token.
+	Token         string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutRequest) Reset() {
+	*x = SignOutRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutRequest) ProtoMessage() {}
+
+func (x *SignOutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutRequest.ProtoReflect.Descriptor instead.
+func (*SignOutRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SignOutRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// SignOutResponse says that the token is refused from now on.
+type SignOutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutResponse) Reset() {
+	*x = SignOutResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutResponse) ProtoMessage() {}
+
+func (x *SignOutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutResponse.ProtoReflect.Descriptor instead.
+func (*SignOutResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
 // ListOrgsRequest asks for the orgs.
 type ListOrgsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -160,7 +244,7 @@ type ListOrgsRequest struct {
 
 func (x *ListOrgsRequest) Reset() {
 	*x = ListOrgsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	mi := &file_obo_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +256,7 @@ func (x *ListOrgsRequest) String() string {
 func (*ListOrgsRequest) ProtoMessage() {}
 
 func (x *ListOrgsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[2]
+	mi := &file_obo_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +269,7 @@ func (x *ListOrgsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrgsRequest.ProtoReflect.Descriptor instead.
 func (*ListOrgsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 // ListOrgsResponse lists them.
@@ -199,7 +283,7 @@ type ListOrgsResponse struct {
 
 func (x *ListOrgsResponse) Reset() {
 	*x = ListOrgsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	mi := &file_obo_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +295,7 @@ func (x *ListOrgsResponse) String() string {
 func (*ListOrgsResponse) ProtoMessage() {}
 
 func (x *ListOrgsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[3]
+	mi := &file_obo_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +308,7 @@ func (x *ListOrgsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrgsResponse.ProtoReflect.Descriptor instead.
 func (*ListOrgsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListOrgsResponse) GetOrgIds() []string {
@@ -245,7 +329,7 @@ type GetOrgRequest struct {
 
 func (x *GetOrgRequest) Reset() {
 	*x = GetOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[4]
+	mi := &file_obo_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +341,7 @@ func (x *GetOrgRequest) String() string {
 func (*GetOrgRequest) ProtoMessage() {}
 
 func (x *GetOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[4]
+	mi := &file_obo_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +354,7 @@ func (x *GetOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrgRequest.ProtoReflect.Descriptor instead.
 func (*GetOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetOrgRequest) GetOrgId() string {
@@ -293,7 +377,7 @@ type GetOrgResponse struct {
 
 func (x *GetOrgResponse) Reset() {
 	*x = GetOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[5]
+	mi := &file_obo_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +389,7 @@ func (x *GetOrgResponse) String() string {
 func (*GetOrgResponse) ProtoMessage() {}
 
 func (x *GetOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[5]
+	mi := &file_obo_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +402,7 @@ func (x *GetOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrgResponse.ProtoReflect.Descriptor instead.
 func (*GetOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetOrgResponse) GetDocument() []byte {
@@ -352,7 +436,7 @@ type ApplyOrgRequest struct {
 
 func (x *ApplyOrgRequest) Reset() {
 	*x = ApplyOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[6]
+	mi := &file_obo_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +448,7 @@ func (x *ApplyOrgRequest) String() string {
 func (*ApplyOrgRequest) ProtoMessage() {}
 
 func (x *ApplyOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[6]
+	mi := &file_obo_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +461,7 @@ func (x *ApplyOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOrgRequest.ProtoReflect.Descriptor instead.
 func (*ApplyOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ApplyOrgRequest) GetOrgId() string {
@@ -421,7 +505,7 @@ type ApplyOrgResponse struct {
 
 func (x *ApplyOrgResponse) Reset() {
 	*x = ApplyOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[7]
+	mi := &file_obo_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +517,7 @@ func (x *ApplyOrgResponse) String() string {
 func (*ApplyOrgResponse) ProtoMessage() {}
 
 func (x *ApplyOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[7]
+	mi := &file_obo_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +530,7 @@ func (x *ApplyOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyOrgResponse.ProtoReflect.Descriptor instead.
 func (*ApplyOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApplyOrgResponse) GetVersion() int64 {
@@ -476,7 +560,7 @@ type PolicyFile struct {
 
 func (x *PolicyFile) Reset() {
 	*x = PolicyFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[8]
+	mi := &file_obo_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +572,7 @@ func (x *PolicyFile) String() string {
 func (*PolicyFile) ProtoMessage() {}
 
 func (x *PolicyFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[8]
+	mi := &file_obo_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +585,7 @@ func (x *PolicyFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyFile.ProtoReflect.Descriptor instead.
 func (*PolicyFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PolicyFile) GetName() string {
@@ -529,7 +613,7 @@ type ApplyPlatformRequest struct {
 
 func (x *ApplyPlatformRequest) Reset() {
 	*x = ApplyPlatformRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[9]
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +625,7 @@ func (x *ApplyPlatformRequest) String() string {
 func (*ApplyPlatformRequest) ProtoMessage() {}
 
 func (x *ApplyPlatformRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[9]
+	mi := &file_obo_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +638,7 @@ func (x *ApplyPlatformRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlatformRequest.ProtoReflect.Descriptor instead.
 func (*ApplyPlatformRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ApplyPlatformRequest) GetPolicies() []*PolicyFile {
@@ -575,7 +659,7 @@ type ApplyPlatformResponse struct {
 
 func (x *ApplyPlatformResponse) Reset() {
 	*x = ApplyPlatformResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[10]
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +671,7 @@ func (x *ApplyPlatformResponse) String() string {
 func (*ApplyPlatformResponse) ProtoMessage() {}
 
 func (x *ApplyPlatformResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[10]
+	mi := &file_obo_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +684,7 @@ func (x *ApplyPlatformResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlatformResponse.ProtoReflect.Descriptor instead.
 func (*ApplyPlatformResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApplyPlatformResponse) GetVersion() int64 {
@@ -625,7 +709,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +721,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[11]
+	mi := &file_obo_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +734,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListAgentsRequest) GetOrgId() string {
@@ -687,7 +771,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +783,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[12]
+	mi := &file_obo_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +796,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -762,7 +846,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +858,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[13]
+	mi := &file_obo_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +871,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Agent) GetName() string {
@@ -887,7 +971,7 @@ type AgentRight struct {
 
 func (x *AgentRight) Reset() {
 	*x = AgentRight{}
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +983,7 @@ func (x *AgentRight) String() string {
 func (*AgentRight) ProtoMessage() {}
 
 func (x *AgentRight) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[14]
+	mi := &file_obo_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +996,7 @@ func (x *AgentRight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRight.ProtoReflect.Descriptor instead.
 func (*AgentRight) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentRight) GetScope() string {
@@ -944,7 +1028,7 @@ type RotateClientSecretRequest struct {
 
 func (x *RotateClientSecretRequest) Reset() {
 	*x = RotateClientSecretRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1040,7 @@ func (x *RotateClientSecretRequest) String() string {
 func (*RotateClientSecretRequest) ProtoMessage() {}
 
 func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[15]
+	mi := &file_obo_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1053,7 @@ func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RotateClientSecretRequest) GetOrgId() string {
@@ -1006,7 +1090,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1102,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[16]
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1115,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RotateClientSecretResponse) GetClientId() string {
@@ -1051,7 +1135,7 @@ func (x *RotateClientSecretResponse) GetClientSecret() string {
 // RevokeRequest is one entry.
 type RevokeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The org.
+	// The org; empty for an operator of the server, who is a subject "operator:ISSUER|SUB".
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// "token", "transaction", "subject", "session", "agent", "client", "org" or "connection".
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -1073,7 +1157,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1169,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[17]
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1182,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RevokeRequest) GetOrgId() string {
@@ -1176,7 +1260,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1272,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1285,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeResponse) GetRevocation() *Revocation {
@@ -1264,7 +1348,7 @@ type LiveToken struct {
 
 func (x *LiveToken) Reset() {
 	*x = LiveToken{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1360,7 @@ func (x *LiveToken) String() string {
 func (*LiveToken) ProtoMessage() {}
 
 func (x *LiveToken) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1373,7 @@ func (x *LiveToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveToken.ProtoReflect.Descriptor instead.
 func (*LiveToken) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LiveToken) GetId() string {
@@ -1359,7 +1443,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1455,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1468,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -1405,7 +1489,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1501,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1514,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -1449,7 +1533,7 @@ type ListFollowersRequest struct {
 
 func (x *ListFollowersRequest) Reset() {
 	*x = ListFollowersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1545,7 @@ func (x *ListFollowersRequest) String() string {
 func (*ListFollowersRequest) ProtoMessage() {}
 
 func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1558,7 @@ func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersRequest.ProtoReflect.Descriptor instead.
 func (*ListFollowersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 // ListFollowersResponse lists them.
@@ -1490,7 +1574,7 @@ type ListFollowersResponse struct {
 
 func (x *ListFollowersResponse) Reset() {
 	*x = ListFollowersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1586,7 @@ func (x *ListFollowersResponse) String() string {
 func (*ListFollowersResponse) ProtoMessage() {}
 
 func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1599,7 @@ func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersResponse.ProtoReflect.Descriptor instead.
 func (*ListFollowersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListFollowersResponse) GetReplicas() []*Replica {
@@ -1556,7 +1640,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1652,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1665,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Replica) GetId() string {
@@ -1664,7 +1748,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1760,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1773,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Follower) GetName() string {
@@ -1782,7 +1866,7 @@ type AwaitSequenceRequest struct {
 
 func (x *AwaitSequenceRequest) Reset() {
 	*x = AwaitSequenceRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1878,7 @@ func (x *AwaitSequenceRequest) String() string {
 func (*AwaitSequenceRequest) ProtoMessage() {}
 
 func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1891,7 @@ func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceRequest.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AwaitSequenceRequest) GetSequence() uint64 {
@@ -1837,7 +1921,7 @@ type AwaitSequenceResponse struct {
 
 func (x *AwaitSequenceResponse) Reset() {
 	*x = AwaitSequenceResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1933,7 @@ func (x *AwaitSequenceResponse) String() string {
 func (*AwaitSequenceResponse) ProtoMessage() {}
 
 func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1946,7 @@ func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceResponse.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AwaitSequenceResponse) GetComplete() bool {
@@ -1888,7 +1972,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +1984,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +1997,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -1927,7 +2011,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2023,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2036,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -1987,7 +2071,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2083,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2096,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -2084,7 +2168,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2180,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2193,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -2139,7 +2223,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2235,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2248,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -2192,7 +2276,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2288,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2301,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -2238,7 +2322,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2334,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2347,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -2290,7 +2374,7 @@ type ImportKeyRequest struct {
 
 func (x *ImportKeyRequest) Reset() {
 	*x = ImportKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2386,7 @@ func (x *ImportKeyRequest) String() string {
 func (*ImportKeyRequest) ProtoMessage() {}
 
 func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2399,7 @@ func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ImportKeyRequest) GetAlg() string {
@@ -2357,7 +2441,7 @@ type ImportKeyResponse struct {
 
 func (x *ImportKeyResponse) Reset() {
 	*x = ImportKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2453,7 @@ func (x *ImportKeyResponse) String() string {
 func (*ImportKeyResponse) ProtoMessage() {}
 
 func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2466,7 @@ func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ImportKeyResponse) GetKeys() []*SigningKey {
@@ -2405,7 +2489,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2501,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2514,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -2462,7 +2546,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +2558,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +2571,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -2522,7 +2606,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2618,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +2631,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -2568,7 +2652,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2664,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2677,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -2614,7 +2698,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2710,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2723,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -2672,7 +2756,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2768,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2781,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -2760,7 +2844,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2856,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2869,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -2822,7 +2906,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2918,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2931,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Connection) GetId() string {
@@ -2924,7 +3008,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3020,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3033,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -2970,7 +3054,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3066,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3079,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -3018,7 +3102,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3114,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3127,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -3069,7 +3153,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3165,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3178,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 // ShredOrgRequest names an org.
@@ -3108,7 +3192,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3204,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3217,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -3154,7 +3238,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3250,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3263,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -3201,7 +3285,10 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
 	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x12\n" +
-	"\x04role\x18\x04 \x01(\tR\x04role\"\x11\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\"&\n" +
+	"\x0eSignOutRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"\x11\n" +
+	"\x0fSignOutResponse\"\x11\n" +
 	"\x0fListOrgsRequest\"+\n" +
 	"\x10ListOrgsResponse\x12\x17\n" +
 	"\aorg_ids\x18\x01 \x03(\tR\x06orgIds\"&\n" +
@@ -3406,9 +3493,10 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x0fShredOrgRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"4\n" +
 	"\x10ShredOrgResponse\x12 \n" +
-	"\vconnections\x18\x01 \x01(\x05R\vconnections2H\n" +
+	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x84\x01\n" +
 	"\rSignInService\x127\n" +
-	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse2\xe6\a\n" +
+	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse\x12:\n" +
+	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xe6\a\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -3446,148 +3534,152 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
-	(*ListOrgsRequest)(nil),            // 2: obo.v1.ListOrgsRequest
-	(*ListOrgsResponse)(nil),           // 3: obo.v1.ListOrgsResponse
-	(*GetOrgRequest)(nil),              // 4: obo.v1.GetOrgRequest
-	(*GetOrgResponse)(nil),             // 5: obo.v1.GetOrgResponse
-	(*ApplyOrgRequest)(nil),            // 6: obo.v1.ApplyOrgRequest
-	(*ApplyOrgResponse)(nil),           // 7: obo.v1.ApplyOrgResponse
-	(*PolicyFile)(nil),                 // 8: obo.v1.PolicyFile
-	(*ApplyPlatformRequest)(nil),       // 9: obo.v1.ApplyPlatformRequest
-	(*ApplyPlatformResponse)(nil),      // 10: obo.v1.ApplyPlatformResponse
-	(*ListAgentsRequest)(nil),          // 11: obo.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),         // 12: obo.v1.ListAgentsResponse
-	(*Agent)(nil),                      // 13: obo.v1.Agent
-	(*AgentRight)(nil),                 // 14: obo.v1.AgentRight
-	(*RotateClientSecretRequest)(nil),  // 15: obo.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil), // 16: obo.v1.RotateClientSecretResponse
-	(*RevokeRequest)(nil),              // 17: obo.v1.RevokeRequest
-	(*RevokeResponse)(nil),             // 18: obo.v1.RevokeResponse
-	(*LiveToken)(nil),                  // 19: obo.v1.LiveToken
-	(*ListRevocationsRequest)(nil),     // 20: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),    // 21: obo.v1.ListRevocationsResponse
-	(*ListFollowersRequest)(nil),       // 22: obo.v1.ListFollowersRequest
-	(*ListFollowersResponse)(nil),      // 23: obo.v1.ListFollowersResponse
-	(*Replica)(nil),                    // 24: obo.v1.Replica
-	(*Follower)(nil),                   // 25: obo.v1.Follower
-	(*AwaitSequenceRequest)(nil),       // 26: obo.v1.AwaitSequenceRequest
-	(*AwaitSequenceResponse)(nil),      // 27: obo.v1.AwaitSequenceResponse
-	(*ListKeysRequest)(nil),            // 28: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 29: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 30: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 31: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 32: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 33: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 34: obo.v1.RetireKeyResponse
-	(*ImportKeyRequest)(nil),           // 35: obo.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),          // 36: obo.v1.ImportKeyResponse
-	(*ProviderFile)(nil),               // 37: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 38: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 39: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 40: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 41: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 42: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 43: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 44: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 45: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 46: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 47: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 48: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 49: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 50: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
-	(*Change)(nil),                     // 52: obo.v1.Change
-	(*Revocation)(nil),                 // 53: obo.v1.Revocation
-	(*durationpb.Duration)(nil),        // 54: google.protobuf.Duration
+	(*SignOutRequest)(nil),             // 2: obo.v1.SignOutRequest
+	(*SignOutResponse)(nil),            // 3: obo.v1.SignOutResponse
+	(*ListOrgsRequest)(nil),            // 4: obo.v1.ListOrgsRequest
+	(*ListOrgsResponse)(nil),           // 5: obo.v1.ListOrgsResponse
+	(*GetOrgRequest)(nil),              // 6: obo.v1.GetOrgRequest
+	(*GetOrgResponse)(nil),             // 7: obo.v1.GetOrgResponse
+	(*ApplyOrgRequest)(nil),            // 8: obo.v1.ApplyOrgRequest
+	(*ApplyOrgResponse)(nil),           // 9: obo.v1.ApplyOrgResponse
+	(*PolicyFile)(nil),                 // 10: obo.v1.PolicyFile
+	(*ApplyPlatformRequest)(nil),       // 11: obo.v1.ApplyPlatformRequest
+	(*ApplyPlatformResponse)(nil),      // 12: obo.v1.ApplyPlatformResponse
+	(*ListAgentsRequest)(nil),          // 13: obo.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),         // 14: obo.v1.ListAgentsResponse
+	(*Agent)(nil),                      // 15: obo.v1.Agent
+	(*AgentRight)(nil),                 // 16: obo.v1.AgentRight
+	(*RotateClientSecretRequest)(nil),  // 17: obo.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil), // 18: obo.v1.RotateClientSecretResponse
+	(*RevokeRequest)(nil),              // 19: obo.v1.RevokeRequest
+	(*RevokeResponse)(nil),             // 20: obo.v1.RevokeResponse
+	(*LiveToken)(nil),                  // 21: obo.v1.LiveToken
+	(*ListRevocationsRequest)(nil),     // 22: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),    // 23: obo.v1.ListRevocationsResponse
+	(*ListFollowersRequest)(nil),       // 24: obo.v1.ListFollowersRequest
+	(*ListFollowersResponse)(nil),      // 25: obo.v1.ListFollowersResponse
+	(*Replica)(nil),                    // 26: obo.v1.Replica
+	(*Follower)(nil),                   // 27: obo.v1.Follower
+	(*AwaitSequenceRequest)(nil),       // 28: obo.v1.AwaitSequenceRequest
+	(*AwaitSequenceResponse)(nil),      // 29: obo.v1.AwaitSequenceResponse
+	(*ListKeysRequest)(nil),            // 30: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),           // 31: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                 // 32: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),          // 33: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 34: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),           // 35: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),          // 36: obo.v1.RetireKeyResponse
+	(*ImportKeyRequest)(nil),           // 37: obo.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),          // 38: obo.v1.ImportKeyResponse
+	(*ProviderFile)(nil),               // 39: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),      // 40: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),     // 41: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),        // 42: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),       // 43: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),       // 44: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),      // 45: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                 // 46: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),     // 47: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),    // 48: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),    // 49: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),   // 50: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),            // 51: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),           // 52: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),      // 53: google.protobuf.Timestamp
+	(*Change)(nil),                     // 54: obo.v1.Change
+	(*Revocation)(nil),                 // 55: obo.v1.Revocation
+	(*durationpb.Duration)(nil),        // 56: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	51, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	52, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
-	8,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	13, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	51, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
-	14, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	51, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	51, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	53, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	19, // 9: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	51, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	51, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	53, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	24, // 13: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	51, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	51, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	25, // 16: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	51, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	54, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	51, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	54, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	51, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	51, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	54, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	24, // 24: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	30, // 25: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	51, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	51, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	51, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	51, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	30, // 30: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	30, // 31: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	30, // 32: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	37, // 33: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	37, // 34: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	44, // 35: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	51, // 36: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	51, // 37: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	44, // 38: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	53, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	54, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
+	15, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
+	53, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	16, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
+	53, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	53, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	21, // 9: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	53, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	53, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	55, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	26, // 13: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	53, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	53, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	27, // 16: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	53, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	56, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	53, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	56, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	53, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	53, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	56, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	26, // 24: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	32, // 25: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	53, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	53, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	53, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	53, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	32, // 30: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	32, // 31: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	32, // 32: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	39, // 33: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	39, // 34: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	46, // 35: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	53, // 36: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	53, // 37: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	46, // 38: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
 	0,  // 39: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 40: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	4,  // 41: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	6,  // 42: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	9,  // 43: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	11, // 44: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	15, // 45: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	17, // 46: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	20, // 47: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	22, // 48: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	26, // 49: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	28, // 50: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	31, // 51: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	33, // 52: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	35, // 53: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	38, // 54: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	40, // 55: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	42, // 56: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	45, // 57: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	47, // 58: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	49, // 59: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 60: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 61: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	5,  // 62: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	7,  // 63: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	10, // 64: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	12, // 65: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	16, // 66: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	18, // 67: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	21, // 68: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	23, // 69: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	27, // 70: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	29, // 71: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	32, // 72: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	34, // 73: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	36, // 74: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	39, // 75: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	41, // 76: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	43, // 77: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	46, // 78: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	48, // 79: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	50, // 80: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	60, // [60:81] is the sub-list for method output_type
-	39, // [39:60] is the sub-list for method input_type
+	2,  // 40: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 41: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 42: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 43: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 44: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 45: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 46: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	19, // 47: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	22, // 48: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	24, // 49: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	28, // 50: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	30, // 51: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	33, // 52: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	35, // 53: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	37, // 54: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	40, // 55: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	42, // 56: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	44, // 57: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	47, // 58: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	49, // 59: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	51, // 60: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 61: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 62: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 63: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 64: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 65: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 66: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 67: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	18, // 68: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	20, // 69: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	23, // 70: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	25, // 71: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	29, // 72: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	31, // 73: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	34, // 74: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	36, // 75: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	38, // 76: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	41, // 77: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	43, // 78: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	45, // 79: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	48, // 80: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	50, // 81: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	52, // 82: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	61, // [61:83] is the sub-list for method output_type
+	39, // [39:61] is the sub-list for method input_type
 	39, // [39:39] is the sub-list for extension type_name
 	39, // [39:39] is the sub-list for extension extendee
 	0,  // [0:39] is the sub-list for field type_name
@@ -3606,7 +3698,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

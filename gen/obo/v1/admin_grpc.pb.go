@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SignInService_SignIn_FullMethodName = "/obo.v1.SignInService/SignIn"
+	SignInService_SignIn_FullMethodName  = "/obo.v1.SignInService/SignIn"
+	SignInService_SignOut_FullMethodName = "/obo.v1.SignInService/SignOut"
 )
 
 // SignInServiceClient is the client API for SignInService service.
@@ -31,6 +32,9 @@ type SignInServiceClient interface {
 	// SignIn takes a login and answers with a token for AdminService, ExecutorAdminService and AuditService. It lives at most 15
 	// minutes; signing in again makes another. Whoever may not sign in gets one and the same UNAUTHENTICATED.
 	SignIn(ctx context.Context, in *SignInRequest, opts ...grpc.CallOption) (*SignInResponse, error)
+	// SignOut revokes an administrator's token, whose holder calls. A token that is not good any more is no error: it grants
+	// nothing (RFC 7009 section 2.2).
+	SignOut(ctx context.Context, in *SignOutRequest, opts ...grpc.CallOption) (*SignOutResponse, error)
 }
 
 type signInServiceClient struct {
@@ -51,6 +55,16 @@ func (c *signInServiceClient) SignIn(ctx context.Context, in *SignInRequest, opt
 	return out, nil
 }
 
+func (c *signInServiceClient) SignOut(ctx context.Context, in *SignOutRequest, opts ...grpc.CallOption) (*SignOutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignOutResponse)
+	err := c.cc.Invoke(ctx, SignInService_SignOut_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SignInServiceServer is the server API for SignInService service.
 // All implementations must embed UnimplementedSignInServiceServer
 // for forward compatibility.
@@ -60,6 +74,9 @@ type SignInServiceServer interface {
 	// SignIn takes a login and answers with a token for AdminService, ExecutorAdminService and AuditService. It lives at most 15
 	// minutes; signing in again makes another. Whoever may not sign in gets one and the same UNAUTHENTICATED.
 	SignIn(context.Context, *SignInRequest) (*SignInResponse, error)
+	// SignOut revokes an administrator's token, whose holder calls. A token that is not good any more is no error: it grants
+	// nothing (RFC 7009 section 2.2).
+	SignOut(context.Context, *SignOutRequest) (*SignOutResponse, error)
 	mustEmbedUnimplementedSignInServiceServer()
 }
 
@@ -72,6 +89,9 @@ type UnimplementedSignInServiceServer struct{}
 
 func (UnimplementedSignInServiceServer) SignIn(context.Context, *SignInRequest) (*SignInResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignIn not implemented")
+}
+func (UnimplementedSignInServiceServer) SignOut(context.Context, *SignOutRequest) (*SignOutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignOut not implemented")
 }
 func (UnimplementedSignInServiceServer) mustEmbedUnimplementedSignInServiceServer() {}
 func (UnimplementedSignInServiceServer) testEmbeddedByValue()                       {}
@@ -112,6 +132,24 @@ func _SignInService_SignIn_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SignInService_SignOut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignOutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SignInServiceServer).SignOut(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SignInService_SignOut_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SignInServiceServer).SignOut(ctx, req.(*SignOutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SignInService_ServiceDesc is the grpc.ServiceDesc for SignInService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +160,10 @@ var SignInService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SignIn",
 			Handler:    _SignInService_SignIn_Handler,
+		},
+		{
+			MethodName: "SignOut",
+			Handler:    _SignInService_SignOut_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

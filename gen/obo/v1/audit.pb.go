@@ -303,9 +303,11 @@ type AuditRecord struct {
 	// As what: the administrator's role.
 	Role string `protobuf:"bytes,24,opt,name=role,proto3" json:"role,omitempty"`
 	// What was changed, with the values before and after, cut to 1 KiB each. Never a secret.
-	Changes       []*Change `protobuf:"bytes,25,rep,name=changes,proto3" json:"changes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Changes []*Change `protobuf:"bytes,25,rep,name=changes,proto3" json:"changes,omitempty"`
+	// How an administrator who signs in has authenticated. What is then done with the token has its `token_id`.
+	Authentication *Authentication `protobuf:"bytes,26,opt,name=authentication,proto3" json:"authentication,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AuditRecord) Reset() {
@@ -513,6 +515,86 @@ func (x *AuditRecord) GetChanges() []*Change {
 	return nil
 }
 
+func (x *AuditRecord) GetAuthentication() *Authentication {
+	if x != nil {
+		return x.Authentication
+	}
+	return nil
+}
+
+// Authentication is what an identity provider says of how somebody authenticated.
+type Authentication struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider's issuer identifier.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The authentication context class. Empty when the provider says nothing.
+	Acr string `protobuf:"bytes,2,opt,name=acr,proto3" json:"acr,omitempty"`
+	// The methods.
+	Amr []string `protobuf:"bytes,3,rep,name=amr,proto3" json:"amr,omitempty"`
+	// When. Absent when the provider says nothing.
+	AuthTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=auth_time,json=authTime,proto3" json:"auth_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authentication) Reset() {
+	*x = Authentication{}
+	mi := &file_obo_v1_audit_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authentication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authentication) ProtoMessage() {}
+
+func (x *Authentication) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_audit_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authentication.ProtoReflect.Descriptor instead.
+func (*Authentication) Descriptor() ([]byte, []int) {
+	return file_obo_v1_audit_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Authentication) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Authentication) GetAcr() string {
+	if x != nil {
+		return x.Acr
+	}
+	return ""
+}
+
+func (x *Authentication) GetAmr() []string {
+	if x != nil {
+		return x.Amr
+	}
+	return nil
+}
+
+func (x *Authentication) GetAuthTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AuthTime
+	}
+	return nil
+}
+
 var File_obo_v1_audit_proto protoreflect.FileDescriptor
 
 const file_obo_v1_audit_proto_rawDesc = "" +
@@ -530,7 +612,7 @@ const file_obo_v1_audit_proto_rawDesc = "" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\"B\n" +
 	"\x13TailRecordsResponse\x12+\n" +
-	"\x06record\x18\x01 \x01(\v2\x13.obo.v1.AuditRecordR\x06record\"\xee\x05\n" +
+	"\x06record\x18\x01 \x01(\v2\x13.obo.v1.AuditRecordR\x06record\"\xae\x06\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1b\n" +
@@ -561,7 +643,13 @@ const file_obo_v1_audit_proto_rawDesc = "" +
 	"\x06detail\x18\x16 \x01(\tR\x06detail\x12$\n" +
 	"\radministrator\x18\x17 \x01(\tR\radministrator\x12\x12\n" +
 	"\x04role\x18\x18 \x01(\tR\x04role\x12(\n" +
-	"\achanges\x18\x19 \x03(\v2\x0e.obo.v1.ChangeR\achanges2\xa0\x01\n" +
+	"\achanges\x18\x19 \x03(\v2\x0e.obo.v1.ChangeR\achanges\x12>\n" +
+	"\x0eauthentication\x18\x1a \x01(\v2\x16.obo.v1.AuthenticationR\x0eauthentication\"\x85\x01\n" +
+	"\x0eAuthentication\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x10\n" +
+	"\x03acr\x18\x02 \x01(\tR\x03acr\x12\x10\n" +
+	"\x03amr\x18\x03 \x03(\tR\x03amr\x127\n" +
+	"\tauth_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bauthTime2\xa0\x01\n" +
 	"\fAuditService\x12F\n" +
 	"\vListRecords\x12\x1a.obo.v1.ListRecordsRequest\x1a\x1b.obo.v1.ListRecordsResponse\x12H\n" +
 	"\vTailRecords\x12\x1a.obo.v1.TailRecordsRequest\x1a\x1b.obo.v1.TailRecordsResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
@@ -578,30 +666,33 @@ func file_obo_v1_audit_proto_rawDescGZIP() []byte {
 	return file_obo_v1_audit_proto_rawDescData
 }
 
-var file_obo_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_obo_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_obo_v1_audit_proto_goTypes = []any{
 	(*ListRecordsRequest)(nil),    // 0: obo.v1.ListRecordsRequest
 	(*ListRecordsResponse)(nil),   // 1: obo.v1.ListRecordsResponse
 	(*TailRecordsRequest)(nil),    // 2: obo.v1.TailRecordsRequest
 	(*TailRecordsResponse)(nil),   // 3: obo.v1.TailRecordsResponse
 	(*AuditRecord)(nil),           // 4: obo.v1.AuditRecord
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*Change)(nil),                // 6: obo.v1.Change
+	(*Authentication)(nil),        // 5: obo.v1.Authentication
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Change)(nil),                // 7: obo.v1.Change
 }
 var file_obo_v1_audit_proto_depIdxs = []int32{
 	4, // 0: obo.v1.ListRecordsResponse.records:type_name -> obo.v1.AuditRecord
 	4, // 1: obo.v1.TailRecordsResponse.record:type_name -> obo.v1.AuditRecord
-	5, // 2: obo.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	6, // 3: obo.v1.AuditRecord.changes:type_name -> obo.v1.Change
-	0, // 4: obo.v1.AuditService.ListRecords:input_type -> obo.v1.ListRecordsRequest
-	2, // 5: obo.v1.AuditService.TailRecords:input_type -> obo.v1.TailRecordsRequest
-	1, // 6: obo.v1.AuditService.ListRecords:output_type -> obo.v1.ListRecordsResponse
-	3, // 7: obo.v1.AuditService.TailRecords:output_type -> obo.v1.TailRecordsResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 2: obo.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	7, // 3: obo.v1.AuditRecord.changes:type_name -> obo.v1.Change
+	5, // 4: obo.v1.AuditRecord.authentication:type_name -> obo.v1.Authentication
+	6, // 5: obo.v1.Authentication.auth_time:type_name -> google.protobuf.Timestamp
+	0, // 6: obo.v1.AuditService.ListRecords:input_type -> obo.v1.ListRecordsRequest
+	2, // 7: obo.v1.AuditService.TailRecords:input_type -> obo.v1.TailRecordsRequest
+	1, // 8: obo.v1.AuditService.ListRecords:output_type -> obo.v1.ListRecordsResponse
+	3, // 9: obo.v1.AuditService.TailRecords:output_type -> obo.v1.TailRecordsResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_audit_proto_init() }
@@ -616,7 +707,7 @@ func file_obo_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_audit_proto_rawDesc), len(file_obo_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -96,6 +96,26 @@ func TestMergeKeepsEachServersOrder(t *testing.T) {
 	}
 }
 
+// A sign-in says how somebody authenticated, in the issuer's own words, which cannot steer the terminal.
+func TestEntryOfASignIn(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	New(&b, false, false).Entry("", Entry{"sts", &obov1.AuditRecord{
+		Kind: "admin", Outcome: "approved", Administrator: "user:acme/okta|ann", Role: "auditor", TokenId: "jti-1", Resource: "sign-in",
+		Authentication: &obov1.Authentication{Issuer: "https://okta.example", Acr: "urn:mfa\x1b[2J", Amr: []string{"pwd", "otp"},
+			AuthTime: &timestamppb.Timestamp{Seconds: 60}},
+	}})
+	for _, want := range []string{"by user:acme/okta|ann (auditor)", "under token jti-1", "authenticated by https://okta.example, amr pwd otp",
+		"at 1970-01-01T00:01:00Z"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("lacks %q:\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "\x1b") {
+		t.Errorf("got %q", b.String())
+	}
+}
+
 func TestJSONIsJSON(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

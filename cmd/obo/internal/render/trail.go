@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 )
@@ -73,6 +74,12 @@ func (p Printer) Entry(indent string, e Entry) {
 		more = append(more, "client "+r.GetClientId())
 	case r.GetAdministrator() != "":
 		more = append(more, fmt.Sprintf("by %s (%s)", r.GetAdministrator(), r.GetRole()))
+		if r.GetTokenId() != "" {
+			more = append(more, "under token "+r.GetTokenId())
+		}
+	}
+	if r.GetAuthentication() != nil {
+		more = append(more, authentication(r.GetAuthentication()))
 	}
 	if len(r.GetPolicyIds()) > 0 {
 		more = append(more, fmt.Sprintf("policy %s (version %s)", strings.Join(r.GetPolicyIds(), ", "), r.GetPolicyVersion()))
@@ -84,6 +91,21 @@ func (p Printer) Entry(indent string, e Entry) {
 	for _, line := range more {
 		p.Printf("%s              %s\n", indent, p.Dim(Clean(line)))
 	}
+}
+
+// authentication says how somebody has authenticated, as far as the provider says it.
+func authentication(by *obov1.Authentication) string {
+	text := "authenticated by " + by.GetIssuer()
+	if len(by.GetAmr()) > 0 {
+		text += ", amr " + strings.Join(by.GetAmr(), " ")
+	}
+	if by.GetAcr() != "" {
+		text += ", acr " + by.GetAcr()
+	}
+	if at := by.GetAuthTime(); at != nil {
+		text += ", at " + at.AsTime().UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 func pad(s string, width int) string { return fmt.Sprintf("%-*s", width, s) }
