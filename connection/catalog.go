@@ -13,10 +13,11 @@ import (
 	"github.com/onbehalf/obo/store"
 )
 
-// ProviderStore is one org's own provider records. PutProviders replaces them all at once, durably.
+// ProviderStore is one org's own provider records, by name. PutProviders MUST replace them all at once, durably, or answer
+// store.ErrConflict and change nothing when they are not those that were seen.
 type ProviderStore interface {
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)
-	PutProviders(ctx context.Context, records []store.ProviderRecord) error
+	PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error
 }
 
 // CatalogConfig is what a Catalog is made of. Org is required.
@@ -155,12 +156,13 @@ func (c *Catalog) Check(records []store.ProviderRecord) ([]Provider, error) {
 	return out, nil
 }
 
-// Put replaces the org's own records. They are checked again: nothing that does not parse is ever stored.
-func (c *Catalog) Put(ctx context.Context, org delegation.OrgID, records []store.ProviderRecord) error {
+// Put replaces the org's own records, unless they are no longer those that Records answered with. They are checked again: nothing that
+// does not parse is ever stored.
+func (c *Catalog) Put(ctx context.Context, org delegation.OrgID, seen, records []store.ProviderRecord) error {
 	if _, err := c.Check(records); err != nil {
 		return err
 	}
-	if err := c.org(org).PutProviders(ctx, records); err != nil {
+	if err := c.org(org).PutProviders(ctx, seen, records); err != nil {
 		return fmt.Errorf("connection: store provider records: %w", err)
 	}
 	return nil

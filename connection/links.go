@@ -38,9 +38,10 @@ const minSecret = 8
 // Store is one org's connections. PutConnection MUST answer store.ErrConflict unless the version is the stored one plus 1.
 type Store interface {
 	Connection(ctx context.Context, id string) (store.Connection, error)
-	Connections(ctx context.Context) ([]store.Connection, error)
+	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) // by id
 	PutConnection(ctx context.Context, c store.Connection) error
-	DeleteConnection(ctx context.Context, id string) error
+	// DeleteConnection MUST answer store.ErrConflict when the version is another; 0 stands for any.
+	DeleteConnection(ctx context.Context, id string, version int64) error
 }
 
 // Sealer is the vault as connections are stored.
@@ -166,11 +167,23 @@ func (l *Links) Put(ctx context.Context, org delegation.OrgID, k Link) (store.Co
 	return c, nil
 }
 
-// List are the org's connections in id order.
-func (l *Links) List(ctx context.Context, org delegation.OrgID) ([]store.Connection, error) {
-	out, err := l.Org(org).Connections(ctx)
-	slices.SortFunc(out, func(a, b store.Connection) int { return strings.Compare(a.ID, b.ID) })
-	return out, err
+// Page lists by id the org's connections after one, at most limit, which is at most store.MaxPage.
+func (l *Links) Page(ctx context.Context, org delegation.OrgID, after string, limit int) ([]store.Connection, error) {
+	return l.Org(org).Connections(ctx, after, limit)
+}
+
+// List are all the org's connections in id order.
+func (l *Links) List(ctx context.Context, org delegation.OrgID) (all []store.Connection, err error) {
+	for after := ""; ; after = all[len(all)-1].ID {
+		page, err := l.Page(ctx, org, after, store.MaxPage)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < store.MaxPage {
+			return all, nil
+		}
+	}
 }
 
 // End marks a connection as revoked and destroys its credential. store.ErrConflict says that it is not as c any more.
@@ -185,13 +198,13 @@ func (l *Links) End(ctx context.Context, org delegation.OrgID, c store.Connectio
 
 // Delete deletes a connection with its credential. store.ErrNotFound says that there was none.
 func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string) error {
-	return l.Org(org).DeleteConnection(ctx, id)
+	return l.Org(org).DeleteConnection(ctx, id, 0)
 }
 
 // Shred destroys the org's data key, then marks the connections, whose credentials nobody can open any more. It returns how
 // many there were. An error after the key is gone leaves them marked active, and just as dead.
 func (l *Links) Shred(ctx context.Context, org delegation.OrgID) (int, error) {
-	conns, err := l.Org(org).Connections(ctx)
+	conns, err := l.List(ctx, org)
 	if err != nil {
 		return 0, fmt.Errorf("connection: read: %w", err)
 	}

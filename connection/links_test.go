@@ -226,6 +226,14 @@ func TestCatalog(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
+	put := func(f fixture, records []store.ProviderRecord) error {
+		t.Helper()
+		seen, err := f.catalog.Records(ctx, "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.catalog.Put(ctx, "acme", seen, records)
+	}
 	if got := names("acme"); got != "example github" {
 		t.Errorf("built-in: %s", got)
 	}
@@ -234,7 +242,7 @@ func TestCatalog(t *testing.T) {
 		{Name: "more.yaml", Text: []byte(strings.ReplaceAll(own, "example:", "more:") + "\n#")},
 	}
 	records[1].Text = []byte(strings.Replace(string(records[1].Text), "name: example", "name: more", 1))
-	if err := f.catalog.Put(ctx, "acme", records); err != nil {
+	if err := put(f, records); err != nil {
 		t.Fatal(err)
 	}
 	for org, has := range map[delegation.OrgID]bool{"acme": true, "globex": false} {
@@ -252,22 +260,25 @@ func TestCatalog(t *testing.T) {
 		"unparsable":   "name: [",
 		"another name": strings.Replace(own, "example", "exa mple", 1),
 	} {
-		if err := f.catalog.Put(ctx, "acme", []store.ProviderRecord{{Name: "x.yaml", Text: []byte(text)}}); !errors.Is(err, connection.ErrRecord) {
+		if err := put(f, []store.ProviderRecord{{Name: "x.yaml", Text: []byte(text)}}); !errors.Is(err, connection.ErrRecord) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := f.catalog.Put(ctx, "acme", []store.ProviderRecord{{Name: "a", Text: []byte(own)}, {Name: "b", Text: []byte(own)}}); !errors.Is(err, connection.ErrRecord) {
+	if err := put(f, []store.ProviderRecord{{Name: "a", Text: []byte(own)}, {Name: "b", Text: []byte(own)}}); !errors.Is(err, connection.ErrRecord) {
 		t.Errorf("the same provider twice: %v", err)
+	}
+	if err := f.catalog.Put(ctx, "acme", records[:1], nil); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("another set was seen: %v", err)
 	}
 	if got := names("acme"); got != "example github more" {
 		t.Errorf("a refused set changed something: %s", got)
 	}
-	if err := f.catalog.Put(ctx, "acme", nil); err != nil || names("acme") != "example github" {
+	if err := put(f, nil); err != nil || names("acme") != "example github" {
 		t.Errorf("taking the own records away: %v", err)
 	}
 	dev := newFixture(t, true)
 	local := strings.Replace(own, "https://own.example.com", "http://127.0.0.1:9", 1)
-	if err := dev.catalog.Put(ctx, "acme", []store.ProviderRecord{{Name: "x.yaml", Text: []byte(local)}}); err != nil {
+	if err := put(dev, []store.ProviderRecord{{Name: "x.yaml", Text: []byte(local)}}); err != nil {
 		t.Errorf("loopback where the operator allows it: %v", err)
 	}
 }
@@ -277,7 +288,7 @@ func TestStoredRecordsThatDoNotParse(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, false)
 	ctx := context.Background()
-	if err := f.db.Org("acme").PutProviders(ctx, []store.ProviderRecord{{Name: "x.yaml", Text: []byte("name: x")}}); err != nil {
+	if err := f.db.Org("acme").PutProviders(ctx, nil, []store.ProviderRecord{{Name: "x.yaml", Text: []byte("name: x")}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := f.catalog.Tool(ctx, "acme", "example.list_notes"); !errors.Is(err, connection.ErrRecord) {

@@ -62,8 +62,12 @@ func (a Session) ApplyProviders(ctx context.Context, org string, records []store
 	if dryRun {
 		return names, nil
 	}
+	seen, err := a.Providers.Records(ctx, id)
+	if err != nil {
+		return nil, adminError(err)
+	}
 	return names, a.change(ctx, change{org: id, what: fmt.Sprintf("apply %d provider records", len(records))}, func() error {
-		return a.Providers.Put(ctx, id, records)
+		return a.Providers.Put(ctx, id, seen, records)
 	})
 }
 
@@ -96,13 +100,14 @@ func (a Session) PutConnection(ctx context.Context, org string, link connection.
 	return out, err
 }
 
-// ListConnections lists the org's connections in id order. Their sealed credentials are not for showing.
-func (a *Admin) ListConnections(ctx context.Context, org string) ([]store.Connection, error) {
+// ListConnections lists by id the org's connections after one, at most limit, which is at most store.MaxPage. Their sealed credentials
+// are not for showing.
+func (a *Admin) ListConnections(ctx context.Context, org, after string, limit int) ([]store.Connection, error) {
 	id, err := orgID(org)
 	if err != nil {
 		return nil, err
 	}
-	conns, err := a.Links.List(ctx, id)
+	conns, err := a.Links.Page(ctx, id, after, limit)
 	return conns, adminError(err)
 }
 

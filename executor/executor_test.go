@@ -123,7 +123,9 @@ func TestRefusals(t *testing.T) {
 			must(t, err)
 		}, kind: connection.Revoked},
 		{name: "records that do not parse", before: func(t *testing.T, r *rig) {
-			must(t, r.db.Org("acme").PutProviders(t.Context(), []store.ProviderRecord{{Name: "x", Text: []byte("x: y")}}))
+			seen, err := r.db.Org("acme").Providers(t.Context())
+			must(t, err)
+			must(t, r.db.Org("acme").PutProviders(t.Context(), seen, []store.ProviderRecord{{Name: "x", Text: []byte("x: y")}}))
 		}, reason: executor.DependencyUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -206,7 +208,7 @@ func TestTenants(t *testing.T) {
 	moved, err := r.db.Org("acme").Connection(t.Context(), "alice")
 	must(t, err)
 	moved.Subject = "user:globex/okta|alice"
-	must(t, r.db.Org("globex").DeleteConnection(t.Context(), "alice"))
+	must(t, r.db.Org("globex").DeleteConnection(t.Context(), "alice", 0))
 	must(t, r.db.Org("globex").PutConnection(t.Context(), moved))
 	before := len(r.calls())
 	got, err := r.execute(t.Context(), r.token(t, "tracker:write", globex), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})

@@ -259,7 +259,7 @@ func TestAdminRefusals(t *testing.T) {
 		do     func() error
 		reason executor.Reason
 	}{
-		"org id":       {func() error { _, err := r.admin.ListConnections(ctx, "ACME"); return err }, executor.InvalidRequest},
+		"org id":       {func() error { _, err := r.admin.ListConnections(ctx, "ACME", "", 10); return err }, executor.InvalidRequest},
 		"platform org": {func() error { _, err := r.admin.ShredOrg(ctx, string(store.PlatformOrg)); return err }, executor.InvalidRequest},
 		"bad record": {func() error {
 			_, err := r.admin.ApplyProviders(ctx, "acme", []store.ProviderRecord{{Name: "x", Text: []byte("x")}}, false)
@@ -281,7 +281,7 @@ func TestAdminRefusals(t *testing.T) {
 	if records, err := r.admin.ProviderRecords(ctx, "acme"); err != nil || len(records) != 1 {
 		t.Errorf("a dry run changed the records: %v %v", records, err)
 	}
-	if conns, err := r.admin.ListConnections(ctx, "globex"); err != nil || len(conns) != 2 {
+	if conns, err := r.admin.ListConnections(ctx, "globex", "", 10); err != nil || len(conns) != 2 {
 		t.Errorf("%v %v", conns, err)
 	}
 }

@@ -10,6 +10,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -24,8 +25,9 @@ var (
 	ErrConflict = errors.New("store: conflict")
 )
 
-// MaxPage is the most that one call of Changes, Revocations, AuditRecords or ConnectionsFor returns. A limit outside 1 to MaxPage is moved
-// to its nearest end.
+// MaxPage is the most that one call of Changes, Revocations, AuditRecords, ConnectionsFor, Connections or a method named Page returns.
+// A limit outside 1 to MaxPage is moved to its nearest end. What is listed after a key is what there is when the call is made: the key
+// itself need not exist any more.
 const MaxPage = 1000
 
 // OrgConfig is one version of an org's configuration as stored: the JSON document that `obo apply` sent.
@@ -162,4 +164,9 @@ type Connection struct {
 type ProviderRecord struct {
 	Name string // file name
 	Text []byte // YAML
+}
+
+// Equal reports whether two records are the same.
+func (r ProviderRecord) Equal(other ProviderRecord) bool {
+	return r.Name == other.Name && bytes.Equal(r.Text, other.Text)
 }

@@ -180,7 +180,7 @@ func operators(list []config.Operator) []exchange.Operator {
 
 func (p *parts) buildAdmin(cfg config.STS) (err error) {
 	p.admin, err = admin.New(admin.Config{
-		Orgs:        p.db.Orgs,
+		Orgs:        p.db.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return p.db.org(id) },

@@ -28,6 +28,7 @@ type database interface {
 
 type maintenance interface {
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
+	OrgsPage(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error)
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error

@@ -69,22 +69,25 @@ func (c connectionPutCommand) Run(ctx context.Context, a *app) error {
 	})
 }
 
-type connectionListCommand struct{}
+type connectionListCommand struct{ listFlags }
 
 // Help is shown below the flags.
 func (connectionListCommand) Help() string { return "Example:\n  obo connection list --org acme" }
 
-func (connectionListCommand) Run(ctx context.Context, a *app) error {
+func (c connectionListCommand) Run(ctx context.Context, a *app) error {
 	org, err := a.org()
 	if err != nil {
 		return err
 	}
 	return a.asExecutorOperator(ctx, "cannot list the connections", func(ctx context.Context, e *remote.Executor) error {
-		resp, err := e.Admin.ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: org})
+		list, err := every(c.listFlags, func(size int32, token string) ([]*obov1.Connection, string, error) {
+			page, err := e.Admin.ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: org, PageSize: size, PageToken: token})
+			return page.GetConnections(), page.GetNextPageToken(), err
+		})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.showConnections(resp.GetConnections()) })
+		return a.Print(&obov1.ListConnectionsResponse{Connections: list}, func() { a.showConnections(list) })
 	})
 }
 

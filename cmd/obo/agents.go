@@ -43,6 +43,7 @@ func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
 }
 
 type agentsListCommand struct {
+	listFlags
 	Rights bool `help:"Also each agent's scopes, with the policies that can permit them."`
 }
 
@@ -63,18 +64,14 @@ func (c agentsListCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.asOperator(ctx, "cannot list the agents", func(ctx context.Context, s *remote.STS) error {
-		all := &obov1.ListAgentsResponse{}
-		for token := ""; ; {
-			page, err := s.Admin.ListAgents(ctx, &obov1.ListAgentsRequest{OrgId: org, PageToken: token})
-			if err != nil {
-				return err
-			}
-			all.Agents = append(all.Agents, page.GetAgents()...)
-			if token = page.GetNextPageToken(); token == "" {
-				break
-			}
+		agents, err := every(c.listFlags, func(size int32, token string) ([]*obov1.Agent, string, error) {
+			page, err := s.Admin.ListAgents(ctx, &obov1.ListAgentsRequest{OrgId: org, PageSize: size, PageToken: token})
+			return page.GetAgents(), page.GetNextPageToken(), err
+		})
+		if err != nil {
+			return err
 		}
-		return a.Print(all, func() { a.showAgents(all.GetAgents(), c.Rights) })
+		return a.Print(&obov1.ListAgentsResponse{Agents: agents}, func() { a.showAgents(agents, c.Rights) })
 	})
 }
 

@@ -319,20 +319,23 @@ type orgCommand struct {
 	Show orgShowCommand `cmd:"" help:"Show an org's configuration as JSON."`
 }
 
-type orgListCommand struct{}
+type orgListCommand struct{ listFlags }
 
 // Help is shown below the flags.
 func (orgListCommand) Help() string { return "Example:\n  obo org list" }
 
-func (orgListCommand) Run(ctx context.Context, a *app) error {
+func (c orgListCommand) Run(ctx context.Context, a *app) error {
 	return a.asOperator(ctx, "cannot list the orgs", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ListOrgs(ctx, &obov1.ListOrgsRequest{})
+		orgs, err := every(c.listFlags, func(size int32, token string) ([]string, string, error) {
+			page, err := s.Admin.ListOrgs(ctx, &obov1.ListOrgsRequest{PageSize: size, PageToken: token})
+			return page.GetOrgIds(), page.GetNextPageToken(), err
+		})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() {
-			if len(resp.GetOrgIds()) > 0 {
-				a.Printf("%s\n", strings.Join(resp.GetOrgIds(), "\n"))
+		return a.Print(&obov1.ListOrgsResponse{OrgIds: orgs}, func() {
+			if len(orgs) > 0 {
+				a.Printf("%s\n", strings.Join(orgs, "\n"))
 			}
 		})
 	})

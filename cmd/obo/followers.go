@@ -16,7 +16,7 @@ import (
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 )
 
-type followersCommand struct{}
+type followersCommand struct{ listFlags }
 
 // Help is shown below the flags.
 func (followersCommand) Help() string {
@@ -29,17 +29,56 @@ Examples:
   obo followers -o json`
 }
 
-func (followersCommand) Run(ctx context.Context, a *app) error {
+func (c followersCommand) Run(ctx context.Context, a *app) error {
 	return a.asOperator(ctx, "cannot list the followers", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ListFollowers(ctx, &obov1.ListFollowersRequest{})
+		resp := &obov1.ListFollowersResponse{}
+		parts, err := every(c.listFlags, func(size int32, token string) ([]follows, string, error) {
+			page, err := s.Admin.ListFollowers(ctx, &obov1.ListFollowersRequest{PageSize: size, PageToken: token})
+			resp.Sequence = max(resp.GetSequence(), page.GetSequence())
+			return listed(page.GetReplicas()), page.GetNextPageToken(), err
+		})
 		if err != nil {
 			return err
 		}
+		resp.Replicas = joined(parts)
 		return a.Print(resp, func() {
 			a.Printf("The newest change is %d.\n\n", resp.GetSequence())
 			a.showFollowers(resp.GetReplicas(), resp.GetSequence())
 		})
 	})
+}
+
+// follows is one item of the list: a replica, or one that follows it.
+type follows struct {
+	replica  *obov1.Replica
+	follower *obov1.Follower
+}
+
+// listed takes replicas apart into what the server counts.
+func listed(replicas []*obov1.Replica) (out []follows) {
+	for _, r := range replicas {
+		out = append(out, follows{replica: r})
+		for _, f := range r.GetFollowers() {
+			out = append(out, follows{r, f})
+		}
+	}
+	return out
+}
+
+// joined puts them together again, across pages.
+func joined(list []follows) (out []*obov1.Replica) {
+	for _, item := range list {
+		i := slices.IndexFunc(out, func(r *obov1.Replica) bool { return r.GetId() == item.replica.GetId() })
+		if i < 0 {
+			r := proto.CloneOf(item.replica)
+			r.Followers = nil
+			i, out = len(out), append(out, r)
+		}
+		if item.follower != nil {
+			out[i].Followers = append(out[i].Followers, item.follower)
+		}
+	}
+	return out
 }
 
 // showFollowers shows who has what in force, and what that means for one change.

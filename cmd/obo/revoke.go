@@ -145,24 +145,27 @@ func describeRevocation(r *obov1.Revocation) string {
 	return text
 }
 
-type revocationsCommand struct{}
+type revocationsCommand struct{ listFlags }
 
 // Help is shown below the flags.
 func (revocationsCommand) Help() string { return "Example:\n  obo revocations --org acme" }
 
-func (revocationsCommand) Run(ctx context.Context, a *app) error {
+func (c revocationsCommand) Run(ctx context.Context, a *app) error {
 	org, err := a.org()
 	if err != nil {
 		return err
 	}
 	return a.asOperator(ctx, "cannot list revocations", func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.ListRevocations(ctx, &obov1.ListRevocationsRequest{OrgId: org})
+		entries, err := every(c.listFlags, func(size int32, token string) ([]*obov1.Revocation, string, error) {
+			page, err := s.Admin.ListRevocations(ctx, &obov1.ListRevocationsRequest{OrgId: org, PageSize: size, PageToken: token})
+			return page.GetRevocations(), page.GetNextPageToken(), err
+		})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() {
+		return a.Print(&obov1.ListRevocationsResponse{Revocations: entries}, func() {
 			rows := [][]string{{"KIND", "ID", "SCOPE", "ISSUED SINCE", "BEGUN UNTIL", "KEPT UNTIL", "REASON"}}
-			for _, r := range resp.GetRevocations() {
+			for _, r := range entries {
 				rows = append(rows, []string{r.GetKind(), render.Clean(r.GetId()), r.GetScope(), when(r.GetSince()), when(r.GetBefore()),
 					when(r.GetUntil()), render.Clean(r.GetReason())})
 			}

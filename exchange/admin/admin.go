@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +49,7 @@ type RevocationStore interface {
 	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
 	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
+	RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error)
 }
 
 // Recorder is the audit trail. Record MUST NOT answer nil before the record is durable.
@@ -78,8 +78,8 @@ type keyChanger interface {
 
 // Config is what a Service needs. Nothing may be left out.
 type Config struct {
-	Orgs        func(ctx context.Context) ([]delegation.OrgID, error)
-	Config      func(delegation.OrgID) ConfigStore // store.PlatformOrg included
+	Orgs        func(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error) // by id
+	Config      func(delegation.OrgID) ConfigStore                                                       // store.PlatformOrg included
 	Revocations func(delegation.OrgID) RevocationStore
 	Activity    func(delegation.OrgID) ActivityStore
 	Registry    *registry.Registry
@@ -99,8 +99,8 @@ type Service struct {
 
 // New refuses a Config that lacks anything.
 func New(cfg Config) (*Service, error) {
-	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil ||
-		cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
+	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Registry == nil ||
+		cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil || cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
 		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Registry, Audit, Keys, Roles, Sync, MaxLife or Now")
 	}
 	return &Service{cfg: cfg}, nil
@@ -121,15 +121,27 @@ func (s Session) may(act string, to delegation.OrgID) bool {
 	return s.cfg.Roles.Decide(s.who.Role, s.who.OrgID, act, to).Allowed
 }
 
-// ListOrgs lists the orgs in id order.
-func (s *Service) ListOrgs(ctx context.Context) ([]delegation.OrgID, error) {
-	ids, err := s.cfg.Orgs(ctx)
+// ListOrgs lists by id the orgs after one, at most limit, which is at most store.MaxPage.
+func (s *Service) ListOrgs(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error) {
+	ids, err := s.cfg.Orgs(ctx, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("admin: orgs: %w", err)
 	}
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id delegation.OrgID) bool { return id == store.PlatformOrg })
-	slices.Sort(ids)
 	return ids, nil
+}
+
+// everyOrg lists all orgs by id.
+func (s *Service) everyOrg(ctx context.Context) (all []delegation.OrgID, err error) {
+	for after := delegation.OrgID(""); ; after = all[len(all)-1] {
+		page, err := s.ListOrgs(ctx, after, store.MaxPage)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < store.MaxPage {
+			return all, nil
+		}
+	}
 }
 
 // record puts a change on the durable trail before it is made: who makes it, and what was before and will be after.

@@ -24,7 +24,7 @@ import (
 
 func config(w *exchangetest.World) admin.Config {
 	return admin.Config{
-		Orgs:        w.Store.Orgs,
+		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
@@ -119,7 +119,7 @@ func TestApplyCreatesAnOrg(t *testing.T) {
 	if err != nil || r.Version != 1 || len(r.Changes) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	ids, err := s.ListOrgs(t.Context())
+	ids, err := s.ListOrgs(t.Context(), "", 10)
 	if err != nil || !slices.Equal(ids, []delegation.OrgID{"acme", "globex", "hooli", "initech"}) {
 		t.Errorf("%q, %v", ids, err)
 	}
@@ -331,7 +331,7 @@ func TestRevoke(t *testing.T) {
 	if _, err := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "token", ID: "x", Reason: strings.Repeat("x", 257)}); !errors.Is(err, admin.ErrInvalid) {
 		t.Errorf("got %v", err)
 	}
-	entries, err := s.ListRevocations(t.Context(), "acme")
+	entries, err := s.ListRevocations(t.Context(), "acme", 0, 100)
 	if err != nil || len(entries) < 8 || !slices.IsSortedFunc(entries, func(a, b store.Revocation) int { return int(a.Sequence) - int(b.Sequence) }) {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
@@ -532,7 +532,7 @@ func TestRevokeToken(t *testing.T) {
 	if w.Alive(token) {
 		t.Error("it lives")
 	}
-	entries, err := s.ListRevocations(t.Context(), "acme")
+	entries, err := s.ListRevocations(t.Context(), "acme", 0, 100)
 	if err != nil || len(entries) != 1 || entries[0].Kind != "token" || entries[0].ID != v.ID() || entries[0].Until.Before(w.Clock.Now().Add(time.Hour)) {
 		t.Errorf("%+v, %v", entries, err)
 	}

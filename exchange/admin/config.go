@@ -148,7 +148,7 @@ func (s Session) tellApart(ctx context.Context, doc registry.Document) error {
 	if len(doc.Issuers) == 0 {
 		return nil // and no streams
 	}
-	ids, err := s.ListOrgs(ctx)
+	ids, err := s.everyOrg(ctx)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (s Session) ApplyPlatform(ctx context.Context, policies []policy.File) (int
 		return 0, err
 	}
 	next := store.OrgConfig{Org: store.PlatformOrg, Version: old.Version + 1, Document: data, Created: s.cfg.Now()}
-	ids, err := s.ListOrgs(ctx)
+	ids, err := s.everyOrg(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -22,7 +22,7 @@ func TestSignal(t *testing.T) {
 	}}
 	check := func(entries, records int) {
 		t.Helper()
-		list, err := s.ListRevocations(t.Context(), "acme")
+		list, err := s.ListRevocations(t.Context(), "acme", 0, 100)
 		if err != nil || len(list) != entries || len(w.Records(t, "acme")) != records {
 			t.Fatalf("%+v, %d records, %v", list, len(w.Records(t, "acme")), err)
 		}

@@ -52,7 +52,7 @@ func NewInquiryWorld(t testing.TB) *World {
 func (w *World) Revoker(t testing.TB) *admin.Service {
 	t.Helper()
 	s, err := admin.New(admin.Config{
-		Orgs:        w.Store.Orgs,
+		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },

@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -108,10 +110,10 @@ func (o *ExecutorOrg) Connection(ctx context.Context, id string) (store.Connecti
 	return found[0], nil
 }
 
-// Connections lists the org's connections by id.
-func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, error) {
+// Connections lists by id the org's connections after one, at most limit.
+func (o *ExecutorOrg) Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) {
 	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
-		connectionColumns+"org = $1 ORDER BY id", string(o.id))
+		connectionColumns+"org = $1 AND id > $2 ORDER BY id LIMIT $3", string(o.id), after, page(limit))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: connections of %s: %w", o.id, err)
 	}
@@ -146,26 +148,48 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) err
 		c.Subject, c.Status, c.StatusReason, bytes(c.Sealed), c.Created, c.Updated)
 }
 
-// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none.
-func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string) error {
-	return o.one(ctx, "delete connection", store.ErrNotFound,
-		"DELETE FROM connections WHERE org = $1 AND id = $2", string(o.id), id)
+// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none. It must be of that version, or
+// it is store.ErrConflict; 0 stands for any.
+func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string, version int64) error {
+	err := o.one(ctx, "delete connection", store.ErrNotFound,
+		"DELETE FROM connections WHERE org = $1 AND id = $2 AND ($3::bigint = 0 OR version = $3)", string(o.id), id, version)
+	if version == 0 || !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if _, err := o.Connection(ctx, id); err != nil {
+		return err
+	}
+	return fmt.Errorf("postgres: delete connection of %s: %w", o.id, store.ErrConflict)
 }
+
+const selectProviders = "SELECT name, text FROM providers WHERE org = $1 ORDER BY name"
+
+func scanProvider(rows pgx.Rows, p *store.ProviderRecord) error { return rows.Scan(&p.Name, &p.Text) }
 
 // Providers lists the org's own provider records by name.
 func (o *ExecutorOrg) Providers(ctx context.Context) ([]store.ProviderRecord, error) {
-	out, err := collect(ctx, o.e.database, orgScope(o.id), func(rows pgx.Rows, p *store.ProviderRecord) error {
-		return rows.Scan(&p.Name, &p.Text)
-	}, "SELECT name, text FROM providers WHERE org = $1 ORDER BY name", string(o.id))
+	out, err := collect(ctx, o.e.database, orgScope(o.id), scanProvider, selectProviders, string(o.id))
 	if err != nil {
 		return nil, fmt.Errorf("postgres: providers of %s: %w", o.id, err)
 	}
 	return out, nil
 }
 
-// PutProviders replaces all the org's provider records; the same name twice is store.ErrConflict.
-func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
+// PutProviders replaces all the org's provider records when they are those that the caller has seen, by name; otherwise
+// store.ErrConflict. So is the same name twice.
+func (o *ExecutorOrg) PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error {
 	err := o.e.update(ctx, orgScope(o.id), lockProviders, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, selectProviders, string(o.id))
+		if err != nil {
+			return err
+		}
+		current, err := gather(rows, scanProvider)
+		if err != nil {
+			return err
+		}
+		if !slices.EqualFunc(current, seen, store.ProviderRecord.Equal) {
+			return store.ErrConflict
+		}
 		if _, err := tx.Exec(ctx, "DELETE FROM providers WHERE org = $1", string(o.id)); err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func TestSecondLock(t *testing.T) {
 		try(t, e.AppendAudit(ctx, records))
 		try(t, calls.CreateDataKey(ctx, store.DataKey{}))
 		try(t, calls.PutConnection(ctx, store.Connection{ID: "c", Version: 1}))
-		try(t, calls.PutProviders(ctx, []store.ProviderRecord{{Name: "p"}}))
+		try(t, calls.PutProviders(ctx, nil, []store.ProviderRecord{{Name: "p"}}))
 		try(t, calls.Consume(ctx, [32]byte{}, time.Now()))
 	}
 	try(t, s.PutSigningKeys(ctx, 0, []store.SigningKey{{KID: "k"}}))

@@ -47,6 +47,17 @@ func (s *STS) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	return orgs, nil
 }
 
+// OrgsPage lists by id the orgs after one that have a configuration, without store.PlatformOrg, at most limit.
+func (s *STS) OrgsPage(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error) {
+	orgs, err := collect(ctx, s.database, wideScope(), scanOrg,
+		"SELECT DISTINCT org FROM configs WHERE org > $1 AND org <> $2 ORDER BY org LIMIT $3",
+		string(after), string(store.PlatformOrg), page(limit))
+	if err != nil {
+		return nil, fmt.Errorf("postgres: orgs: %w", err)
+	}
+	return orgs, nil
+}
+
 func scanOrg(rows pgx.Rows, id *delegation.OrgID) error { return rows.Scan(id) }
 
 // Changes lists the changes after a sequence number, oldest first, at most limit. A change whose revocation was purged is

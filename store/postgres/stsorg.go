@@ -140,6 +140,17 @@ func (o *STSOrg) Revocations(ctx context.Context, now time.Time) ([]store.Revoca
 	return out, nil
 }
 
+// RevocationsPage lists the org's entries after a sequence number that are still live at now, oldest first, at most limit.
+func (o *STSOrg) RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
+	out, err := collect(ctx, o.s.database, orgScope(o.id), scanRevocation,
+		revocationColumns+"org = $1 AND sequence > $2 AND until >= $3 ORDER BY sequence LIMIT $4",
+		string(o.id), cursor(after), now, page(limit))
+	if err != nil {
+		return nil, fmt.Errorf("postgres: revocations of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
 // AuditRecords lists the org's records that q chooses, oldest first.
 func (o *STSOrg) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
 	return o.s.records(ctx, o.id, q)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/onbehalf/obo/delegation"
@@ -140,9 +141,10 @@ func (o *ExecutorOrg) Connection(ctx context.Context, id string) (store.Connecti
 	return found[0], nil
 }
 
-// Connections lists the org's connections by id.
-func (o *ExecutorOrg) Connections(ctx context.Context) ([]store.Connection, error) {
-	rows, err := o.e.read.QueryContext(ctx, connectionColumns+"org = ? ORDER BY id", string(o.id))
+// Connections lists by id the org's connections after one, at most limit.
+func (o *ExecutorOrg) Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) {
+	rows, err := o.e.read.QueryContext(ctx, connectionColumns+"org = ? AND id > ? ORDER BY id LIMIT ?",
+		string(o.id), after, min(max(limit, 1), store.MaxPage))
 	out, err := collect(rows, err, scanConnection)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: connections of %s: %w", o.id, err)
@@ -180,27 +182,46 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) err
 		c.Subject, c.Status, c.StatusReason, blob(c.Sealed), c.Created.UnixMicro(), c.Updated.UnixMicro())
 }
 
-// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none.
-func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string) error {
-	return o.one(ctx, "delete connection", store.ErrNotFound,
-		"DELETE FROM connections WHERE org = ? AND id = ?", string(o.id), id)
+// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none. It must be of that version, or
+// it is store.ErrConflict; 0 stands for any.
+func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string, version int64) error {
+	err := o.one(ctx, "delete connection", store.ErrNotFound,
+		"DELETE FROM connections WHERE org = ?1 AND id = ?2 AND (?3 = 0 OR version = ?3)", string(o.id), id, version)
+	if version == 0 || !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if _, err := o.Connection(ctx, id); err != nil {
+		return err
+	}
+	return fmt.Errorf("sqlite: delete connection of %s: %w", o.id, store.ErrConflict)
 }
+
+const selectProviders = "SELECT name, text FROM providers WHERE org = ? ORDER BY name"
+
+func scanProvider(rows *sql.Rows, p *store.ProviderRecord) error { return rows.Scan(&p.Name, &p.Text) }
 
 // Providers lists the org's own provider records by name.
 func (o *ExecutorOrg) Providers(ctx context.Context) ([]store.ProviderRecord, error) {
-	rows, err := o.e.read.QueryContext(ctx, "SELECT name, text FROM providers WHERE org = ? ORDER BY name", string(o.id))
-	out, err := collect(rows, err, func(rows *sql.Rows, p *store.ProviderRecord) error {
-		return rows.Scan(&p.Name, &p.Text)
-	})
+	rows, err := o.e.read.QueryContext(ctx, selectProviders, string(o.id))
+	out, err := collect(rows, err, scanProvider)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: providers of %s: %w", o.id, err)
 	}
 	return out, nil
 }
 
-// PutProviders replaces all the org's provider records; the same name twice is store.ErrConflict.
-func (o *ExecutorOrg) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
+// PutProviders replaces all the org's provider records when they are those that the caller has seen, by name; otherwise
+// store.ErrConflict. So is the same name twice.
+func (o *ExecutorOrg) PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error {
 	err := o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		rows, err := conn.QueryContext(ctx, selectProviders, string(o.id))
+		current, err := collect(rows, err, scanProvider)
+		if err != nil {
+			return err
+		}
+		if !slices.EqualFunc(current, seen, store.ProviderRecord.Equal) {
+			return store.ErrConflict
+		}
 		if _, err := conn.ExecContext(ctx, "DELETE FROM providers WHERE org = ?", string(o.id)); err != nil {
 			return err
 		}

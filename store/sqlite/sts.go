@@ -74,6 +74,17 @@ func (s *STS) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	return orgs, nil
 }
 
+// OrgsPage lists by id the orgs after one that have a configuration, without store.PlatformOrg, at most limit.
+func (s *STS) OrgsPage(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT DISTINCT org FROM configs WHERE org > ? AND org <> ? ORDER BY org LIMIT ?",
+		string(after), string(store.PlatformOrg), min(max(limit, 1), store.MaxPage))
+	orgs, err := collect(rows, err, func(rows *sql.Rows, id *delegation.OrgID) error { return rows.Scan(id) })
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: orgs: %w", err)
+	}
+	return orgs, nil
+}
+
 // Changes lists the changes after a sequence number, oldest first, at most limit. A change whose revocation was purged is
 // gone with it.
 func (s *STS) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {

@@ -145,6 +145,17 @@ func (o *STSOrg) Revocations(ctx context.Context, now time.Time) ([]store.Revoca
 	return out, nil
 }
 
+// RevocationsPage lists the org's entries after a sequence number that are still live at now, oldest first, at most limit.
+func (o *STSOrg) RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
+	rows, err := o.s.read.QueryContext(ctx, revocationColumns+"org = ? AND sequence > ? AND until >= ? ORDER BY sequence LIMIT ?",
+		string(o.id), cursor(after), now.UnixMicro(), min(max(limit, 1), store.MaxPage))
+	out, err := collect(rows, err, scanRevocation)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: revocations of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
 // AuditRecords lists the org's records that q chooses, oldest first.
 func (o *STSOrg) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
 	return o.s.records(ctx, o.id, q)

@@ -68,6 +68,10 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 			got(theirs.Revoke(t.Context(), entry))(t)
 			equal(t, got(mine.Revocations(t.Context(), at(0)))(t), nil)
 		},
+		"RevocationsPage": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			sequence := got(theirs.Revoke(t.Context(), entry))(t)
+			equal(t, got(mine.RevocationsPage(t.Context(), sequence-1, at(0), 10))(t), nil)
+		},
 		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
 			ok(t, s.AppendAudit(t.Context(), []store.AuditRecord{
 				{Org: their, ActionID: "same.x", Transaction: "same"}, {Org: their, ActionID: "admin"},
@@ -117,7 +121,7 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 		},
 		"Connections": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
-			equal(t, got(mine.Connections(t.Context()))(t), nil)
+			equal(t, got(mine.Connections(t.Context(), "", 10))(t), nil)
 		},
 		"ConnectionsFor": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			shared := connection("shared", 1)
@@ -137,19 +141,22 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 		},
 		"DeleteConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
-			is(t, mine.DeleteConnection(t.Context(), "same"), store.ErrNotFound)
+			is(t, mine.DeleteConnection(t.Context(), "same", 0), store.ErrNotFound)
+			is(t, mine.DeleteConnection(t.Context(), "same", 1), store.ErrNotFound) // and no conflict, which would tell that it is there
 			ok(t, mine.PutConnection(t.Context(), connection("same", 1)))
-			ok(t, mine.DeleteConnection(t.Context(), "same"))
+			ok(t, mine.DeleteConnection(t.Context(), "same", 0))
 			equal(t, got(theirs.Connection(t.Context(), "same"))(t), connection("same", 1))
 		},
 		"Providers": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutProviders(t.Context(), provider))
+			ok(t, theirs.PutProviders(t.Context(), nil, provider))
 			equal(t, got(mine.Providers(t.Context()))(t), nil)
 		},
 		"PutProviders": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutProviders(t.Context(), provider))
-			ok(t, mine.PutProviders(t.Context(), []store.ProviderRecord{{Name: "same", Text: []byte("mine")}}))
-			ok(t, mine.PutProviders(t.Context(), nil))
+			ok(t, theirs.PutProviders(t.Context(), nil, provider))
+			own := []store.ProviderRecord{{Name: "same", Text: []byte("mine")}}
+			is(t, mine.PutProviders(t.Context(), provider, own), store.ErrConflict) // what another org has was not seen here
+			ok(t, mine.PutProviders(t.Context(), nil, own))
+			ok(t, mine.PutProviders(t.Context(), own, nil))
 			equal(t, got(theirs.Providers(t.Context()))(t), provider)
 		},
 		"Consume": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {

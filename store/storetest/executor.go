@@ -34,6 +34,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"orgs":   testExecutorOrgs[O],
 		"purge":  testPurgeExecutor[O],
 		"reopen": testReopenExecutor[O],
+		"pages":  testConnectionPages[O],
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -72,8 +73,9 @@ func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	ctx, org := t.Context(), a.Org("connections")
 	_, err := org.Connection(ctx, "c")
 	is(t, err, store.ErrNotFound)
-	is(t, org.DeleteConnection(ctx, "c"), store.ErrNotFound)
-	equal(t, got(org.Connections(ctx))(t), nil)
+	is(t, org.DeleteConnection(ctx, "c", 0), store.ErrNotFound)
+	is(t, org.DeleteConnection(ctx, "c", 1), store.ErrNotFound)
+	equal(t, got(org.Connections(ctx, "", 100))(t), nil)
 	is(t, org.PutConnection(ctx, connection("c", 2)), store.ErrConflict)
 	is(t, org.PutConnection(ctx, connection("c", 0)), store.ErrConflict)
 	ok(t, org.PutConnection(ctx, connection("c", 1)))
@@ -87,14 +89,16 @@ func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 
 	ok(t, org.PutConnection(ctx, connection("C", 1))) // another id
 	ok(t, org.PutConnection(ctx, connection("a", 1)))
-	equal(t, got(org.Connections(ctx))(t), []store.Connection{connection("C", 1), connection("a", 1), second})
+	equal(t, got(org.Connections(ctx, "", 100))(t), []store.Connection{connection("C", 1), connection("a", 1), second})
 	read := got(org.Connection(ctx, "a"))(t)
 	read.Sealed[0] = 9 // a copy
 	equal(t, got(org.Connection(ctx, "a"))(t), connection("a", 1))
-	ok(t, org.DeleteConnection(ctx, "c"))
-	is(t, org.DeleteConnection(ctx, "c"), store.ErrNotFound)
+	is(t, b.Org("connections").DeleteConnection(ctx, "c", 1), store.ErrConflict) // that version is gone
+	equal(t, got(org.Connection(ctx, "c"))(t), second)
+	ok(t, org.DeleteConnection(ctx, "c", 2))
+	is(t, org.DeleteConnection(ctx, "c", 0), store.ErrNotFound)
 	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict) // a writer that did not see the deletion
-	equal(t, len(got(org.Connections(ctx))(t)), 2)
+	equal(t, len(got(org.Connections(ctx, "", 100))(t)), 2)
 }
 
 func testConnectionsFor[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
@@ -130,7 +134,7 @@ func testConnectionsFor[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	moved := bobs
 	moved.Subject, moved.Version = alice, 2
 	ok(t, org.PutConnection(ctx, moved))
-	ok(t, org.DeleteConnection(ctx, "a"))
+	ok(t, org.DeleteConnection(ctx, "a", 0))
 	equal(t, got(org.ConnectionsFor(ctx, "github", alice))(t), []store.Connection{shared, b1, moved})
 	equal(t, got(org.ConnectionsFor(ctx, "github", bob))(t), []store.Connection{shared})
 
@@ -159,14 +163,24 @@ func testProviders[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	ctx, org := t.Context(), a.Org("providers")
 	equal(t, got(org.Providers(ctx))(t), nil)
 	records := []store.ProviderRecord{{Name: "B.yaml", Text: []byte("b: 1\n")}, {Name: "a.yaml", Text: []byte("a: 1\n")}}
-	ok(t, org.PutProviders(ctx, records))
+	ok(t, org.PutProviders(ctx, nil, records))
 	equal(t, got(b.Org("providers").Providers(ctx))(t), records) // byte order
-	is(t, org.PutProviders(ctx, []store.ProviderRecord{{Name: "x"}, {Name: "x"}}), store.ErrConflict)
+	twice := []store.ProviderRecord{{Name: "x"}, {Name: "x"}}
+	is(t, org.PutProviders(ctx, records, twice), store.ErrConflict)
+	for _, seen := range [][]store.ProviderRecord{nil, records[:1], {records[0], {Name: "a.yaml", Text: []byte("a: 2\n")}}} {
+		is(t, b.Org("providers").PutProviders(ctx, seen, nil), store.ErrConflict) // somebody else's set is in force
+	}
 	equal(t, got(org.Providers(ctx))(t), records) // and it changed nothing
-	ok(t, org.PutProviders(ctx, records[1:]))
+	ok(t, org.PutProviders(ctx, records, records[1:]))
 	equal(t, got(org.Providers(ctx))(t), records[1:])
-	ok(t, org.PutProviders(ctx, nil))
+	ok(t, org.PutProviders(ctx, records[1:], nil))
 	equal(t, got(org.Providers(ctx))(t), nil)
+
+	// Of many who saw the same set, one replaces it.
+	replicas := []O{org, b.Org("providers")}
+	race(t, 50, func(i int) error {
+		return replicas[i%2].PutProviders(ctx, nil, []store.ProviderRecord{{Name: fmt.Sprint(i), Text: []byte("x: 1\n")}})
+	})
 }
 
 func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
@@ -177,7 +191,7 @@ func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	ok(t, e.Org("cancelled").Consume(ctx, [32]byte{}, at(1)))
 	ok(t, e.Org("b").CreateDataKey(ctx, store.DataKey{}))
 	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1)))
-	ok(t, e.Org("B").PutProviders(ctx, []store.ProviderRecord{{Name: "x"}}))
+	ok(t, e.Org("B").PutProviders(ctx, nil, []store.ProviderRecord{{Name: "x"}}))
 	ok(t, e.Org("b").PutConnection(ctx, connection("c", 1)))
 	equal(t, got(e.Orgs(ctx))(t), []delegation.OrgID{"B", "a", "b"})
 	ok(t, e.Ping(ctx))
@@ -189,7 +203,7 @@ func testReopenExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	org := e.Org("reopen")
 	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("k"), Version: 1}))
 	ok(t, org.PutConnection(ctx, connection("c", 1)))
-	ok(t, org.PutProviders(ctx, []store.ProviderRecord{{Name: "x", Text: []byte("y")}}))
+	ok(t, org.PutProviders(ctx, nil, []store.ProviderRecord{{Name: "x", Text: []byte("y")}}))
 	ok(t, org.Consume(ctx, key(1), at(1)))
 	ok(t, e.AppendAudit(ctx, []store.AuditRecord{{Org: "reopen", ActionID: "a"}}))
 	ok(t, errors.Join(e.Close(), e.Close())) // closing twice is no error

@@ -60,6 +60,11 @@ func (f *FaultySTS[O]) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	return do(f.Hook, Call{Method: "Orgs"}, func() ([]delegation.OrgID, error) { return f.Store.Orgs(ctx) })
 }
 
+// OrgsPage is STS.OrgsPage.
+func (f *FaultySTS[O]) OrgsPage(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error) {
+	return do(f.Hook, Call{Method: "OrgsPage"}, func() ([]delegation.OrgID, error) { return f.Store.OrgsPage(ctx, after, limit) })
+}
+
 // Changes is STS.Changes.
 func (f *FaultySTS[O]) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
 	return do(f.Hook, Call{Method: "Changes"}, func() ([]store.Change, error) { return f.Store.Changes(ctx, after, limit) })
@@ -184,6 +189,13 @@ func (f *FaultySTSOrg[O]) Revocations(ctx context.Context, now time.Time) ([]sto
 	return do(f.hook, Call{"Revocations", f.id}, func() ([]store.Revocation, error) { return f.org.Revocations(ctx, now) })
 }
 
+// RevocationsPage is STSOrg.RevocationsPage.
+func (f *FaultySTSOrg[O]) RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error) {
+	return do(f.hook, Call{"RevocationsPage", f.id}, func() ([]store.Revocation, error) {
+		return f.org.RevocationsPage(ctx, after, now, limit)
+	})
+}
+
 // AuditRecords is STSOrg.AuditRecords.
 func (f *FaultySTSOrg[O]) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
 	return do(f.hook, Call{"AuditRecords", f.id}, func() ([]store.AuditRecord, error) { return f.org.AuditRecords(ctx, q) })
@@ -251,8 +263,8 @@ func (f *FaultyExecutorOrg[O]) Connection(ctx context.Context, id string) (store
 }
 
 // Connections is ExecutorOrg.Connections.
-func (f *FaultyExecutorOrg[O]) Connections(ctx context.Context) ([]store.Connection, error) {
-	return do(f.hook, Call{"Connections", f.id}, func() ([]store.Connection, error) { return f.org.Connections(ctx) })
+func (f *FaultyExecutorOrg[O]) Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) {
+	return do(f.hook, Call{"Connections", f.id}, func() ([]store.Connection, error) { return f.org.Connections(ctx, after, limit) })
 }
 
 // ConnectionsFor is ExecutorOrg.ConnectionsFor.
@@ -268,8 +280,8 @@ func (f *FaultyExecutorOrg[O]) PutConnection(ctx context.Context, c store.Connec
 }
 
 // DeleteConnection is ExecutorOrg.DeleteConnection.
-func (f *FaultyExecutorOrg[O]) DeleteConnection(ctx context.Context, id string) error {
-	return doErr(f.hook, Call{"DeleteConnection", f.id}, func() error { return f.org.DeleteConnection(ctx, id) })
+func (f *FaultyExecutorOrg[O]) DeleteConnection(ctx context.Context, id string, version int64) error {
+	return doErr(f.hook, Call{"DeleteConnection", f.id}, func() error { return f.org.DeleteConnection(ctx, id, version) })
 }
 
 // Providers is ExecutorOrg.Providers.
@@ -278,8 +290,8 @@ func (f *FaultyExecutorOrg[O]) Providers(ctx context.Context) ([]store.ProviderR
 }
 
 // PutProviders is ExecutorOrg.PutProviders.
-func (f *FaultyExecutorOrg[O]) PutProviders(ctx context.Context, records []store.ProviderRecord) error {
-	return doErr(f.hook, Call{"PutProviders", f.id}, func() error { return f.org.PutProviders(ctx, records) })
+func (f *FaultyExecutorOrg[O]) PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error {
+	return doErr(f.hook, Call{"PutProviders", f.id}, func() error { return f.org.PutProviders(ctx, seen, records) })
 }
 
 // Consume is ExecutorOrg.Consume.

@@ -15,6 +15,7 @@ import (
 // STS is the token server's store, O the engine's org handle. Code outside tests declares the few methods that it needs.
 type STS[O STSOrg] interface {
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
+	OrgsPage(ctx context.Context, after delegation.OrgID, limit int) ([]delegation.OrgID, error)
 	Org(id delegation.OrgID) O
 	Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error)
 	Head(ctx context.Context) (uint64, error)
@@ -42,6 +43,7 @@ type STSOrg interface {
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
 	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
+	RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error)
 	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
 }
 
@@ -61,12 +63,12 @@ type ExecutorOrg interface {
 	CreateDataKey(ctx context.Context, k store.DataKey) error
 	DeleteDataKey(ctx context.Context) error
 	Connection(ctx context.Context, id string) (store.Connection, error)
-	Connections(ctx context.Context) ([]store.Connection, error)
+	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error)
 	ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error)
 	PutConnection(ctx context.Context, c store.Connection) error
-	DeleteConnection(ctx context.Context, id string) error
+	DeleteConnection(ctx context.Context, id string, version int64) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)
-	PutProviders(ctx context.Context, records []store.ProviderRecord) error
+	PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
 	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
 }

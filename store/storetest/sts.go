@@ -44,6 +44,8 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"orgs":             testOrgs[O],
 		"purge":            testPurge[O],
 		"pages":            testPages[O],
+		"org pages":        testOrgPages[O],
+		"revocation pages": testRevocationPages[O],
 		"replica records":  testReplicaRecords[O],
 		"reopen":           testReopenSTS[O],
 	} {
@@ -133,6 +135,9 @@ func testRevocations[O STSOrg](t *testing.T, s, _ STS[O]) {
 	equal(t, got(org.Revocations(ctx, at(10)))(t), entries) // live to the very end
 	equal(t, got(org.Revocations(ctx, at(11)))(t), entries[1:])
 	equal(t, got(org.Revocations(ctx, at(21)))(t), nil)
+	equal(t, got(org.RevocationsPage(ctx, 0, at(11), 2))(t), entries[1:3])
+	equal(t, got(org.RevocationsPage(ctx, entries[2].Sequence, at(11), 2))(t), entries[3:])
+	equal(t, got(org.RevocationsPage(ctx, math.MaxUint64, at(0), 2))(t), nil)
 
 	// The feed sees the entries of all orgs, after its cursor.
 	feed := func(after uint64, now time.Time) (mine []store.Revocation) {
@@ -344,6 +349,9 @@ func testOrgs[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	ok(t, s.Org("a").PutConfig(ctx, store.OrgConfig{Version: 2}))
 	got(s.Org("no-config").Revoke(ctx, store.Revocation{Until: at(1)}))(t)
 	equal(t, got(s.Orgs(ctx))(t), []delegation.OrgID{"B", "a", "a-b", "b"})
+	equal(t, got(s.OrgsPage(ctx, "", 3))(t), []delegation.OrgID{"B", "a", "a-b"})
+	equal(t, got(s.OrgsPage(ctx, "a-", 3))(t), []delegation.OrgID{"a-b", "b"}) // what it comes after need not exist
+	equal(t, got(s.OrgsPage(ctx, "b", 3))(t), nil)
 }
 
 func testPurge[O STSOrg](t *testing.T, open Open[STS[O]]) {

@@ -5,6 +5,7 @@ package admingrpc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
+	"github.com/onbehalf/obo/wire/page"
 )
 
 // MaxDocument bounds an org's configuration in bytes.
@@ -38,8 +40,16 @@ type server struct {
 func (s server) as(ctx context.Context) admin.Session { return s.admin.As(grpcauth.Administrator(ctx)) }
 
 // ListOrgs implements AdminService.
-func (s server) ListOrgs(ctx context.Context, _ *obov1.ListOrgsRequest) (*obov1.ListOrgsResponse, error) {
-	orgs, err := s.admin.ListOrgs(ctx)
+func (s server) ListOrgs(ctx context.Context, in *obov1.ListOrgsRequest) (*obov1.ListOrgsResponse, error) {
+	p, err := page.Of(in)
+	if err != nil {
+		return nil, err
+	}
+	after := delegation.OrgID(p.After)
+	if _, err := delegation.ParseOrgID(p.After); err != nil && after != "" {
+		return nil, page.Invalid()
+	}
+	orgs, err := s.admin.ListOrgs(ctx, after, p.Size)
 	if err != nil {
 		return nil, render(err)
 	}
@@ -47,6 +57,7 @@ func (s server) ListOrgs(ctx context.Context, _ *obov1.ListOrgsRequest) (*obov1.
 	for i, id := range orgs {
 		out.OrgIds[i] = string(id)
 	}
+	out.NextPageToken = page.Full(p, out.OrgIds, func(id string) string { return id })
 	return out, nil
 }
 
@@ -153,7 +164,15 @@ func (s server) ListRevocations(ctx context.Context, in *obov1.ListRevocationsRe
 	if err != nil {
 		return nil, err
 	}
-	entries, err := s.admin.ListRevocations(ctx, org)
+	p, err := page.Of(in)
+	if err != nil {
+		return nil, err
+	}
+	after, err := sequence(p)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.admin.ListRevocations(ctx, org, after, p.Size)
 	if err != nil {
 		return nil, render(err)
 	}
@@ -161,7 +180,20 @@ func (s server) ListRevocations(ctx context.Context, in *obov1.ListRevocationsRe
 	for i, r := range entries {
 		out.Revocations[i] = revocation(r)
 	}
+	out.NextPageToken = page.Full(p, entries, func(r store.Revocation) string { return strconv.FormatUint(r.Sequence, 10) })
 	return out, nil
+}
+
+// sequence is the key of a page whose items have numbers.
+func sequence(p page.Page) (uint64, error) {
+	if p.After == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(p.After, 10, 64)
+	if err != nil || strconv.FormatUint(n, 10) != p.After {
+		return 0, page.Invalid()
+	}
+	return n, nil
 }
 
 func orgID(text string) (delegation.OrgID, error) {

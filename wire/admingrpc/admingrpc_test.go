@@ -33,8 +33,18 @@ import (
 // dial serves the world's administration; change may break a part of it.
 func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1.AdminServiceClient {
 	t.Helper()
+	roster, err := revocation.NewRoster(revocation.RosterConfig{Store: w.Store, Hub: w.Hub, Name: "test", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dialWith(t, w, change, roster)
+}
+
+// dialWith is dial with another roster.
+func dialWith(t *testing.T, w *exchangetest.World, change func(*admin.Config), roster admingrpc.Roster) obov1.AdminServiceClient {
+	t.Helper()
 	cfg := admin.Config{
-		Orgs:        w.Store.Orgs,
+		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
@@ -60,16 +70,13 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 	}
 	l := bufconn.Listen(1 << 20)
 	s := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(log), guard.Unary), grpc.MaxRecvMsgSize(8<<20))
-	roster, err := revocation.NewRoster(revocation.RosterConfig{Store: w.Store, Hub: w.Hub, Name: "test", Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
 	admingrpc.Register(s, service, roster)
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
-		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn, next grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn, next grpc.UnaryInvoker,
+			o ...grpc.CallOption) error {
 			return next(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+credential), method, in, out, c, o...)
 		}))
 	if err != nil {

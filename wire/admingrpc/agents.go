@@ -4,29 +4,20 @@ import (
 	"context"
 
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/wire/page"
 )
 
-// The sizes of a page.
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
-// ListAgents implements AdminService. The page token is the name of the last agent before: names are no secret to whoever may
-// list them.
+// ListAgents implements AdminService.
 func (s server) ListAgents(ctx context.Context, in *obov1.ListAgentsRequest) (*obov1.ListAgentsResponse, error) {
 	org, err := orgID(in.GetOrgId())
 	if err != nil {
 		return nil, err
 	}
-	size := int(in.GetPageSize())
-	switch {
-	case size < 0 || size > maxPage:
-		return nil, invalid("page_size", "use 1 to 1000, or 0 for 100")
-	case size == 0:
-		size = defaultPage
+	p, err := page.Of(in)
+	if err != nil {
+		return nil, err
 	}
-	agents, more, err := s.admin.ListAgents(ctx, org, in.GetPageToken(), size)
+	agents, more, err := s.admin.ListAgents(ctx, org, p.After, p.Size)
 	if err != nil {
 		return nil, render(err)
 	}
@@ -47,7 +38,7 @@ func (s server) ListAgents(ctx context.Context, in *obov1.ListAgentsRequest) (*o
 		out.Agents = append(out.Agents, m)
 	}
 	if more {
-		out.NextPageToken = agents[len(agents)-1].Name
+		out.NextPageToken = p.Next(agents[len(agents)-1].Name)
 	}
 	return out, nil
 }

@@ -1,7 +1,12 @@
 package admingrpc
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -9,6 +14,7 @@ import (
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	feed "github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/wire/grpcerr"
+	"github.com/onbehalf/obo/wire/page"
 )
 
 // Roster knows who follows the feed, at all replicas.
@@ -22,12 +28,93 @@ type Roster interface {
 const maxAwait = 30 * time.Second
 
 // ListFollowers implements AdminService.
-func (s server) ListFollowers(ctx context.Context, _ *obov1.ListFollowersRequest) (*obov1.ListFollowersResponse, error) {
+func (s server) ListFollowers(ctx context.Context, in *obov1.ListFollowersRequest) (*obov1.ListFollowersResponse, error) {
+	p, err := page.Of(in)
+	if err != nil {
+		return nil, err
+	}
+	after, err := placeOf(p)
+	if err != nil {
+		return nil, err
+	}
 	replicas, err := s.roster.List(ctx)
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	return &obov1.ListFollowersResponse{Replicas: replicaMessages(replicas), Sequence: s.roster.Head()}, nil
+	replicas, last, more := following(replicas, after, p.Size)
+	out := &obov1.ListFollowersResponse{Replicas: replicaMessages(replicas), Sequence: s.roster.Head()}
+	if more {
+		out.NextPageToken = p.Next(last.key())
+	}
+	return out, nil
+}
+
+// place is where something stands in the list of followers: a replica, or a follower of it. Replicas are in the order of their
+// start, each before its followers, which are by name.
+type place struct {
+	since          int64 // of the replica, in nanoseconds
+	replica        string
+	name, instance string // of the follower; empty for the replica itself
+}
+
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.since, b.since), strings.Compare(a.replica, b.replica), strings.Compare(a.name, b.name),
+		strings.Compare(a.instance, b.instance))
+}
+
+// key has parts that hold no space: ids are random letters, names are as revocation.ParseName has them.
+func (a place) key() string {
+	return fmt.Sprintf("%d %s %s %s", a.since, a.replica, a.name, a.instance)
+}
+
+func placeOf(p page.Page) (place, error) {
+	if p.After == "" {
+		return place{since: math.MinInt64}, nil
+	}
+	parts := strings.Split(p.After, " ")
+	if len(parts) != 4 {
+		return place{}, page.Invalid()
+	}
+	since, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return place{}, page.Invalid()
+	}
+	return place{since, parts[1], parts[2], parts[3]}, nil
+}
+
+// following are the replicas and followers behind a place, at most limit of them, and whether there are more behind the last. A
+// replica stands above its followers on each page that they are on.
+func following(replicas []feed.Replica, after place, limit int) (out []feed.Replica, last place, more bool) {
+	shown := 0
+	for _, r := range replicas {
+		at := place{since: r.Since.UnixNano(), replica: r.ID}
+		here := r
+		here.Followers = nil
+		listed := at.compare(after) > 0 // the replica itself, for the first time
+		if listed {
+			if shown == limit {
+				return out, last, true
+			}
+			shown, last = shown+1, at
+			out = append(out, here)
+		}
+		for _, f := range r.Followers {
+			at.name, at.instance = f.Name, f.Instance
+			if at.compare(after) <= 0 {
+				continue
+			}
+			if shown == limit {
+				return out, last, true
+			}
+			if !listed {
+				listed = true
+				out = append(out, here)
+			}
+			shown, last = shown+1, at
+			out[len(out)-1].Followers = append(out[len(out)-1].Followers, f)
+		}
+	}
+	return out, last, false
 }
 
 // AwaitSequence implements AdminService.
@@ -36,7 +123,7 @@ func (s server) AwaitSequence(ctx context.Context, in *obov1.AwaitSequenceReques
 	switch {
 	case in.GetSequence() == 0:
 		return nil, invalid("sequence", "sequence is the number of a change, as Revoke answers it")
-	case !in.GetTimeout().IsValid() || timeout < 0 || timeout > maxAwait:
+	case in.GetTimeout() != nil && !in.GetTimeout().IsValid() || timeout < 0 || timeout > maxAwait:
 		return nil, invalid("timeout", "timeout must be at most 30 s")
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)

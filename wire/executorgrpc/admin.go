@@ -12,6 +12,7 @@ import (
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/vault"
 	"github.com/onbehalf/obo/wire/grpcauth"
+	"github.com/onbehalf/obo/wire/page"
 )
 
 // MaxRequest bounds a request of an operator in bytes: an org's whole set of provider records.
@@ -74,7 +75,14 @@ func (s adminServer) PutConnection(ctx context.Context, in *obov1.PutConnectionR
 
 // ListConnections implements ExecutorAdminService.
 func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnectionsRequest) (*obov1.ListConnectionsResponse, error) {
-	conns, err := s.admin.ListConnections(ctx, in.GetOrgId())
+	p, err := page.Of(in)
+	if err != nil {
+		return nil, err
+	}
+	if p.After != "" && !connection.ValidID(p.After) {
+		return nil, page.Invalid()
+	}
+	conns, err := s.admin.ListConnections(ctx, in.GetOrgId(), p.After, p.Size)
 	if err != nil {
 		return nil, render(err)
 	}
@@ -82,6 +90,7 @@ func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnecti
 	for i, c := range conns {
 		out.Connections[i] = shown(c)
 	}
+	out.NextPageToken = page.Full(p, conns, func(c store.Connection) string { return c.ID })
 	return out, nil
 }
 

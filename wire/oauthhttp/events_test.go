@@ -102,7 +102,7 @@ func listen(t *testing.T, change func(*exchange.Config)) listening {
 	w := exchangetest.NewWorld(t)
 	w.Listen(t, nil)
 	a, err := admin.New(admin.Config{
-		Orgs:        w.Store.Orgs,
+		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },

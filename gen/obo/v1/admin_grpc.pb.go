@@ -220,7 +220,7 @@ type AdminServiceClient interface {
 	// AwaitSequence waits until every replica and every follower has a change in force, or refuses everything because it has
 	// not heard for longer than its bound.
 	AwaitSequence(ctx context.Context, in *AwaitSequenceRequest, opts ...grpc.CallOption) (*AwaitSequenceResponse, error)
-	// ListKeys lists the signing keys, public parts only.
+	// ListKeys lists the signing keys, public parts only: a few of each algorithm, so there are no pages.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
 	// as compromised, it gives those up instead: every token that they signed is refused from now on, and their successors sign at
@@ -415,7 +415,7 @@ type AdminServiceServer interface {
 	// AwaitSequence waits until every replica and every follower has a change in force, or refuses everything because it has
 	// not heard for longer than its bound.
 	AwaitSequence(context.Context, *AwaitSequenceRequest) (*AwaitSequenceResponse, error)
-	// ListKeys lists the signing keys, public parts only.
+	// ListKeys lists the signing keys, public parts only: a few of each algorithm, so there are no pages.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// RotateKeys publishes a successor of each key now; it signs once every verifier has had time to fetch it. When keys are named
 	// as compromised, it gives those up instead: every token that they signed is refused from now on, and their successors sign at
@@ -837,7 +837,7 @@ const (
 type ExecutorAdminServiceClient interface {
 	// ApplyProviders replaces the org's own provider records. Each is checked whole before anything changes.
 	ApplyProviders(ctx context.Context, in *ApplyProvidersRequest, opts ...grpc.CallOption) (*ApplyProvidersResponse, error)
-	// GetProviders returns the org's own provider records as they were applied.
+	// GetProviders returns the org's own provider records as they were applied: one ApplyProviders, so there are no pages.
 	GetProviders(ctx context.Context, in *GetProvidersRequest, opts ...grpc.CallOption) (*GetProvidersResponse, error)
 	// PutConnection creates a connection or replaces its credential. The credential is write-only.
 	PutConnection(ctx context.Context, in *PutConnectionRequest, opts ...grpc.CallOption) (*PutConnectionResponse, error)
@@ -926,7 +926,7 @@ func (c *executorAdminServiceClient) ShredOrg(ctx context.Context, in *ShredOrgR
 type ExecutorAdminServiceServer interface {
 	// ApplyProviders replaces the org's own provider records. Each is checked whole before anything changes.
 	ApplyProviders(context.Context, *ApplyProvidersRequest) (*ApplyProvidersResponse, error)
-	// GetProviders returns the org's own provider records as they were applied.
+	// GetProviders returns the org's own provider records as they were applied: one ApplyProviders, so there are no pages.
 	GetProviders(context.Context, *GetProvidersRequest) (*GetProvidersResponse, error)
 	// PutConnection creates a connection or replaces its credential. The credential is write-only.
 	PutConnection(context.Context, *PutConnectionRequest) (*PutConnectionResponse, error)
