@@ -140,6 +140,24 @@ type Activity struct {
 	Last  time.Time
 }
 
+// SignalCredential is with what the server authenticates to the transmitter of a stream of security events, sealed.
+type SignalCredential struct {
+	Stream   string
+	Endpoint string // the only one that it is for
+	Sealed   []byte
+	Created  time.Time
+}
+
+// SignalPoll is which replica polls a stream, and how that goes.
+type SignalPoll struct {
+	Stream    string
+	Holder    string    // the replica
+	Until     time.Time // another may take over after that
+	Succeeded time.Time // of the last poll that did; zero when none has yet
+	Failed    time.Time // of the last that did not
+	Failure   string    // why
+}
+
 // DataKey is an org's data key as stored: sealed by the key-encryption key.
 type DataKey struct {
 	Sealed  []byte

@@ -94,6 +94,8 @@ func TestSecondLock(t *testing.T) {
 		try(t, org.PutClientSecret(ctx, store.ClientSecret{Agent: "a"}, 1))
 		try(t, org.Consume(ctx, [32]byte{}, time.Now()))
 		try(t, org.PutActivity(ctx, map[string]time.Time{"a": time.Now()}))
+		try(t, org.PutSignalCredential(ctx, store.SignalCredential{Stream: "s", Sealed: []byte{1}}))
+		try(t, org.PutSignalPoll(ctx, store.SignalPoll{Stream: "s"}, time.Now()))
 		_, err := org.Revoke(ctx, store.Revocation{Kind: "org", ID: id})
 		try(t, err)
 		records := []store.AuditRecord{{Org: delegation.OrgID(id), ActionID: "a"}}

@@ -14,6 +14,8 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 	secret := store.ClientSecret{Agent: "same", Hash: key(1), Created: at(1)}
 	entry := store.Revocation{Kind: "token", ID: "same", Before: at(1), Until: at(9)}
 	all := store.AuditQuery{Limit: 10}
+	credential := store.SignalCredential{Stream: "same", Endpoint: "https://a.test", Sealed: []byte("s"), Created: at(1)}
+	poll := store.SignalPoll{Stream: "same", Holder: "a", Until: at(9), Succeeded: at(1), Failed: at(2), Failure: "away"}
 	cases := map[string]func(t *testing.T, mine, theirs O, their delegation.OrgID){
 		"Config": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutConfig(t.Context(), store.OrgConfig{Version: 1}))
@@ -48,6 +50,24 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 		"Activity": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutActivity(t.Context(), map[string]time.Time{"same": at(1)}))
 			equal(t, got(mine.Activity(t.Context()))(t), nil)
+		},
+		"PutSignalCredential": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutSignalCredential(t.Context(), credential))
+			ok(t, mine.PutSignalCredential(t.Context(), store.SignalCredential{Stream: "same"}))
+			equal(t, got(theirs.SignalCredentials(t.Context()))(t), []store.SignalCredential{credential})
+		},
+		"SignalCredentials": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutSignalCredential(t.Context(), credential))
+			equal(t, got(mine.SignalCredentials(t.Context()))(t), nil)
+		},
+		"PutSignalPoll": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutSignalPoll(t.Context(), poll, at(1)))
+			ok(t, mine.PutSignalPoll(t.Context(), store.SignalPoll{Stream: "same", Holder: "other", Until: at(9)}, at(1)))
+			equal(t, got(theirs.SignalPolls(t.Context()))(t), []store.SignalPoll{poll})
+		},
+		"SignalPolls": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutSignalPoll(t.Context(), poll, at(1)))
+			equal(t, got(mine.SignalPolls(t.Context()))(t), nil)
 		},
 		"Consume": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.Consume(t.Context(), key(1), at(1)))

@@ -169,6 +169,26 @@ func (f *FaultySTSOrg[O]) Activity(ctx context.Context) ([]store.Activity, error
 	return do(f.hook, Call{"Activity", f.id}, func() ([]store.Activity, error) { return f.org.Activity(ctx) })
 }
 
+// PutSignalCredential is STSOrg.PutSignalCredential.
+func (f *FaultySTSOrg[O]) PutSignalCredential(ctx context.Context, c store.SignalCredential) error {
+	return doErr(f.hook, Call{"PutSignalCredential", f.id}, func() error { return f.org.PutSignalCredential(ctx, c) })
+}
+
+// SignalCredentials is STSOrg.SignalCredentials.
+func (f *FaultySTSOrg[O]) SignalCredentials(ctx context.Context) ([]store.SignalCredential, error) {
+	return do(f.hook, Call{"SignalCredentials", f.id}, func() ([]store.SignalCredential, error) { return f.org.SignalCredentials(ctx) })
+}
+
+// PutSignalPoll is STSOrg.PutSignalPoll.
+func (f *FaultySTSOrg[O]) PutSignalPoll(ctx context.Context, p store.SignalPoll, now time.Time) error {
+	return doErr(f.hook, Call{"PutSignalPoll", f.id}, func() error { return f.org.PutSignalPoll(ctx, p, now) })
+}
+
+// SignalPolls is STSOrg.SignalPolls.
+func (f *FaultySTSOrg[O]) SignalPolls(ctx context.Context) ([]store.SignalPoll, error) {
+	return do(f.hook, Call{"SignalPolls", f.id}, func() ([]store.SignalPoll, error) { return f.org.SignalPolls(ctx) })
+}
+
 // PutClientSecret is STSOrg.PutClientSecret.
 func (f *FaultySTSOrg[O]) PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error {
 	return doErr(f.hook, Call{"PutClientSecret", f.id}, func() error { return f.org.PutClientSecret(ctx, s, keep) })

@@ -40,6 +40,10 @@ type STSOrg interface {
 	PutClientSecret(ctx context.Context, s store.ClientSecret, keep int) error
 	PutActivity(ctx context.Context, last map[string]time.Time) error
 	Activity(ctx context.Context) ([]store.Activity, error)
+	PutSignalCredential(ctx context.Context, c store.SignalCredential) error
+	SignalCredentials(ctx context.Context) ([]store.SignalCredential, error)
+	PutSignalPoll(ctx context.Context, p store.SignalPoll, now time.Time) error
+	SignalPolls(ctx context.Context) ([]store.SignalPoll, error)
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
 	Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)

@@ -22,6 +22,8 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"single use":       func(t *testing.T, a, b STS[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"revocations":      testRevocations[O],
 		"activity":         testActivity[O],
+		"signals":          testSignals[O],
+		"signals race":     testSignalPollRace[O],
 		"times":            testTimes[O],
 		"ids are exact":    testExactIDs[O],
 		"copies":           testCopies[O],
