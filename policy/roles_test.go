@@ -13,18 +13,19 @@ import (
 // mayDo is the whole of what each role may do to its own org, by action. What is not here is refused.
 var mayDo = map[string][]string{
 	policy.RoleOrgAdmin: {
-		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.Revoke",
-		"AdminService.RotateClientSecret", "AuditService.ListRecords", "AuditService.TailRecords",
+		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
+		"AdminService.PutSignalCredential", "AdminService.Revoke", "AdminService.RotateClientSecret", "AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.ApplyProviders", "ExecutorAdminService.DeleteConnection", "ExecutorAdminService.GetProviders",
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
 		policy.ChangeAll,
 	},
 	policy.RolePolicyAuthor: {
-		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations",
+		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections",
 	},
 	policy.RoleAuditor: {
-		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AuditService.ListRecords", "AuditService.TailRecords",
+		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
+		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections",
 	},
 }

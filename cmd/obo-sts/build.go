@@ -15,7 +15,9 @@ import (
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/admin"
+	"github.com/onbehalf/obo/exchange/poller"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/exchange/signals"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/policy"
@@ -47,6 +49,7 @@ type parts struct {
 	activity *exchange.Activity
 	exchange *exchange.Service
 	admin    *admin.Service
+	poller   *poller.Poller
 	nonces   *dpop.Nonces  // nil when none are demanded
 	reload   chan struct{} // the signing keys have changed
 }
@@ -102,13 +105,16 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if p.roles, err = policy.NewRoles(); err != nil {
 		return nil, err
 	}
-	if err := p.buildAdmin(cfg); err != nil {
+	if err := p.buildAdmin(cfg, kek); err != nil {
 		return nil, err
 	}
 	if cfg.DPoP.RequireNonce {
 		p.nonces = dpop.NewNonces(kek, "as", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
 	}
-	return p, p.buildExchange(cfg, log)
+	if err := p.buildExchange(cfg, log); err != nil {
+		return nil, err
+	}
+	return p, p.buildPoller(cfg, kek, log)
 }
 
 // device is where new keys are made, when that is not here.
@@ -131,6 +137,9 @@ func further(cfg config.STS) []jose.Algorithm {
 // changed drops what a change made stale. The hub calls it before anybody else hears of the change.
 func (p *parts) changed(c store.Change) {
 	p.registry.Changed(c)
+	if p.poller != nil { // nothing is polled before it is there
+		p.poller.Changed(c)
+	}
 	if c.Kind == store.ChangeKeys || c.Kind == store.ChangeRevocation && c.Org == store.PlatformOrg { // a key is burnt
 		select {
 		case p.reload <- struct{}{}:
@@ -152,19 +161,33 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	out := egress.Config{}
-	if cfg.Egress.AllowLoopback {
-		out.AllowPrivate = egress.Loopback()
-	}
 	p.exchange, err = exchange.New(exchange.Config{
 		Issuer: cfg.Issuer, Orgs: p.registry, Tokens: p.tokens, Revocations: p.set,
 		Assertions: func(id delegation.OrgID) exchange.Assertions { return p.db.org(id) },
-		Audit:      p.trail, Signer: p.ring, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
+		Audit:      p.trail, Signer: p.ring, HTTP: egress.NewClient(reachable(cfg, egress.Config{})), Now: time.Now, Log: log,
 		Limits: exchange.Limits{
 			DefaultLife: cfg.Limits.DefaultLife, MaxLife: cfg.Limits.MaxLife, MaxDepth: cfg.Limits.MaxDepth,
 		},
 		Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Revoker: p.admin, Signals: p.admin, Nonces: p.nonces,
 		Operators: operators(cfg.Operators), Activity: p.activity,
+	})
+	return err
+}
+
+// reachable lets a client go where the configuration does.
+func reachable(cfg config.STS, c egress.Config) egress.Config {
+	if cfg.Egress.AllowLoopback {
+		c.AllowPrivate = egress.Loopback()
+	}
+	return c
+}
+
+// buildPoller makes what fetches the events of streams that are polled. They do what those that are pushed do.
+func (p *parts) buildPoller(cfg config.STS, kek seal.Key, log *slog.Logger) (err error) {
+	p.poller, err = poller.New(poller.Config{
+		List: p.db.Orgs, Store: func(id delegation.OrgID) poller.Store { return p.db.org(id) }, Orgs: p.registry, Take: p.exchange, Key: kek,
+		HTTP: egress.NewClient(reachable(cfg, egress.Config{Timeout: poller.Timeout, MaxResponse: signals.MaxReply})),
+		Now:  time.Now, Log: log,
 	})
 	return err
 }
@@ -178,13 +201,14 @@ func operators(list []config.Operator) []exchange.Operator {
 	return out
 }
 
-func (p *parts) buildAdmin(cfg config.STS) (err error) {
+func (p *parts) buildAdmin(cfg config.STS, kek seal.Key) (err error) {
 	p.admin, err = admin.New(admin.Config{
 		Orgs:        p.db.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return p.db.org(id) },
-		Registry:    p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
+		Signals:     func(id delegation.OrgID) admin.SignalStore { return p.db.org(id) }, Key: kek,
+		Registry: p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/admin"
+	"github.com/onbehalf/obo/exchange/poller"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/revocation"
@@ -40,6 +41,8 @@ type orgStore interface {
 	admin.ConfigStore
 	admin.RevocationStore
 	admin.ActivityStore
+	admin.SignalStore
+	poller.Store
 	exchange.ActivityStore
 	exchange.Assertions
 	trail

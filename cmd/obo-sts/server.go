@@ -78,6 +78,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 			"the roster":   p.roster.Run,
 			"key rotation": p.ring.Run,
 			"activity":     p.activity.Run,
+			"signal polls": p.poller.Run,
 			"key reload":   func(ctx context.Context) error { return p.reloadKeys(ctx, log) },
 			"purge":        func(ctx context.Context) error { return p.purge(ctx, log) },
 		},

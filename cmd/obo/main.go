@@ -60,6 +60,7 @@ type grammar struct {
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`
 	Revocations revocationsCommand `cmd:"" help:"List what is revoked."`
+	Signals     signalsCommand     `cmd:"" help:"List streams of security events; store the credential of one that is polled."`
 	Followers   followersCommand   `cmd:"" help:"List who follows the feed, and what each has in force."`
 	Keys        keysCommand        `cmd:"" help:"List, rotate, retire and give up signing keys."`
 	Audit       auditCommand       `cmd:"" help:"Read the audit trail of both servers."`

@@ -19,6 +19,7 @@ import (
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
 )
@@ -82,6 +83,8 @@ type Config struct {
 	Config      func(delegation.OrgID) ConfigStore                                                       // store.PlatformOrg included
 	Revocations func(delegation.OrgID) RevocationStore
 	Activity    func(delegation.OrgID) ActivityStore
+	Signals     func(delegation.OrgID) SignalStore
+	Key         seal.Key // key-encryption key: of the credentials of polled streams
 	Registry    *registry.Registry
 	Audit       Recorder
 	Keys        Keys
@@ -99,9 +102,10 @@ type Service struct {
 
 // New refuses a Config that lacks anything.
 func New(cfg Config) (*Service, error) {
-	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Registry == nil ||
-		cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil || cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
-		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Registry, Audit, Keys, Roles, Sync, MaxLife or Now")
+	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Signals == nil || cfg.Key.IsZero() ||
+		cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil || cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
+		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Signals, Key, Registry, Audit, Keys, Roles, Sync, " +
+			"MaxLife or Now")
 	}
 	return &Service{cfg: cfg}, nil
 }

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -38,12 +37,9 @@ func (s *Service) ListAgents(ctx context.Context, id delegation.OrgID, after str
 	if err := orgID(id); err != nil {
 		return nil, false, err
 	}
-	org, err := s.cfg.Registry.Org(ctx, id)
-	if errors.Is(err, registry.ErrUnknownOrg) {
-		return nil, false, fmt.Errorf("%w: org %s", ErrNotFound, id)
-	}
+	org, err := s.org(ctx, id)
 	if err != nil {
-		return nil, false, fmt.Errorf("admin: org %s: %w", id, err)
+		return nil, false, err
 	}
 	activity, err := s.cfg.Activity(id).Activity(ctx)
 	if err != nil {

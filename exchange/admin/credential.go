@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 
 	"github.com/onbehalf/obo/delegation"
@@ -33,12 +32,9 @@ func (s Session) RotateClientSecret(ctx context.Context, req RotateClientSecretR
 	if err := orgID(req.Org); err != nil {
 		return RotateClientSecretResult{}, err
 	}
-	org, err := s.cfg.Registry.Org(ctx, req.Org)
-	if errors.Is(err, registry.ErrUnknownOrg) {
-		return RotateClientSecretResult{}, fmt.Errorf("%w: org %s", ErrNotFound, req.Org)
-	}
+	org, err := s.org(ctx, req.Org)
 	if err != nil {
-		return RotateClientSecretResult{}, fmt.Errorf("admin: org %s: %w", req.Org, err)
+		return RotateClientSecretResult{}, err
 	}
 	client, ok := org.Client(req.Agent)
 	if !ok {

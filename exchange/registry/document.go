@@ -99,6 +99,9 @@ type SignalStream struct {
 	Algorithms  []string        `json:"algorithms,omitempty" yaml:"algorithms,omitempty"` // as Issuer.Algorithms
 	JWKS        json.RawMessage `json:"jwks,omitempty" yaml:"-"`                          // its keys; empty: by discovery from Transmitter
 	Subject     string          `json:"subject,omitempty" yaml:"subject,omitempty"`       // SubjectOpaque, or empty
+	// PollEndpoint is where the transmitter keeps SETs for us to fetch (RFC 8936); empty: it pushes them. The credential for it is no
+	// part of the document.
+	PollEndpoint string `json:"poll_endpoint,omitempty" yaml:"poll_endpoint,omitempty"`
 }
 
 // SubjectOpaque says that a stream's opaque sub_id is the sub of the issuer's logins.

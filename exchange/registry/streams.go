@@ -76,6 +76,9 @@ func (v *validator) stream(path string, s SignalStream) {
 	v.require(s.StreamID == "" || isText(s.StreamID), path+"/stream_id", "must be at most %d printable characters", maxText)
 	v.require(s.Subject == "" || s.Subject == SubjectOpaque, path+"/subject",
 		"%q is not known: leave it out, or write opaque when an opaque sub_id is the sub of the issuer's logins", clip(s.Subject))
+	if s.PollEndpoint != "" {
+		v.url(path+"/poll_endpoint", s.PollEndpoint)
+	}
 	v.algorithms(path, s.Algorithms)
 	v.jwks(path+"/jwks", s.JWKS)
 	if set, err := jose.ParseKeySet(s.JWKS); len(s.JWKS) > 0 && err == nil {

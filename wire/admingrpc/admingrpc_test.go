@@ -48,7 +48,8 @@ func dialWith(t *testing.T, w *exchangetest.World, change func(*admin.Config), r
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
-		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) }, Key: w.Key,
+		Registry: w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
 	}
 	if change != nil {
 		change(&cfg)

@@ -1159,6 +1159,326 @@ func (x *RotateClientSecretResponse) GetClientSecret() string {
 	return ""
 }
 
+// PutSignalCredentialRequest is a credential of a stream.
+type PutSignalCredentialRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The stream's name within the org.
+	Stream string `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The bearer token, at most 8 KiB; empty with `remove`.
+	Credential string `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	// Forget the credential. The stream is not polled any more.
+	Remove        bool `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSignalCredentialRequest) Reset() {
+	*x = PutSignalCredentialRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSignalCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSignalCredentialRequest) ProtoMessage() {}
+
+func (x *PutSignalCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSignalCredentialRequest.ProtoReflect.Descriptor instead.
+func (*PutSignalCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PutSignalCredentialRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *PutSignalCredentialRequest) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *PutSignalCredentialRequest) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *PutSignalCredentialRequest) GetRemove() bool {
+	if x != nil {
+		return x.Remove
+	}
+	return false
+}
+
+// PutSignalCredentialResponse says that it is in force.
+type PutSignalCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSignalCredentialResponse) Reset() {
+	*x = PutSignalCredentialResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSignalCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSignalCredentialResponse) ProtoMessage() {}
+
+func (x *PutSignalCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSignalCredentialResponse.ProtoReflect.Descriptor instead.
+func (*PutSignalCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+// ListSignalStreamsRequest names an org.
+type ListSignalStreamsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSignalStreamsRequest) Reset() {
+	*x = ListSignalStreamsRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSignalStreamsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSignalStreamsRequest) ProtoMessage() {}
+
+func (x *ListSignalStreamsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSignalStreamsRequest.ProtoReflect.Descriptor instead.
+func (*ListSignalStreamsRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListSignalStreamsRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+// ListSignalStreamsResponse lists its streams.
+type ListSignalStreamsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the configuration has them.
+	Streams       []*SignalStream `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSignalStreamsResponse) Reset() {
+	*x = ListSignalStreamsResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSignalStreamsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSignalStreamsResponse) ProtoMessage() {}
+
+func (x *ListSignalStreamsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSignalStreamsResponse.ProtoReflect.Descriptor instead.
+func (*ListSignalStreamsResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListSignalStreamsResponse) GetStreams() []*SignalStream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// SignalStream is a stream of security events.
+type SignalStream struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name within the org.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the issuer whose users it tells of.
+	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Who sends it.
+	Transmitter string `protobuf:"bytes,3,opt,name=transmitter,proto3" json:"transmitter,omitempty"`
+	// Where it is polled; empty: it is pushed, and the rest is empty too.
+	PollEndpoint string `protobuf:"bytes,4,opt,name=poll_endpoint,json=pollEndpoint,proto3" json:"poll_endpoint,omitempty"`
+	// "waiting" for its first poll, "polled", "failing", or "off": it cannot be polled.
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// Since when it has a credential for that endpoint; unset: it has none.
+	Credential *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=credential,proto3" json:"credential,omitempty"`
+	// When it was last polled, to 15 seconds; unset: never.
+	Succeeded *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	// When polling last failed, or an event was refused; unset: never.
+	Failed *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Why it is off or, else, why that was, and what to do.
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalStream) Reset() {
+	*x = SignalStream{}
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalStream) ProtoMessage() {}
+
+func (x *SignalStream) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalStream.ProtoReflect.Descriptor instead.
+func (*SignalStream) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SignalStream) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SignalStream) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *SignalStream) GetTransmitter() string {
+	if x != nil {
+		return x.Transmitter
+	}
+	return ""
+}
+
+func (x *SignalStream) GetPollEndpoint() string {
+	if x != nil {
+		return x.PollEndpoint
+	}
+	return ""
+}
+
+func (x *SignalStream) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *SignalStream) GetCredential() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *SignalStream) GetSucceeded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Succeeded
+	}
+	return nil
+}
+
+func (x *SignalStream) GetFailed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *SignalStream) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // RevokeRequest is one entry.
 type RevokeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1184,7 +1504,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1516,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1529,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeRequest) GetOrgId() string {
@@ -1287,7 +1607,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1619,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1632,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeResponse) GetRevocation() *Revocation {
@@ -1375,7 +1695,7 @@ type LiveToken struct {
 
 func (x *LiveToken) Reset() {
 	*x = LiveToken{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1707,7 @@ func (x *LiveToken) String() string {
 func (*LiveToken) ProtoMessage() {}
 
 func (x *LiveToken) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1720,7 @@ func (x *LiveToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveToken.ProtoReflect.Descriptor instead.
 func (*LiveToken) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LiveToken) GetId() string {
@@ -1474,7 +1794,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1806,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1819,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -1536,7 +1856,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1868,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1881,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -1591,7 +1911,7 @@ type ListFollowersRequest struct {
 
 func (x *ListFollowersRequest) Reset() {
 	*x = ListFollowersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1923,7 @@ func (x *ListFollowersRequest) String() string {
 func (*ListFollowersRequest) ProtoMessage() {}
 
 func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1936,7 @@ func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersRequest.ProtoReflect.Descriptor instead.
 func (*ListFollowersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListFollowersRequest) GetPageSize() int32 {
@@ -1649,7 +1969,7 @@ type ListFollowersResponse struct {
 
 func (x *ListFollowersResponse) Reset() {
 	*x = ListFollowersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1981,7 @@ func (x *ListFollowersResponse) String() string {
 func (*ListFollowersResponse) ProtoMessage() {}
 
 func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1994,7 @@ func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersResponse.ProtoReflect.Descriptor instead.
 func (*ListFollowersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListFollowersResponse) GetReplicas() []*Replica {
@@ -1722,7 +2042,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +2054,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +2067,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Replica) GetId() string {
@@ -1830,7 +2150,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2162,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2175,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Follower) GetName() string {
@@ -1948,7 +2268,7 @@ type AwaitSequenceRequest struct {
 
 func (x *AwaitSequenceRequest) Reset() {
 	*x = AwaitSequenceRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2280,7 @@ func (x *AwaitSequenceRequest) String() string {
 func (*AwaitSequenceRequest) ProtoMessage() {}
 
 func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2293,7 @@ func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceRequest.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AwaitSequenceRequest) GetSequence() uint64 {
@@ -2003,7 +2323,7 @@ type AwaitSequenceResponse struct {
 
 func (x *AwaitSequenceResponse) Reset() {
 	*x = AwaitSequenceResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2335,7 @@ func (x *AwaitSequenceResponse) String() string {
 func (*AwaitSequenceResponse) ProtoMessage() {}
 
 func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2348,7 @@ func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceResponse.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AwaitSequenceResponse) GetComplete() bool {
@@ -2054,7 +2374,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2386,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2399,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -2093,7 +2413,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2425,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2438,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -2153,7 +2473,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2485,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2498,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -2250,7 +2570,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2582,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2595,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -2305,7 +2625,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2637,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2650,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -2358,7 +2678,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2690,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2703,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -2404,7 +2724,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2736,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2749,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -2456,7 +2776,7 @@ type ImportKeyRequest struct {
 
 func (x *ImportKeyRequest) Reset() {
 	*x = ImportKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2788,7 @@ func (x *ImportKeyRequest) String() string {
 func (*ImportKeyRequest) ProtoMessage() {}
 
 func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2801,7 @@ func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ImportKeyRequest) GetAlg() string {
@@ -2523,7 +2843,7 @@ type ImportKeyResponse struct {
 
 func (x *ImportKeyResponse) Reset() {
 	*x = ImportKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2855,7 @@ func (x *ImportKeyResponse) String() string {
 func (*ImportKeyResponse) ProtoMessage() {}
 
 func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2868,7 @@ func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ImportKeyResponse) GetKeys() []*SigningKey {
@@ -2571,7 +2891,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2903,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2916,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -2628,7 +2948,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2960,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2973,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -2688,7 +3008,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +3020,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +3033,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -2734,7 +3054,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +3066,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +3079,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -2780,7 +3100,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +3112,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +3125,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -2838,7 +3158,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3170,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3183,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -2926,7 +3246,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3258,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3271,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -2988,7 +3308,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3320,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3333,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Connection) GetId() string {
@@ -3094,7 +3414,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3426,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3439,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -3156,7 +3476,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3488,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3501,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -3211,7 +3531,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3543,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3556,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -3262,7 +3582,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3594,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3607,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 // ShredOrgRequest names an org.
@@ -3301,7 +3621,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[51]
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3313,7 +3633,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[51]
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3326,7 +3646,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -3347,7 +3667,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[52]
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3679,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[52]
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3692,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -3459,7 +3779,31 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\rdrop_previous\x18\x03 \x01(\bR\fdropPrevious\"^\n" +
 	"\x1aRotateClientSecretResponse\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12#\n" +
-	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\"\xe5\x01\n" +
+	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\"\x83\x01\n" +
+	"\x1aPutSignalCredentialRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\tR\n" +
+	"credential\x12\x16\n" +
+	"\x06remove\x18\x04 \x01(\bR\x06remove\"\x1d\n" +
+	"\x1bPutSignalCredentialResponse\"1\n" +
+	"\x18ListSignalStreamsRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"K\n" +
+	"\x19ListSignalStreamsResponse\x12.\n" +
+	"\astreams\x18\x01 \x03(\v2\x14.obo.v1.SignalStreamR\astreams\"\xd9\x02\n" +
+	"\fSignalStream\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12 \n" +
+	"\vtransmitter\x18\x03 \x01(\tR\vtransmitter\x12#\n" +
+	"\rpoll_endpoint\x18\x04 \x01(\tR\fpollEndpoint\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12:\n" +
+	"\n" +
+	"credential\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"credential\x128\n" +
+	"\tsucceeded\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tsucceeded\x122\n" +
+	"\x06failed\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06failed\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\xe5\x01\n" +
 	"\rRevokeRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
@@ -3621,7 +3965,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x84\x01\n" +
 	"\rSignInService\x127\n" +
 	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse\x12:\n" +
-	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xe6\a\n" +
+	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xa0\t\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -3629,7 +3973,9 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\rApplyPlatform\x12\x1c.obo.v1.ApplyPlatformRequest\x1a\x1d.obo.v1.ApplyPlatformResponse\x12C\n" +
 	"\n" +
 	"ListAgents\x12\x19.obo.v1.ListAgentsRequest\x1a\x1a.obo.v1.ListAgentsResponse\x12[\n" +
-	"\x12RotateClientSecret\x12!.obo.v1.RotateClientSecretRequest\x1a\".obo.v1.RotateClientSecretResponse\x127\n" +
+	"\x12RotateClientSecret\x12!.obo.v1.RotateClientSecretRequest\x1a\".obo.v1.RotateClientSecretResponse\x12^\n" +
+	"\x13PutSignalCredential\x12\".obo.v1.PutSignalCredentialRequest\x1a#.obo.v1.PutSignalCredentialResponse\x12X\n" +
+	"\x11ListSignalStreams\x12 .obo.v1.ListSignalStreamsRequest\x1a!.obo.v1.ListSignalStreamsResponse\x127\n" +
 	"\x06Revoke\x12\x15.obo.v1.RevokeRequest\x1a\x16.obo.v1.RevokeResponse\x12R\n" +
 	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12L\n" +
 	"\rListFollowers\x12\x1c.obo.v1.ListFollowersRequest\x1a\x1d.obo.v1.ListFollowersResponse\x12L\n" +
@@ -3659,155 +4005,168 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_obo_v1_admin_proto_goTypes = []any{
-	(*SignInRequest)(nil),              // 0: obo.v1.SignInRequest
-	(*SignInResponse)(nil),             // 1: obo.v1.SignInResponse
-	(*SignOutRequest)(nil),             // 2: obo.v1.SignOutRequest
-	(*SignOutResponse)(nil),            // 3: obo.v1.SignOutResponse
-	(*ListOrgsRequest)(nil),            // 4: obo.v1.ListOrgsRequest
-	(*ListOrgsResponse)(nil),           // 5: obo.v1.ListOrgsResponse
-	(*GetOrgRequest)(nil),              // 6: obo.v1.GetOrgRequest
-	(*GetOrgResponse)(nil),             // 7: obo.v1.GetOrgResponse
-	(*ApplyOrgRequest)(nil),            // 8: obo.v1.ApplyOrgRequest
-	(*ApplyOrgResponse)(nil),           // 9: obo.v1.ApplyOrgResponse
-	(*PolicyFile)(nil),                 // 10: obo.v1.PolicyFile
-	(*ApplyPlatformRequest)(nil),       // 11: obo.v1.ApplyPlatformRequest
-	(*ApplyPlatformResponse)(nil),      // 12: obo.v1.ApplyPlatformResponse
-	(*ListAgentsRequest)(nil),          // 13: obo.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),         // 14: obo.v1.ListAgentsResponse
-	(*Agent)(nil),                      // 15: obo.v1.Agent
-	(*AgentRight)(nil),                 // 16: obo.v1.AgentRight
-	(*RotateClientSecretRequest)(nil),  // 17: obo.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil), // 18: obo.v1.RotateClientSecretResponse
-	(*RevokeRequest)(nil),              // 19: obo.v1.RevokeRequest
-	(*RevokeResponse)(nil),             // 20: obo.v1.RevokeResponse
-	(*LiveToken)(nil),                  // 21: obo.v1.LiveToken
-	(*ListRevocationsRequest)(nil),     // 22: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),    // 23: obo.v1.ListRevocationsResponse
-	(*ListFollowersRequest)(nil),       // 24: obo.v1.ListFollowersRequest
-	(*ListFollowersResponse)(nil),      // 25: obo.v1.ListFollowersResponse
-	(*Replica)(nil),                    // 26: obo.v1.Replica
-	(*Follower)(nil),                   // 27: obo.v1.Follower
-	(*AwaitSequenceRequest)(nil),       // 28: obo.v1.AwaitSequenceRequest
-	(*AwaitSequenceResponse)(nil),      // 29: obo.v1.AwaitSequenceResponse
-	(*ListKeysRequest)(nil),            // 30: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 31: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                 // 32: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),          // 33: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 34: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),           // 35: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),          // 36: obo.v1.RetireKeyResponse
-	(*ImportKeyRequest)(nil),           // 37: obo.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),          // 38: obo.v1.ImportKeyResponse
-	(*ProviderFile)(nil),               // 39: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),      // 40: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),     // 41: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),        // 42: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),       // 43: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),       // 44: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),      // 45: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                 // 46: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),     // 47: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),    // 48: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),    // 49: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),   // 50: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),            // 51: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),           // 52: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),      // 53: google.protobuf.Timestamp
-	(*Change)(nil),                     // 54: obo.v1.Change
-	(*Revocation)(nil),                 // 55: obo.v1.Revocation
-	(*durationpb.Duration)(nil),        // 56: google.protobuf.Duration
+	(*SignInRequest)(nil),               // 0: obo.v1.SignInRequest
+	(*SignInResponse)(nil),              // 1: obo.v1.SignInResponse
+	(*SignOutRequest)(nil),              // 2: obo.v1.SignOutRequest
+	(*SignOutResponse)(nil),             // 3: obo.v1.SignOutResponse
+	(*ListOrgsRequest)(nil),             // 4: obo.v1.ListOrgsRequest
+	(*ListOrgsResponse)(nil),            // 5: obo.v1.ListOrgsResponse
+	(*GetOrgRequest)(nil),               // 6: obo.v1.GetOrgRequest
+	(*GetOrgResponse)(nil),              // 7: obo.v1.GetOrgResponse
+	(*ApplyOrgRequest)(nil),             // 8: obo.v1.ApplyOrgRequest
+	(*ApplyOrgResponse)(nil),            // 9: obo.v1.ApplyOrgResponse
+	(*PolicyFile)(nil),                  // 10: obo.v1.PolicyFile
+	(*ApplyPlatformRequest)(nil),        // 11: obo.v1.ApplyPlatformRequest
+	(*ApplyPlatformResponse)(nil),       // 12: obo.v1.ApplyPlatformResponse
+	(*ListAgentsRequest)(nil),           // 13: obo.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),          // 14: obo.v1.ListAgentsResponse
+	(*Agent)(nil),                       // 15: obo.v1.Agent
+	(*AgentRight)(nil),                  // 16: obo.v1.AgentRight
+	(*RotateClientSecretRequest)(nil),   // 17: obo.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil),  // 18: obo.v1.RotateClientSecretResponse
+	(*PutSignalCredentialRequest)(nil),  // 19: obo.v1.PutSignalCredentialRequest
+	(*PutSignalCredentialResponse)(nil), // 20: obo.v1.PutSignalCredentialResponse
+	(*ListSignalStreamsRequest)(nil),    // 21: obo.v1.ListSignalStreamsRequest
+	(*ListSignalStreamsResponse)(nil),   // 22: obo.v1.ListSignalStreamsResponse
+	(*SignalStream)(nil),                // 23: obo.v1.SignalStream
+	(*RevokeRequest)(nil),               // 24: obo.v1.RevokeRequest
+	(*RevokeResponse)(nil),              // 25: obo.v1.RevokeResponse
+	(*LiveToken)(nil),                   // 26: obo.v1.LiveToken
+	(*ListRevocationsRequest)(nil),      // 27: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),     // 28: obo.v1.ListRevocationsResponse
+	(*ListFollowersRequest)(nil),        // 29: obo.v1.ListFollowersRequest
+	(*ListFollowersResponse)(nil),       // 30: obo.v1.ListFollowersResponse
+	(*Replica)(nil),                     // 31: obo.v1.Replica
+	(*Follower)(nil),                    // 32: obo.v1.Follower
+	(*AwaitSequenceRequest)(nil),        // 33: obo.v1.AwaitSequenceRequest
+	(*AwaitSequenceResponse)(nil),       // 34: obo.v1.AwaitSequenceResponse
+	(*ListKeysRequest)(nil),             // 35: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),            // 36: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                  // 37: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),           // 38: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),          // 39: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),            // 40: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),           // 41: obo.v1.RetireKeyResponse
+	(*ImportKeyRequest)(nil),            // 42: obo.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),           // 43: obo.v1.ImportKeyResponse
+	(*ProviderFile)(nil),                // 44: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),       // 45: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),      // 46: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),         // 47: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),        // 48: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),        // 49: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),       // 50: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                  // 51: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),      // 52: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),     // 53: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),     // 54: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),    // 55: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),             // 56: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),            // 57: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),       // 58: google.protobuf.Timestamp
+	(*Change)(nil),                      // 59: obo.v1.Change
+	(*Revocation)(nil),                  // 60: obo.v1.Revocation
+	(*durationpb.Duration)(nil),         // 61: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	53, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	54, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	58, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	59, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
 	15, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	53, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	58, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
 	16, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	53, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	53, // 7: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 8: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	21, // 9: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	53, // 10: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	53, // 11: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	55, // 12: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	26, // 13: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	53, // 14: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	53, // 15: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	27, // 16: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	53, // 17: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	56, // 18: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	53, // 19: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	56, // 20: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	53, // 21: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	53, // 22: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	56, // 23: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	26, // 24: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	32, // 25: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	53, // 26: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	53, // 27: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	53, // 28: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	53, // 29: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	32, // 30: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	32, // 31: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	32, // 32: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	39, // 33: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	39, // 34: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	46, // 35: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	53, // 36: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	53, // 37: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	46, // 38: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 39: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 40: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 41: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 42: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 43: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 44: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 45: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 46: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	19, // 47: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	22, // 48: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	24, // 49: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	28, // 50: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	30, // 51: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	33, // 52: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	35, // 53: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	37, // 54: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	40, // 55: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	42, // 56: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	44, // 57: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	47, // 58: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	49, // 59: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	51, // 60: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 61: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 62: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 63: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 64: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 65: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 66: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 67: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	18, // 68: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	20, // 69: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	23, // 70: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	25, // 71: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	29, // 72: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	31, // 73: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	34, // 74: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	36, // 75: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	38, // 76: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	41, // 77: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	43, // 78: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	45, // 79: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	48, // 80: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	50, // 81: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	52, // 82: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	61, // [61:83] is the sub-list for method output_type
-	39, // [39:61] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	58, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	23, // 7: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
+	58, // 8: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	58, // 9: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	58, // 10: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	58, // 11: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	60, // 12: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	26, // 13: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	58, // 14: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	58, // 15: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	60, // 16: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	31, // 17: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	58, // 18: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	58, // 19: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	32, // 20: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	58, // 21: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	61, // 22: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	58, // 23: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	61, // 24: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	58, // 25: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	58, // 26: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	61, // 27: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	31, // 28: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	37, // 29: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	58, // 30: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	58, // 31: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	58, // 32: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	58, // 33: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	37, // 34: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	37, // 35: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	37, // 36: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	44, // 37: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	44, // 38: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	51, // 39: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	58, // 40: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	58, // 41: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	51, // 42: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	0,  // 43: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 44: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 45: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 46: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 47: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 48: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 49: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 50: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	19, // 51: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	21, // 52: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	24, // 53: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	27, // 54: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	29, // 55: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	33, // 56: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	35, // 57: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	38, // 58: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	40, // 59: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	42, // 60: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	45, // 61: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	47, // 62: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	49, // 63: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	52, // 64: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	54, // 65: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	56, // 66: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 67: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 68: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 69: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 70: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 71: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 72: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 73: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	18, // 74: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	20, // 75: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	22, // 76: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	25, // 77: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	28, // 78: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	30, // 79: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	34, // 80: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	36, // 81: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	39, // 82: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	41, // 83: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	43, // 84: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	46, // 85: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	48, // 86: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	50, // 87: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	53, // 88: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55, // 89: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	57, // 90: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	67, // [67:91] is the sub-list for method output_type
+	43, // [43:67] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -3823,7 +4182,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -171,20 +171,22 @@ var SignInService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	AdminService_ListOrgs_FullMethodName           = "/obo.v1.AdminService/ListOrgs"
-	AdminService_GetOrg_FullMethodName             = "/obo.v1.AdminService/GetOrg"
-	AdminService_ApplyOrg_FullMethodName           = "/obo.v1.AdminService/ApplyOrg"
-	AdminService_ApplyPlatform_FullMethodName      = "/obo.v1.AdminService/ApplyPlatform"
-	AdminService_ListAgents_FullMethodName         = "/obo.v1.AdminService/ListAgents"
-	AdminService_RotateClientSecret_FullMethodName = "/obo.v1.AdminService/RotateClientSecret"
-	AdminService_Revoke_FullMethodName             = "/obo.v1.AdminService/Revoke"
-	AdminService_ListRevocations_FullMethodName    = "/obo.v1.AdminService/ListRevocations"
-	AdminService_ListFollowers_FullMethodName      = "/obo.v1.AdminService/ListFollowers"
-	AdminService_AwaitSequence_FullMethodName      = "/obo.v1.AdminService/AwaitSequence"
-	AdminService_ListKeys_FullMethodName           = "/obo.v1.AdminService/ListKeys"
-	AdminService_RotateKeys_FullMethodName         = "/obo.v1.AdminService/RotateKeys"
-	AdminService_RetireKey_FullMethodName          = "/obo.v1.AdminService/RetireKey"
-	AdminService_ImportKey_FullMethodName          = "/obo.v1.AdminService/ImportKey"
+	AdminService_ListOrgs_FullMethodName            = "/obo.v1.AdminService/ListOrgs"
+	AdminService_GetOrg_FullMethodName              = "/obo.v1.AdminService/GetOrg"
+	AdminService_ApplyOrg_FullMethodName            = "/obo.v1.AdminService/ApplyOrg"
+	AdminService_ApplyPlatform_FullMethodName       = "/obo.v1.AdminService/ApplyPlatform"
+	AdminService_ListAgents_FullMethodName          = "/obo.v1.AdminService/ListAgents"
+	AdminService_RotateClientSecret_FullMethodName  = "/obo.v1.AdminService/RotateClientSecret"
+	AdminService_PutSignalCredential_FullMethodName = "/obo.v1.AdminService/PutSignalCredential"
+	AdminService_ListSignalStreams_FullMethodName   = "/obo.v1.AdminService/ListSignalStreams"
+	AdminService_Revoke_FullMethodName              = "/obo.v1.AdminService/Revoke"
+	AdminService_ListRevocations_FullMethodName     = "/obo.v1.AdminService/ListRevocations"
+	AdminService_ListFollowers_FullMethodName       = "/obo.v1.AdminService/ListFollowers"
+	AdminService_AwaitSequence_FullMethodName       = "/obo.v1.AdminService/AwaitSequence"
+	AdminService_ListKeys_FullMethodName            = "/obo.v1.AdminService/ListKeys"
+	AdminService_RotateKeys_FullMethodName          = "/obo.v1.AdminService/RotateKeys"
+	AdminService_RetireKey_FullMethodName           = "/obo.v1.AdminService/RetireKey"
+	AdminService_ImportKey_FullMethodName           = "/obo.v1.AdminService/ImportKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -210,6 +212,11 @@ type AdminServiceClient interface {
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(ctx context.Context, in *RotateClientSecretRequest, opts ...grpc.CallOption) (*RotateClientSecretResponse, error)
+	// PutSignalCredential stores with what the server authenticates to the transmitter of a stream of security events that it polls
+	// (RFC 8936), or forgets it. The credential is write-only, and for the poll_endpoint that the org's configuration has now.
+	PutSignalCredential(ctx context.Context, in *PutSignalCredentialRequest, opts ...grpc.CallOption) (*PutSignalCredentialResponse, error)
+	// ListSignalStreams lists an org's streams of security events and, of those that are polled, how that goes.
+	ListSignalStreams(ctx context.Context, in *ListSignalStreamsRequest, opts ...grpc.CallOption) (*ListSignalStreamsResponse, error)
 	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
@@ -296,6 +303,26 @@ func (c *adminServiceClient) RotateClientSecret(ctx context.Context, in *RotateC
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RotateClientSecretResponse)
 	err := c.cc.Invoke(ctx, AdminService_RotateClientSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PutSignalCredential(ctx context.Context, in *PutSignalCredentialRequest, opts ...grpc.CallOption) (*PutSignalCredentialResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutSignalCredentialResponse)
+	err := c.cc.Invoke(ctx, AdminService_PutSignalCredential_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListSignalStreams(ctx context.Context, in *ListSignalStreamsRequest, opts ...grpc.CallOption) (*ListSignalStreamsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSignalStreamsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListSignalStreams_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -405,6 +432,11 @@ type AdminServiceServer interface {
 	// RotateClientSecret gives an agent a new client_secret, shown once. The one before stays valid until it is rotated out
 	// by the next call or dropped with `drop_previous`.
 	RotateClientSecret(context.Context, *RotateClientSecretRequest) (*RotateClientSecretResponse, error)
+	// PutSignalCredential stores with what the server authenticates to the transmitter of a stream of security events that it polls
+	// (RFC 8936), or forgets it. The credential is write-only, and for the poll_endpoint that the org's configuration has now.
+	PutSignalCredential(context.Context, *PutSignalCredentialRequest) (*PutSignalCredentialResponse, error)
+	// ListSignalStreams lists an org's streams of security events and, of those that are polled, how that goes.
+	ListSignalStreams(context.Context, *ListSignalStreamsRequest) (*ListSignalStreamsResponse, error)
 	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
@@ -454,6 +486,12 @@ func (UnimplementedAdminServiceServer) ListAgents(context.Context, *ListAgentsRe
 }
 func (UnimplementedAdminServiceServer) RotateClientSecret(context.Context, *RotateClientSecretRequest) (*RotateClientSecretResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateClientSecret not implemented")
+}
+func (UnimplementedAdminServiceServer) PutSignalCredential(context.Context, *PutSignalCredentialRequest) (*PutSignalCredentialResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutSignalCredential not implemented")
+}
+func (UnimplementedAdminServiceServer) ListSignalStreams(context.Context, *ListSignalStreamsRequest) (*ListSignalStreamsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSignalStreams not implemented")
 }
 func (UnimplementedAdminServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
@@ -604,6 +642,42 @@ func _AdminService_RotateClientSecret_Handler(srv interface{}, ctx context.Conte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).RotateClientSecret(ctx, req.(*RotateClientSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PutSignalCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutSignalCredentialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PutSignalCredential(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PutSignalCredential_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PutSignalCredential(ctx, req.(*PutSignalCredentialRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListSignalStreams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSignalStreamsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListSignalStreams(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListSignalStreams_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListSignalStreams(ctx, req.(*ListSignalStreamsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -782,6 +856,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateClientSecret",
 			Handler:    _AdminService_RotateClientSecret_Handler,
+		},
+		{
+			MethodName: "PutSignalCredential",
+			Handler:    _AdminService_PutSignalCredential_Handler,
+		},
+		{
+			MethodName: "ListSignalStreams",
+			Handler:    _AdminService_ListSignalStreams_Handler,
 		},
 		{
 			MethodName: "Revoke",
