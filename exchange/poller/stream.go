@@ -92,9 +92,12 @@ func (p *Poller) held(ctx context.Context, t target, s *state) {
 		}
 	})
 	var at signals.Polled
-	for polling.Err() == nil {
-		var wait time.Duration
-		at, wait = p.poll(polling, t, s, at)
+	for first := true; polling.Err() == nil; first = false {
+		next, wait := p.poll(polling, t, s, at)
+		if first || next.Failing() != at.Failing() {
+			_ = p.hold(polling, t, s, holdFor) // the operator need not wait for the keeper to say so
+		}
+		at = next
 		sleep(polling, wait)
 	}
 	cancel()
