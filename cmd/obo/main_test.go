@@ -101,21 +101,22 @@ func TestErrorsSayWhatToDoAndHaveAnExitCode(t *testing.T) {
 		code int
 		want string
 	}{
-		"unknown command":      {nil, "frobnicate", explain.Usage, "obo --help"},
-		"missing argument":     {nil, "call", explain.Usage, "obo call --help"},
-		"unknown kind":         {dead, "revoke sausage x", explain.Usage, "transaction"},
-		"no server known":      {nil, "org list", explain.Usage, "OBO_STS_GRPC"},
-		"no operator":          {map[string]string{"OBO_STS_GRPC": "127.0.0.1:1"}, "org list", explain.Usage, "OBO_ADMIN_TOKEN_FILE"},
-		"no org":               {map[string]string{"OBO_STS_GRPC": "127.0.0.1:1"}, "revocations", explain.Usage, "OBO_ORG"},
-		"server away":          {dead, "org list", explain.Unavailable, "obo dev"},
-		"executor away":        {dead, "tools --token-file " + token, explain.Unavailable, "obo dev"},
-		"no such file":         {dead, "tools --token-file /nonexistent", explain.Failed, "standard input"},
-		"no such env file":     {nil, "org list --env /nonexistent", explain.Usage, "obo dev"},
-		"not a token":          {dead, "token inspect --file " + token, explain.Failed, "base64url"},
-		"after both servers":   {dead, "audit list --after 3", explain.Usage, "--server"},
-		"shred without saying": {dead, "connection shred acme", explain.Usage, "--yes"},
-		"no org directory":     {dead, "diff -f /nonexistent", explain.Failed, "org.yaml"},
-		"two from one stdin":   {dead, "call x.y --args -", explain.Usage, "--token-file"},
+		"unknown command":         {nil, "frobnicate", explain.Usage, "obo --help"},
+		"missing argument":        {nil, "call", explain.Usage, "obo call --help"},
+		"unknown kind":            {dead, "revoke sausage x", explain.Usage, "transaction"},
+		"no server known":         {nil, "org list", explain.Usage, "OBO_STS_GRPC"},
+		"no operator":             {map[string]string{"OBO_STS_GRPC": "127.0.0.1:1"}, "org list", explain.Usage, "OBO_ADMIN_TOKEN_FILE"},
+		"no org":                  {map[string]string{"OBO_STS_GRPC": "127.0.0.1:1"}, "revocations", explain.Usage, "OBO_ORG"},
+		"server away":             {dead, "org list", explain.Unavailable, "obo dev"},
+		"executor away":           {dead, "tools --token-file " + token, explain.Unavailable, "obo dev"},
+		"no such file":            {dead, "tools --token-file /nonexistent", explain.Failed, "standard input"},
+		"no such env file":        {nil, "org list --env /nonexistent", explain.Usage, "obo dev"},
+		"not a token":             {dead, "token inspect --file " + token, explain.Failed, "base64url"},
+		"after both servers":      {dead, "audit list --after 3", explain.Usage, "--server"},
+		"shred without saying":    {dead, "connection shred acme", explain.Usage, "--yes"},
+		"credential from nowhere": {dead, "signals credential acme events", explain.Usage, "--from-file"},
+		"no org directory":        {dead, "diff -f /nonexistent", explain.Failed, "org.yaml"},
+		"two from one stdin":      {dead, "call x.y --args -", explain.Usage, "--token-file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
