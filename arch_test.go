@@ -76,7 +76,8 @@ var rooms = map[string][]string{
 	"google.golang.org/grpc/status":            {"wire", "delegation/delegationgrpc", "cmd", "client"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"connection", "delegation/rar"},
 	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
-	"golang.org/x/oauth2":                      {"client"},
+	"golang.org/x/oauth2":                      {"client", "cmd/obo/internal/signin"},
+	"github.com/coreos/go-oidc/v3":             {"cmd/obo/internal/signin"},
 	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11"},
 }
 

@@ -144,6 +144,7 @@ func (c connectionShredCommand) Run(ctx context.Context, a *app) error {
 	if !c.Yes {
 		return explain.Misuse("not destroying the credentials of "+c.Org, "this cannot be undone", "say --yes when you mean it")
 	}
+	a.DefaultOrg = c.Org // whose login it is
 	return a.asExecutorOperator(ctx, "cannot destroy the credentials", func(ctx context.Context, e *remote.Executor) error {
 		resp, err := e.Admin.ShredOrg(ctx, &obov1.ShredOrgRequest{OrgId: c.Org})
 		if err != nil {

@@ -32,6 +32,7 @@ Examples:
 }
 
 func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
+	a.DefaultOrg = c.Org // whose login it is
 	return a.asOperator(ctx, "cannot make a secret for "+c.Agent, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.RotateClientSecret(ctx,
 			&obov1.RotateClientSecretRequest{OrgId: c.Org, Agent: c.Agent, DropPrevious: c.DropPrevious})

@@ -152,6 +152,7 @@ func (a *app) confirm(question string) bool {
 // files is added to org.
 func (a *app) plan(ctx context.Context, org *orgdir.Org, prune bool) (plan, int64, error) {
 	p := plan{Org: string(org.ID), Changes: []*change{}, Providers: []*providerChange{}, Kept: []string{}}
+	a.DefaultOrg = p.Org // whose login it is
 	refused := "the executor does not take the provider records"
 	err := a.asExecutorOperator(ctx, refused, func(ctx context.Context, e *remote.Executor) error {
 		now, err := e.Admin.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: p.Org})
@@ -355,6 +356,7 @@ func (c orgShowCommand) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	a.DefaultOrg = c.Name // whose login it is
 	return a.asOperator(ctx, "cannot show the org", func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.GetOrg(ctx, &obov1.GetOrgRequest{OrgId: c.Name})
 		if err != nil {

@@ -21,7 +21,7 @@ type Global struct {
 	STS            string `name:"sts" from:"OBO_STS_GRPC" placeholder:"HOST:PORT" help:"Token server, gRPC (OBO_STS_GRPC)." group:"Servers"`
 	Executor       string `from:"OBO_EXECUTOR_GRPC" placeholder:"HOST:PORT" help:"Executor, gRPC (OBO_EXECUTOR_GRPC)." group:"Servers"`
 	CAFile         string `name:"ca-file" from:"OBO_CA_FILE" placeholder:"FILE" help:"Certificates to trust, PEM (OBO_CA_FILE). Default: the system's; loopback needs none." group:"Servers"`
-	AdminTokenFile string `from:"OBO_ADMIN_TOKEN_FILE" placeholder:"FILE" help:"File with an administrator's token, or the operator's credential (OBO_ADMIN_TOKEN_FILE)." group:"Servers"`
+	AdminTokenFile string `from:"OBO_ADMIN_TOKEN_FILE" placeholder:"FILE" help:"File with an administrator's token, or the operator's credential (OBO_ADMIN_TOKEN_FILE). Default: that of obo login." group:"Servers"`
 	ExecutorToken  string `name:"executor-admin-token-file" from:"OBO_EXECUTOR_ADMIN_TOKEN_FILE" placeholder:"FILE" help:"The executor's, when it differs (OBO_EXECUTOR_ADMIN_TOKEN_FILE)." group:"Servers"`
 	DefaultOrg     string `name:"org" from:"OBO_ORG" placeholder:"ORG" help:"The org (OBO_ORG)." group:"Servers"`
 }
@@ -55,12 +55,14 @@ func missing(what, flag, env string) error {
 		"set one of them, or point --env to the file that obo dev wrote")
 }
 
-// operatorToken is the operator's credential for the token server.
+// operatorToken is the administrator's token, or the operator's credential, for the token server: what was named, else that of
+// obo login.
 func (a *app) operatorToken() (telemetry.Secret, error) {
-	if a.AdminTokenFile == "" {
-		return "", missing("the operator's credential", "--admin-token-file", "OBO_ADMIN_TOKEN_FILE")
+	if a.AdminTokenFile != "" {
+		return remote.ReadSecret(a.AdminTokenFile, nil)
 	}
-	return remote.ReadSecret(a.AdminTokenFile, nil)
+	s, err := a.session()
+	return s.Token, err
 }
 
 // executorToken is the operator's credential for the executor.

@@ -51,12 +51,15 @@ type grammar struct {
 	Tools    toolsCommand    `cmd:"" help:"List the tools that a token can call."`
 	Token    tokenCommand    `cmd:"" help:"Look into a token, or verify it."`
 
+	Login  loginCommand  `cmd:"" help:"Sign in as an administrator, by your browser."`
+	Logout logoutCommand `cmd:"" help:"Revoke and forget the login."`
+	Whoami whoamiCommand `cmd:"" help:"Say who you are to the servers."`
+
 	Apply       applyCommand       `cmd:"" help:"Apply an org's configuration from files."`
 	Diff        diffCommand        `cmd:"" help:"Show what apply would change."`
 	Org         orgCommand         `cmd:"" help:"List orgs, show one."`
 	Platform    platformCommand    `cmd:"" help:"Apply the operator's own policies, which every org is under."`
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
-	SignIn      signInCommand      `cmd:"" name:"sign-in" help:"Sign in as an administrator."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`
 	Revocations revocationsCommand `cmd:"" help:"List what is revoked."`

@@ -188,6 +188,7 @@ func (e *Env) awaitOrg(ctx context.Context, org, prefix string, sts *remote.STS,
 // writeFiles writes alice's token, what `obo dev token` needs, and last the env file: who sees it may start.
 func (e *Env) writeFiles(ctx context.Context) error {
 	e.Vars["OBO_USER_TOKEN_FILE"] = e.path("alice.token")
+	e.Vars["OBO_LOGIN_ISSUER"], e.Vars["OBO_LOGIN_CLIENT_ID"] = e.Vars["issuer"], sample.AdminClient
 	if err := e.writeUserToken(ctx); err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func advice(reason string, code codes.Code) string {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return doUnavailable
 	case codes.Unauthenticated:
-		return "check the credential: --admin-token-file (OBO_ADMIN_TOKEN_FILE) for the admin API, --token-file for calls"
+		return "check the credential: obo login or --admin-token-file (OBO_ADMIN_TOKEN_FILE) for the admin API, --token-file for calls"
 	case codes.Aborted:
 		return "somebody else changed it meanwhile: look again, then repeat"
 	case codes.Unimplemented:

@@ -16,6 +16,7 @@ type Token struct {
 	Claims  json.RawMessage   `json:"claims"`
 	Subject string            `json:"subject"`
 	Org     string            `json:"org_id,omitempty"`
+	Role    string            `json:"role,omitempty"`  // of an administrator
 	Chain   []string          `json:"chain,omitempty"` // agents, current actor first
 	Scope   []string          `json:"scope,omitempty"`
 	Expiry  time.Time         `json:"expires"`
@@ -39,6 +40,7 @@ type claims struct {
 	Audience    json.RawMessage `json:"aud"`
 	Subject     string          `json:"sub"`
 	Org         string          `json:"org_id"`
+	Role        string          `json:"role"`
 	Scope       string          `json:"scope"`
 	Expiry      float64         `json:"exp"`
 	ID          string          `json:"jti"`
@@ -63,7 +65,7 @@ func ParseToken(token string) (Token, error) {
 	}
 	t := Token{
 		Header: map[string]string{"typ": m.Type(), "alg": string(m.Algorithm()), "kid": m.KeyID()},
-		Claims: m.UnverifiedPayload(), Subject: c.Subject, Org: c.Org, Scope: strings.Fields(c.Scope),
+		Claims: m.UnverifiedPayload(), Subject: c.Subject, Org: c.Org, Role: c.Role, Scope: strings.Fields(c.Scope),
 		Expiry: time.Unix(int64(c.Expiry), 0).UTC(), Issuer: c.Issuer, Audience: strings.Trim(string(c.Audience), `"`),
 		ID: c.ID, Transaction: c.Transaction, Lineage: c.Lineage,
 		Details: c.Details, Confirmation: c.Confirmation, MayAct: c.MayAct,

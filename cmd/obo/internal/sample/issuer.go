@@ -25,11 +25,12 @@ type IssuerConfig struct {
 	Now       func() time.Time
 }
 
-// Issuer is a small OpenID provider: discovery, keys, and a mint in place of a login page. It is multi-tenant, as many real
-// ones are: one issuer and one key for all orgs, the org in a claim of its own (`tenant`).
+// Issuer is a small OpenID provider: discovery, keys, the authorization code flow for one public client, and a mint for scripts. It
+// is multi-tenant, as many real ones are: one issuer and one key for all orgs, the org in a claim of its own (`tenant`).
 type Issuer struct {
 	config IssuerConfig
 	signer jose.Signer
+	codes  codes
 }
 
 // NewIssuer makes an issuer with a new RS256 key, the algorithm that every OpenID provider has.
@@ -45,17 +46,19 @@ func NewIssuer(c IssuerConfig) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{config: c, signer: signer}, nil
+	return &Issuer{config: c, signer: signer, codes: codes{pending: map[string]grant{}}}, nil
 }
 
-// Handler serves discovery, keys and the mint.
+// Handler serves all of it.
 func (i *Issuer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{
 			"issuer": i.config.URL, "jwks_uri": i.config.URL + "/jwks",
-			"authorization_endpoint":                i.config.URL + "/not-offered",
-			"response_types_supported":              []string{"id_token"},
+			"authorization_endpoint": i.config.URL + "/authorize", "token_endpoint": i.config.URL + "/token",
+			"response_types_supported": []string{"code"}, "grant_types_supported": []string{"authorization_code"},
+			"code_challenge_methods_supported": []string{"S256"}, "token_endpoint_auth_methods_supported": []string{"none"},
+			"authorization_response_iss_parameter_supported": true, "scopes_supported": []string{"openid"},
 			"subject_types_supported":               []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})
@@ -64,6 +67,9 @@ func (i *Issuer) Handler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(jose.NewKeySet(i.signer.Key()).JSON())
 	})
+	mux.HandleFunc("GET /authorize", i.ask)
+	mux.HandleFunc("POST /authorize", i.decide)
+	mux.HandleFunc("POST /token", i.token)
 	mux.HandleFunc("POST /mint", i.mint)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	return mux
@@ -93,7 +99,7 @@ func (i *Issuer) mint(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, map[string]string{"error": "no such person; there are " + Known()})
 		return
 	}
-	token, err := i.idToken(person, m.Audience)
+	token, err := i.idToken(person, m.Audience, "")
 	if err != nil {
 		answer(w, http.StatusInternalServerError, map[string]string{"error": "cannot sign"})
 		return
@@ -102,17 +108,21 @@ func (i *Issuer) mint(w http.ResponseWriter, r *http.Request) {
 }
 
 // idToken is an ID token as OpenID Connect Core section 2 has it, with the org and the groups as claims.
-func (i *Issuer) idToken(p Person, audience string) (string, error) {
+func (i *Issuer) idToken(p Person, audience, nonce string) (string, error) {
 	if audience == "" {
 		audience = Audience
 	}
 	now := i.config.Now()
-	payload, err := json.Marshal(map[string]any{
+	claims := map[string]any{
 		"iss": i.config.URL, "sub": p.Subject, "aud": audience, "tenant": p.Org, "groups": p.Groups,
 		"iat": now.Unix(), "exp": now.Add(IDTokenLife).Unix(), "auth_time": now.Unix(), "sid": uuid.NewString(),
 		"jti": uuid.NewString(), "acr": "urn:obo:sample:password", "amr": []string{"pwd"},
 		"preferred_username": p.Name,
-	})
+	}
+	if nonce != "" {
+		claims["nonce"] = nonce
+	}
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
