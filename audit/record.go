@@ -88,6 +88,17 @@ type Change struct {
 	After  string `json:"after,omitempty"`  // as JSON; empty for a removal
 }
 
+// Kind is "add", "change" or "remove".
+func (c Change) Kind() string {
+	switch {
+	case c.Before == "":
+		return "add"
+	case c.After == "":
+		return "remove"
+	}
+	return "change"
+}
+
 var (
 	kinds    = []string{KindExchange, KindIntent, KindOutcome, KindAdmin}
 	outcomes = []string{OutcomeApproved, OutcomeRefused, OutcomeSucceeded, OutcomeFailed, OutcomeUnknown}

@@ -3,6 +3,7 @@ package connection
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -166,6 +167,14 @@ func (c *Catalog) Put(ctx context.Context, org delegation.OrgID, seen, records [
 		return fmt.Errorf("connection: store provider records: %w", err)
 	}
 	return nil
+}
+
+// ETag stands for a set of an org's own records: the same text for the same set, whatever its order.
+func ETag(records []store.ProviderRecord) string {
+	records = slices.Clone(records)
+	slices.SortFunc(records, func(a, b store.ProviderRecord) int { return strings.Compare(a.Name, b.Name) })
+	sum := digest(records)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func digest(records []store.ProviderRecord) [sha256.Size]byte {

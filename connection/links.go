@@ -31,6 +31,9 @@ const (
 	StatusRevoked = "revoked"
 )
 
+// ReasonShredded is why a connection ended whose org's data key is no more.
+const ReasonShredded = "the org's data key was destroyed"
+
 // minSecret is the shortest secret. A shorter one could not be told from ordinary text, so it could not be kept out of what
 // comes back from a provider.
 const minSecret = 8
@@ -136,11 +139,18 @@ func owner(org delegation.OrgID, k Link) error {
 	return nil
 }
 
-// Put stores a connection, or replaces it with its credential. A change of provider, pattern or owner is refused: policies
-// and audit records speak of a connection by its id.
-func (l *Links) Put(ctx context.Context, org delegation.OrgID, k Link) (store.Connection, error) {
+// Proposal is a link that was checked against what there is.
+type Proposal struct {
+	Before     store.Connection // version 0: there is none
+	After      store.Connection // without its credential
+	credential vault.Credential
+}
+
+// Propose checks a link, and says what storing it would come to. A change of provider, pattern or owner is refused: policies and
+// audit records speak of a connection by its id.
+func (l *Links) Propose(ctx context.Context, org delegation.OrgID, k Link) (Proposal, error) {
 	if err := l.Check(ctx, org, k); err != nil {
-		return store.Connection{}, err
+		return Proposal{}, err
 	}
 	now := l.Now().UTC().Truncate(time.Microsecond)
 	c := store.Connection{
@@ -151,20 +161,31 @@ func (l *Links) Put(ctx context.Context, org delegation.OrgID, k Link) (store.Co
 	switch {
 	case err == nil:
 		if old.Provider != c.Provider || old.Pattern != c.Pattern || old.Subject != c.Subject {
-			return store.Connection{}, fmt.Errorf("%w: connection %q exists with another provider, pattern or subject; delete it first",
+			return Proposal{}, fmt.Errorf("%w: connection %q exists with another provider, pattern or subject; delete it first",
 				ErrInvalid, k.ID)
 		}
 		c.Version, c.Created = old.Version+1, old.Created
 	case !errors.Is(err, store.ErrNotFound):
-		return store.Connection{}, fmt.Errorf("connection: read: %w", err)
+		return Proposal{}, fmt.Errorf("connection: read: %w", err)
 	}
-	if c.Sealed, err = l.Vault.Seal(ctx, org, c.ID, c.Version, k.Credential); err != nil {
-		return store.Connection{}, err
+	return Proposal{Before: old, After: c, credential: k.Credential}, nil
+}
+
+// Put stores what was proposed, with its credential. store.ErrConflict says that the connection is not as it was then.
+func (l *Links) Put(ctx context.Context, org delegation.OrgID, p Proposal) (err error) {
+	c := p.After
+	if c.Sealed, err = l.Vault.Seal(ctx, org, c.ID, c.Version, p.credential); err != nil {
+		return err
 	}
 	if err := l.Org(org).PutConnection(ctx, c); err != nil {
-		return store.Connection{}, fmt.Errorf("connection: store: %w", err)
+		return fmt.Errorf("connection: store: %w", err)
 	}
-	return c, nil
+	return nil
+}
+
+// Get is one connection, or store.ErrNotFound.
+func (l *Links) Get(ctx context.Context, org delegation.OrgID, id string) (store.Connection, error) {
+	return l.Org(org).Connection(ctx, id)
 }
 
 // Page lists by id the org's connections after one, at most limit, which is at most store.MaxPage.
@@ -188,17 +209,18 @@ func (l *Links) List(ctx context.Context, org delegation.OrgID) (all []store.Con
 
 // End marks a connection as revoked and destroys its credential. store.ErrConflict says that it is not as c any more.
 func (l *Links) End(ctx context.Context, org delegation.OrgID, c store.Connection, reason string) error {
-	c.Sealed, c.Status, c.StatusReason = nil, StatusRevoked, reason
-	c.Version, c.Updated = c.Version+1, l.Now().UTC().Truncate(time.Microsecond)
+	c = Ended(c, reason)
+	c.Updated = l.Now().UTC().Truncate(time.Microsecond)
 	if err := l.Org(org).PutConnection(ctx, c); err != nil {
 		return fmt.Errorf("connection: end: %w", err)
 	}
 	return nil
 }
 
-// Delete deletes a connection with its credential. store.ErrNotFound says that there was none.
-func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string) error {
-	return l.Org(org).DeleteConnection(ctx, id, 0)
+// Delete deletes a connection of a version, 0 for any, with its credential. store.ErrNotFound says that there was none,
+// store.ErrConflict that it has another version.
+func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string, version int64) error {
+	return l.Org(org).DeleteConnection(ctx, id, version)
 }
 
 // Shred destroys the org's data key, then marks the connections, whose credentials nobody can open any more. It returns how
@@ -213,17 +235,26 @@ func (l *Links) Shred(ctx context.Context, org delegation.OrgID) (int, error) {
 	}
 	lost := 0
 	for _, c := range conns {
-		if len(c.Sealed) == 0 {
+		if !Holds(c) {
 			continue
 		}
 		lost++
-		c.Sealed, c.Status, c.StatusReason = nil, StatusRevoked, "the org's data key was destroyed"
-		c.Version, c.Updated = c.Version+1, l.Now().UTC().Truncate(time.Microsecond)
+		c = Ended(c, ReasonShredded)
+		c.Updated = l.Now().UTC().Truncate(time.Microsecond)
 		if err := l.Org(org).PutConnection(ctx, c); err != nil && !errors.Is(err, store.ErrConflict) {
 			return lost, fmt.Errorf("connection: the data key is destroyed, but a connection could not be marked: %w", err)
 		}
 	}
 	return lost, nil
+}
+
+// Holds reports whether a connection has a credential.
+func Holds(c store.Connection) bool { return len(c.Sealed) > 0 }
+
+// Ended is a connection as revoked, without its credential.
+func Ended(c store.Connection, reason string) store.Connection {
+	c.Sealed, c.Status, c.StatusReason, c.Version = nil, StatusRevoked, reason, c.Version+1
+	return c
 }
 
 // Choose picks the connection that a token may spend: the provider's, of this subject (EX7) or shared by the org. The

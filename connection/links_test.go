@@ -54,6 +54,15 @@ func newFixture(t *testing.T, allowLoopback bool) fixture {
 	return f
 }
 
+// put proposes a link and stores it.
+func (f fixture) put(ctx context.Context, org delegation.OrgID, k connection.Link) (store.Connection, error) {
+	p, err := f.links.Propose(ctx, org, k)
+	if err != nil {
+		return store.Connection{}, err
+	}
+	return p.After, f.links.Put(ctx, org, p)
+}
+
 func link(id, pattern, subject string) connection.Link {
 	k := connection.Link{ID: id, Provider: "example", Pattern: connection.Pattern(pattern), Subject: subject,
 		Credential: vault.NewCredential("", []byte("canary-credential"))}
@@ -68,17 +77,17 @@ func TestPutConnection(t *testing.T) {
 	f := newFixture(t, false)
 	ctx := t.Context()
 	const alice = "user:acme/okta|alice"
-	first, err := f.links.Put(ctx, "acme", link("alice", "api_key", alice))
+	first, err := f.put(ctx, "acme", link("alice", "api_key", alice))
 	if err != nil || first.Version != 1 || first.Status != connection.StatusActive {
 		t.Fatalf("%+v %v", first, err)
 	}
-	again, err := f.links.Put(ctx, "acme", link("alice", "api_key", alice))
+	again, err := f.put(ctx, "acme", link("alice", "api_key", alice))
 	if err != nil || again.Version != 2 || !again.Created.Equal(first.Created) {
 		t.Fatalf("%+v %v", again, err)
 	}
 	for _, k := range []connection.Link{link("shared", "developer_secret", ""), link("basic", "basic", alice),
 		link("service", "api_key", "service:acme/reporting")} {
-		if _, err := f.links.Put(ctx, "acme", k); err != nil {
+		if _, err := f.put(ctx, "acme", k); err != nil {
 			t.Error(err)
 		}
 	}
@@ -112,17 +121,17 @@ func TestPutConnection(t *testing.T) {
 		"name without basic":        {ID: "x", Provider: "example", Pattern: "api_key", Subject: alice, Credential: vault.NewCredential("alice", []byte("canary-credential"))},
 		"colon in the name":         {ID: "x", Provider: "example", Pattern: "basic", Subject: alice, Credential: vault.NewCredential("a:b", []byte("canary-credential"))},
 	} {
-		if _, err := f.links.Put(ctx, "acme", k); !errors.Is(err, connection.ErrInvalid) || strings.Contains(err.Error(), "canary") {
+		if _, err := f.put(ctx, "acme", k); !errors.Is(err, connection.ErrInvalid) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := f.links.Delete(ctx, "acme", "alice"); err != nil {
+	if err := f.links.Delete(ctx, "acme", "alice", 0); err != nil {
 		t.Error(err)
 	}
-	if err := f.links.Delete(ctx, "acme", "alice"); !errors.Is(err, store.ErrNotFound) {
+	if err := f.links.Delete(ctx, "acme", "alice", 0); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("deleted twice: %v", err)
 	}
-	if err := f.links.Delete(ctx, "globex", "basic"); !errors.Is(err, store.ErrNotFound) {
+	if err := f.links.Delete(ctx, "globex", "basic", 0); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("deleted from another org: %v", err)
 	}
 	list, err := f.links.List(ctx, "acme")
@@ -136,7 +145,7 @@ func TestShredMarksConnections(t *testing.T) {
 	f := newFixture(t, false)
 	ctx := t.Context()
 	for _, k := range []connection.Link{link("a", "developer_secret", ""), link("b", "api_key", "user:acme/okta|alice")} {
-		if _, err := f.links.Put(ctx, "acme", k); err != nil {
+		if _, err := f.put(ctx, "acme", k); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -155,7 +164,7 @@ func TestShredMarksConnections(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if _, err := f.links.Put(ctx, "acme", link("b", "api_key", "user:acme/okta|alice")); err != nil {
+	if _, err := f.put(ctx, "acme", link("b", "api_key", "user:acme/okta|alice")); err != nil {
 		t.Errorf("connecting again: %v", err)
 	}
 }

@@ -44,105 +44,71 @@ type Session struct {
 // As is the Admin for an administrator who has been authenticated, and allowed to make the call.
 func (a *Admin) As(who delegation.Administrator) Session { return Session{a, who} }
 
-// ApplyProviders replaces the org's own provider records, and names the providers that the org has then, sorted. A dry run
-// only checks.
-func (a Session) ApplyProviders(ctx context.Context, org string, records []store.ProviderRecord, dryRun bool) ([]string, error) {
-	id, err := orgID(org)
+// ApplyProvidersRequest is an org's whole set of provider records of its own.
+type ApplyProvidersRequest struct {
+	Org     string
+	Records []store.ProviderRecord
+	ETag    string // of the set that the caller saw; empty: whatever is in force
+	DryRun  bool   // check everything, and say what would change
+}
+
+// ApplyProvidersResult says what changed or, of a dry run, would.
+type ApplyProvidersResult struct {
+	Providers []string // that the org has then, sorted
+	ETag      string   // of the set now in force
+	Changes   []audit.Change
+}
+
+// ApplyProviders replaces the org's own provider records. A set that changes nothing is not applied.
+func (a Session) ApplyProviders(ctx context.Context, req ApplyProvidersRequest) (ApplyProvidersResult, error) {
+	id, err := orgID(req.Org)
 	if err != nil {
-		return nil, err
+		return ApplyProvidersResult{}, err
 	}
-	providers, err := a.Providers.Check(records)
+	providers, err := a.Providers.Check(req.Records)
 	if err != nil {
-		return nil, adminError(err)
-	}
-	names := make([]string, len(providers))
-	for i, p := range providers {
-		names[i] = p.Name()
-	}
-	if dryRun {
-		return names, nil
+		return ApplyProvidersResult{}, adminError(err)
 	}
 	seen, err := a.Providers.Records(ctx, id)
 	if err != nil {
-		return nil, adminError(err)
+		return ApplyProvidersResult{}, adminError(err)
 	}
-	return names, a.change(ctx, change{org: id, what: fmt.Sprintf("apply %d provider records", len(records))}, func() error {
-		return a.Providers.Put(ctx, id, seen, records)
+	out := ApplyProvidersResult{ETag: connection.ETag(seen), Changes: providerChanges(seen, req.Records)}
+	if req.ETag != "" && req.ETag != out.ETag {
+		return ApplyProvidersResult{}, staleProviders(seen)
+	}
+	for _, p := range providers {
+		out.Providers = append(out.Providers, p.Name())
+	}
+	if req.DryRun || len(out.Changes) == 0 {
+		return out, nil
+	}
+	what := fmt.Sprintf("apply %d provider records", len(req.Records))
+	err = a.change(ctx, change{org: id, what: what, changes: out.Changes}, func() error {
+		return a.Providers.Put(ctx, id, seen, req.Records)
 	})
+	if err != nil {
+		return ApplyProvidersResult{}, err
+	}
+	out.ETag = connection.ETag(req.Records)
+	return out, nil
 }
 
-// ProviderRecords are the org's own records as they were applied, in file name order.
-func (a *Admin) ProviderRecords(ctx context.Context, org string) ([]store.ProviderRecord, error) {
+// ProviderRecords are the org's own records as they were applied, in file name order, and the tag of that set.
+func (a *Admin) ProviderRecords(ctx context.Context, org string) (records []store.ProviderRecord, etag string, err error) {
 	id, err := orgID(org)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	records, err := a.Providers.Records(ctx, id)
-	return records, adminError(err)
-}
-
-// PutConnection creates a connection, or replaces its credential.
-func (a Session) PutConnection(ctx context.Context, org string, link connection.Link) (store.Connection, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return store.Connection{}, err
-	}
-	if err := a.Links.Check(ctx, id, link); err != nil {
-		return store.Connection{}, adminError(err)
-	}
-	var out store.Connection
-	err = a.change(ctx, change{
-		org: id, connection: link.ID, subject: link.Subject, what: fmt.Sprintf("put %s connection to %s", link.Pattern, link.Provider),
-	}, func() (err error) {
-		out, err = a.Links.Put(ctx, id, link)
-		return err
-	})
-	return out, err
-}
-
-// ListConnections lists by id the org's connections after one, at most limit, which is at most store.MaxPage. Their sealed credentials
-// are not for showing.
-func (a *Admin) ListConnections(ctx context.Context, org, after string, limit int) ([]store.Connection, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return nil, err
-	}
-	conns, err := a.Links.Page(ctx, id, after, limit)
-	return conns, adminError(err)
-}
-
-// DeleteConnection deletes a connection and its credential.
-func (a Session) DeleteConnection(ctx context.Context, org, connectionID string) error {
-	id, err := orgID(org)
-	if err != nil {
-		return err
-	}
-	if !connection.ValidID(connectionID) {
-		return invalid("connection", "connection must be 1 to 63 of [a-z0-9-], with no hyphen at either end")
-	}
-	return a.change(ctx, change{org: id, connection: connectionID, what: "delete connection"}, func() error {
-		return a.Links.Delete(ctx, id, connectionID)
-	})
-}
-
-// ShredOrg destroys the org's data key, and says how many connections lost their credential.
-func (a Session) ShredOrg(ctx context.Context, org string) (int, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return 0, err
-	}
-	lost := 0
-	err = a.change(ctx, change{org: id, what: "shred the org's data key"}, func() (err error) {
-		lost, err = a.Links.Shred(ctx, id)
-		return err
-	})
-	return lost, err
+	records, err = a.Providers.Records(ctx, id)
+	return records, connection.ETag(records), adminError(err)
 }
 
 // change is one change, for the trail.
 type change struct {
 	org                       delegation.OrgID
 	connection, subject, what string
+	changes                   []audit.Change
 }
 
 // change records what is about to be done, does it, and records when it failed. What was approved and not followed by
@@ -151,7 +117,7 @@ func (a Session) change(ctx context.Context, c change, do func() error) error {
 	r := audit.Record{
 		ActionID: string(c.org) + "." + uuid.NewString(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: c.org,
 		Time: a.Now(), Transaction: a.who.ID, TokenID: a.who.ID, Administrator: a.who.Subject, Role: a.who.Role, Subject: c.subject,
-		TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what,
+		TraceID: telemetry.TraceID(ctx), Connection: c.connection, Detail: c.what, Changes: c.changes,
 	}
 	if a.who.Subject == "" {
 		return &Error{Reason: AccessDenied, Description: "nobody makes this change"}

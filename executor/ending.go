@@ -104,8 +104,11 @@ func (e *Ender) one(ctx context.Context, r store.Revocation) error {
 		if r.Departed {
 			reason = "its subject has left"
 		}
-		err := e.admin.As(theFeed()).change(ctx, change{org: r.Org, connection: c.ID, subject: c.Subject, what: "end connection: " + reason},
-			func() error { return e.admin.Links.End(ctx, r.Org, c, reason) })
+		ending := change{
+			org: r.Org, connection: c.ID, subject: c.Subject, what: "end connection: " + reason,
+			changes: connectionChanges(c, connection.Ended(c, reason)),
+		}
+		err := e.admin.As(theFeed()).change(ctx, ending, func() error { return e.admin.Links.End(ctx, r.Org, c, reason) })
 		failed = errors.Join(failed, err)
 	}
 	return failed

@@ -119,7 +119,7 @@ func TestRefusals(t *testing.T) {
 			r.set.Add(revocation.New("acme", revocation.Connection, "alice", "", time.Now(), time.Hour))
 		}, kind: connection.Revoked},
 		{name: "shredded org", before: func(t *testing.T, r *rig) {
-			_, err := r.admin.ShredOrg(t.Context(), "acme")
+			_, err := r.admin.ShredOrg(t.Context(), "acme", false)
 			must(t, err)
 		}, kind: connection.Revoked},
 		{name: "records that do not parse", before: func(t *testing.T, r *rig) {
@@ -216,7 +216,7 @@ func TestTenants(t *testing.T) {
 		t.Errorf("a moved row: %+v %v", got, err)
 	}
 	// Shredding one org leaves the other.
-	_, err = r.admin.ShredOrg(t.Context(), "globex")
+	_, err = r.admin.ShredOrg(t.Context(), "globex", false)
 	must(t, err)
 	if got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)}); err != nil || got.Result == nil {
 		t.Errorf("%+v %v", got, err)
@@ -385,9 +385,9 @@ func TestEgress(t *testing.T) {
 func TestSharedSecret(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	_, err := r.admin.PutConnection(t.Context(), "acme", connection.Link{
+	_, err := r.admin.PutConnection(t.Context(), executor.PutConnectionRequest{Org: "acme", Link: connection.Link{
 		ID: "shared", Provider: "tracker", Pattern: connection.DeveloperSecret, Credential: vault.NewCredential("", []byte(canary+"-shared")),
-	})
+	}})
 	must(t, err)
 	carol := r.token(t, "tracker:write", func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" })
 	call := func() executor.Response {

@@ -12,6 +12,7 @@ import (
 	"github.com/onbehalf/obo/executor"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/store/storetest"
+	"github.com/onbehalf/obo/vault"
 )
 
 var errFault = errors.New("a fault that the test made")
@@ -205,18 +206,6 @@ func TestUnreachableProvider(t *testing.T) {
 // TestAdminFaults: a change is on record before it is made, and its failure after.
 func TestAdminFaults(t *testing.T) {
 	t.Parallel()
-	admin := func(t *testing.T, r *rig) (out []string) {
-		stored, err := r.db.Org("acme").AuditRecords(t.Context(), store.AuditQuery{Limit: 1000})
-		must(t, err)
-		for _, s := range stored {
-			rec, err := audit.Decode(s)
-			must(t, err)
-			if rec.Kind == audit.KindAdmin {
-				out = append(out, rec.Outcome)
-			}
-		}
-		return out
-	}
 	for _, c := range []struct {
 		name    string
 		hook    storetest.Hook
@@ -234,7 +223,7 @@ func TestAdminFaults(t *testing.T) {
 			r := newRig(t)
 			before := len(admin(t, r))
 			r.faults(c.hook)
-			err := r.admin.DeleteConnection(t.Context(), "acme", "alice")
+			_, err := r.admin.DeleteConnection(t.Context(), executor.DeleteConnectionRequest{Org: "acme", Connection: "alice"})
 			r.faults(nil)
 			if (err == nil) != (c.hook == nil) {
 				t.Errorf("got %v", err)
@@ -250,35 +239,79 @@ func TestAdminFaults(t *testing.T) {
 	}
 }
 
+// admin are the outcomes of acme's changes on record.
+func admin(t *testing.T, r *rig) (out []string) {
+	t.Helper()
+	stored, err := r.db.Org("acme").AuditRecords(t.Context(), store.AuditQuery{Limit: 1000})
+	must(t, err)
+	for _, s := range stored {
+		rec, err := audit.Decode(s)
+		must(t, err)
+		if rec.Kind == audit.KindAdmin {
+			out = append(out, rec.Outcome)
+		}
+	}
+	return out
+}
+
 // TestAdminRefusals: what is refused changes nothing and leaves no record of a change.
 func TestAdminRefusals(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ctx := t.Context()
+	ctx, recorded := t.Context(), len(admin(t, r))
+	apply := func(req executor.ApplyProvidersRequest) error {
+		req.Org = "acme"
+		_, err := r.admin.ApplyProviders(ctx, req)
+		return err
+	}
+	put := func(version int64, link connection.Link) error {
+		_, err := r.admin.PutConnection(ctx, executor.PutConnectionRequest{Org: "acme", ExpectedVersion: &version, Link: link})
+		return err
+	}
+	remove := func(id string, version *int64) error {
+		_, err := r.admin.DeleteConnection(ctx, executor.DeleteConnectionRequest{Org: "acme", Connection: id, ExpectedVersion: version})
+		return err
+	}
+	link := func(id string) connection.Link {
+		return connection.Link{ID: id, Provider: "tracker", Pattern: connection.APIKey, Subject: "user:acme/okta|alice",
+			Credential: vault.NewCredential("", []byte("another-secret"))}
+	}
+	two := int64(2)
 	for name, c := range map[string]struct {
 		do     func() error
 		reason executor.Reason
 	}{
-		"org id":       {func() error { _, err := r.admin.ListConnections(ctx, "ACME", "", 10); return err }, executor.InvalidRequest},
-		"platform org": {func() error { _, err := r.admin.ShredOrg(ctx, string(store.PlatformOrg)); return err }, executor.InvalidRequest},
+		"another set of records":         {func() error { return apply(executor.ApplyProvidersRequest{ETag: connection.ETag(nil)}) }, executor.Conflict},
+		"another version":                {func() error { return put(2, link("alice")) }, executor.Conflict},
+		"one that is there":              {func() error { return put(0, link("alice")) }, executor.Conflict},
+		"one that is not there":          {func() error { return put(1, link("nobody")) }, executor.Conflict},
+		"another version, to delete":     {func() error { return remove("alice", &two) }, executor.Conflict},
+		"nobody's connection":            {func() error { return remove("nobody", nil) }, executor.NotFound},
+		"nobody's connection, a version": {func() error { return remove("nobody", &two) }, executor.NotFound},
+		"no id of a connection":          {func() error { return remove("a\x00b", nil) }, executor.InvalidRequest},
+		"org id":                         {func() error { _, err := r.admin.ListConnections(ctx, "ACME", "", 10); return err }, executor.InvalidRequest},
+		"platform org":                   {func() error { _, err := r.admin.ShredOrg(ctx, string(store.PlatformOrg), false); return err }, executor.InvalidRequest},
 		"bad record": {func() error {
-			_, err := r.admin.ApplyProviders(ctx, "acme", []store.ProviderRecord{{Name: "x", Text: []byte("x")}}, false)
-			return err
+			return apply(executor.ApplyProvidersRequest{Records: []store.ProviderRecord{{Name: "x", Text: []byte("x")}}})
 		}, executor.InvalidRequest},
-		"bad link":              {func() error { _, err := r.admin.PutConnection(ctx, "acme", connection.Link{}); return err }, executor.InvalidRequest},
-		"nobody's connection":   {func() error { return r.admin.DeleteConnection(ctx, "acme", "nobody") }, executor.NotFound},
-		"no id of a connection": {func() error { return r.admin.DeleteConnection(ctx, "acme", "a\x00b") }, executor.InvalidRequest},
+		"bad link": {func() error { return put(0, connection.Link{}) }, executor.InvalidRequest},
 	} {
 		var e *executor.Error
 		if err := c.do(); !errors.As(err, &e) || e.Reason != c.reason {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	names, err := r.admin.ApplyProviders(ctx, "acme", nil, true)
-	if err != nil || fmt.Sprint(names) != "[example github]" {
-		t.Errorf("%v %v", names, err)
+	if err := put(1, link("alice")); err != nil {
+		t.Errorf("the version that is there: %v", err)
 	}
-	if records, err := r.admin.ProviderRecords(ctx, "acme"); err != nil || len(records) != 1 {
+	if n := len(admin(t, r)); n != recorded+1 {
+		t.Errorf("%d records, want %d: what is refused is no change", n, recorded+1)
+	}
+	got, err := r.admin.ApplyProviders(ctx, executor.ApplyProvidersRequest{Org: "acme", DryRun: true})
+	if err != nil || fmt.Sprint(got.Providers) != "[example github]" || len(got.Changes) != 1 {
+		t.Errorf("%+v %v", got, err)
+	}
+	if records, _, err := r.admin.ProviderRecords(ctx, "acme"); err != nil || len(records) != 1 {
 		t.Errorf("a dry run changed the records: %v %v", records, err)
 	}
 	if conns, err := r.admin.ListConnections(ctx, "globex", "", 10); err != nil || len(conns) != 2 {

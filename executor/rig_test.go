@@ -198,14 +198,16 @@ func (r *rig) build(t *testing.T) {
 // setUp gives an org the tracker, a policy, and connections for its alice and bob.
 func (r *rig) setUp(t *testing.T, org, record string) {
 	t.Helper()
-	_, err := r.admin.ApplyProviders(t.Context(), org, []store.ProviderRecord{{Name: "tracker.yaml", Text: []byte(record)}}, false)
+	_, err := r.admin.ApplyProviders(t.Context(), executor.ApplyProvidersRequest{
+		Org: org, Records: []store.ProviderRecord{{Name: "tracker.yaml", Text: []byte(record)}},
+	})
 	must(t, err)
 	r.permit(t, org, record)
 	for _, user := range []string{"alice", "bob"} {
-		_, err := r.admin.PutConnection(t.Context(), org, connection.Link{
+		_, err := r.admin.PutConnection(t.Context(), executor.PutConnectionRequest{Org: org, Link: connection.Link{
 			ID: user, Provider: "tracker", Pattern: connection.APIKey, Subject: "user:" + org + "/okta|" + user,
 			Credential: vault.NewCredential("", []byte(canary+"-"+org+"-"+user)),
-		})
+		}})
 		must(t, err)
 	}
 }

@@ -178,8 +178,10 @@ func TestEnder(t *testing.T) {
 		t.Errorf("a call with it: %+v %v", got, err)
 	}
 
-	_, err = r.admin.PutConnection(t.Context(), "acme", connection.Link{ID: "alice", Provider: "tracker", Pattern: connection.APIKey,
-		Subject: "user:acme/okta|alice", Credential: vault.NewCredential("", []byte("another-secret"))})
+	_, err = r.admin.PutConnection(t.Context(), executor.PutConnectionRequest{Org: "acme", Link: connection.Link{
+		ID: "alice", Provider: "tracker", Pattern: connection.APIKey, Subject: "user:acme/okta|alice",
+		Credential: vault.NewCredential("", []byte("another-secret")),
+	}})
 	must(t, err)
 	old := left
 	old.Before = time.Now().Add(-time.Hour)

@@ -62,6 +62,7 @@ type Recorder interface {
 type Keys interface {
 	keyReader
 	keyChanger
+	keyPreviewer
 }
 
 type keyReader interface {
@@ -75,6 +76,14 @@ type keyChanger interface {
 	Rotate(ctx context.Context) error
 	Retire(ctx context.Context, kid string) error
 	Import(ctx context.Context, req keys.ImportRequest) (kid string, err error)
+}
+
+// keyPreviewer says what a change would come to, and changes nothing.
+type keyPreviewer interface {
+	PreviewRotation(ctx context.Context) (keys.Preview, error)
+	PreviewRetirement(ctx context.Context, kid string) (keys.Preview, error)
+	PreviewImport(ctx context.Context, req keys.ImportRequest) (keys.Preview, error)
+	PreviewLoss(ctx context.Context, kids []string) (keys.Preview, error)
 }
 
 // Config is what a Service needs. Nothing may be left out.
@@ -149,14 +158,14 @@ func (s *Service) everyOrg(ctx context.Context) (all []delegation.OrgID, err err
 }
 
 // record puts a change on the durable trail before it is made: who makes it, and what was before and will be after.
-func (s Session) record(ctx context.Context, org delegation.OrgID, resource, detail string, changes ...audit.Change) error {
+func (s Session) record(ctx context.Context, org delegation.OrgID, resource, detail string, changes []registry.Change) error {
 	if s.who.Subject == "" {
 		return fmt.Errorf("%w: nobody makes this change", ErrForbidden)
 	}
 	err := s.cfg.Audit.Record(ctx, audit.Record{
 		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
 		Transaction: s.who.ID, TokenID: s.who.ID, Administrator: s.who.Subject, Role: s.who.Role,
-		Resource: resource, Detail: detail, Changes: changes,
+		Resource: resource, Detail: detail, Changes: recorded(changes),
 		TraceID: telemetry.TraceID(ctx),
 	})
 	if err != nil {

@@ -187,22 +187,34 @@ func TestApplyPlatform(t *testing.T) {
 	t.Parallel()
 	w, s := start(t)
 	guard := policy.File{Name: "guard.cedar", Text: `@id("nobody") forbid (principal, action == Action::"exchange", resource);`}
-	version, err := s.ApplyPlatform(t.Context(), []policy.File{guard})
-	if err != nil || version != 1 {
-		t.Fatal(version, err)
+	apply := func(files ...policy.File) (admin.ApplyOrgResult, error) {
+		return s.ApplyPlatform(t.Context(), admin.ApplyPlatformRequest{Policies: files})
+	}
+	done, err := apply(guard)
+	if err != nil || done.Version != 1 || len(done.Changes) != 1 || done.Changes[0].Kind != "add" {
+		t.Fatal(done, err)
+	}
+	if again, err := apply(guard); err != nil || again.Version != 1 || len(again.Changes) != 0 {
+		t.Errorf("a set that changes nothing: %+v, %v", again, err)
+	}
+	for _, saw := range []int64{0, 2} {
+		_, err := s.ApplyPlatform(t.Context(), admin.ApplyPlatformRequest{ExpectedVersion: &saw})
+		if !errors.Is(err, admin.ErrConflict) || !strings.Contains(err.Error(), "version 1 is in force") {
+			t.Errorf("version %d was seen: %v", saw, err)
+		}
 	}
 	works(t, w, w.Orchestrator.Credential(), exchange.DelegationDenied) // an org cannot permit what the operator forbids
-	_, err = s.ApplyPlatform(t.Context(), []policy.File{{Name: "bad.cedar", Text: `@id("x") permit (principal, action, resource) when { principal.nothing };`}})
+	_, err = apply(policy.File{Name: "bad.cedar", Text: `@id("x") permit (principal, action, resource) when { principal.nothing };`})
 	if _, ok := errors.AsType[*registry.InvalidError](err); !ok || !strings.Contains(err.Error(), "org acme") || !strings.Contains(err.Error(), "bad.cedar") {
 		t.Errorf("got %v", err)
 	}
 	misspelt := policy.File{Name: "guard.cedar", Text: `@id("g") forbid (principal, action == Action::"tracker.delte_all", resource);`}
-	_, err = s.ApplyPlatform(t.Context(), []policy.File{misspelt}) // it would guard nothing, in silence
+	_, err = apply(misspelt) // it would guard nothing, in silence
 	if !errors.Is(err, admin.ErrInvalid) || !strings.Contains(err.Error(), "tracker.delte_all") {
 		t.Errorf("got %v", err)
 	}
-	if version, err = s.ApplyPlatform(t.Context(), nil); err != nil || version != 2 {
-		t.Error(version, err)
+	if done, err = apply(); err != nil || done.Version != 2 {
+		t.Error(done, err)
 	}
 	works(t, w, w.Orchestrator.Credential(), "")
 	if records := w.Records(t, store.PlatformOrg); len(records) != 2 {
@@ -477,9 +489,15 @@ func TestKeys(t *testing.T) {
 	if err != nil || len(before) != 1 {
 		t.Fatalf("%+v, %v", before, err)
 	}
-	after, err := s.RotateKeys(t.Context())
-	if err != nil || len(after) != 2 || after[1].KID != before[0].KID || after[0].State != "published" {
-		t.Errorf("%+v, %v", after, err)
+	for _, dry := range []bool{true, false} {
+		got, err := s.RotateKeys(t.Context(), dry)
+		after := got.Keys
+		if err != nil || len(after) != 2 || after[1].KID != before[0].KID || after[0].State != "published" || (after[0].KID == "") != dry {
+			t.Errorf("dry %v: %+v, %v", dry, after, err)
+		}
+		if len(got.Changes) != 2 { // the new one, and when the old one ends
+			t.Errorf("dry %v: %+v", dry, got.Changes)
+		}
 	}
 	if r := w.Records(t, store.PlatformOrg); len(r) != 1 || r[0].Resource != "keys" {
 		t.Errorf("%+v", r)
@@ -497,13 +515,21 @@ func TestNoChangeWithoutRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := deaf.As(operator())
+	if _, err := healthy.RotateKeys(t.Context(), false); err != nil { // one that can be retired
+		t.Fatal(err)
+	}
+	if err := w.Hub.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	keys, head := len(w.Ring.Keys()), w.Hub.Head()
 	_, applied := s.ApplyOrg(t.Context(), edit(t, healthy, "acme", func(d *registry.Document) { d.Agents[0].Disabled = true }))
-	_, platform := s.ApplyPlatform(t.Context(), nil)
+	_, platform := s.ApplyPlatform(t.Context(), admin.ApplyPlatformRequest{Policies: []policy.File{
+		{Name: "g.cedar", Text: `@id("g") forbid (principal, action == Action::"exchange", resource);`},
+	}})
 	_, rotated := s.RotateClientSecret(t.Context(), admin.RotateClientSecretRequest{Org: "acme", Agent: "courier"})
 	_, revoked := s.Revoke(t.Context(), admin.RevokeRequest{Org: "acme", Kind: "agent", ID: "courier"})
-	_, rolled := s.RotateKeys(t.Context())
-	_, retired := s.RetireKey(t.Context(), w.Ring.Keys()[0].KID)
+	_, rolled := s.RotateKeys(t.Context(), false)
+	_, retired := s.RetireKey(t.Context(), w.Ring.Keys()[1].KID, false)
 	_, burnt := s.BurnKeys(t.Context(), admin.BurnRequest{KIDs: []string{w.Ring.Keys()[0].KID}})
 	token := w.Token(t, w.Orchestrator, "github:read", nil)
 	given := s.RevokeToken(t.Context(), verified(t, w, token), w.Orchestrator.ClientID)

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+	"time"
 
-	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/jose"
@@ -59,7 +58,7 @@ func (s Session) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgRes
 		return ApplyOrgResult{}, err
 	}
 	if old.Version != req.ExpectedVersion {
-		return ApplyOrgResult{}, fmt.Errorf("%w: version %d is in force, not %d", ErrConflict, old.Version, req.ExpectedVersion)
+		return ApplyOrgResult{}, stale(old, req.ExpectedVersion)
 	}
 	before := registry.Document{}
 	if old.Version > 0 {
@@ -78,7 +77,7 @@ func (s Session) ApplyOrg(ctx context.Context, req ApplyOrgRequest) (ApplyOrgRes
 	if req.DryRun || old.Version > 0 && len(result.Changes) == 0 {
 		return result, nil
 	}
-	if err := s.record(ctx, req.Org, "config", summary(next.Version, result.Changes), recorded(result.Changes)...); err != nil {
+	if err := s.record(ctx, req.Org, "config", summary(fmt.Sprintf("configuration %d", next.Version), result.Changes), result.Changes); err != nil {
 		return ApplyOrgResult{}, err
 	}
 	if err := s.put(ctx, next); err != nil {
@@ -203,39 +202,76 @@ func (s Session) named(id delegation.OrgID) string {
 	return "another org"
 }
 
-// ApplyPlatform replaces the operator's policies, which are evaluated with those of every org, and answers with their version.
-// They must compile against every org that there is, and each action that they name must exist in at least one.
-func (s Session) ApplyPlatform(ctx context.Context, policies []policy.File) (int64, error) {
-	data, err := registry.EncodePlatform(policies)
+// ApplyPlatformRequest is the operator's whole set of policies.
+type ApplyPlatformRequest struct {
+	Policies        []policy.File
+	ExpectedVersion *int64 // that the caller saw, 0 when there was none; nil: whatever is in force
+	DryRun          bool   // check everything, and say what would change
+}
+
+// ApplyPlatform replaces the operator's policies, which are evaluated with those of every org. They must compile against every org
+// that there is, and each action that they name must exist in at least one. A set that changes nothing keeps its version.
+func (s Session) ApplyPlatform(ctx context.Context, req ApplyPlatformRequest) (ApplyOrgResult, error) {
+	data, err := registry.EncodePlatform(req.Policies)
 	if err != nil {
-		return 0, fmt.Errorf("%w: the policies cannot be written as JSON", ErrInvalid)
+		return ApplyOrgResult{}, fmt.Errorf("%w: the policies cannot be written as JSON", ErrInvalid)
 	}
 	if len(data) > registry.MaxDocument {
-		return 0, fmt.Errorf("%w: the policies are larger than %d bytes", ErrInvalid, registry.MaxDocument)
+		return ApplyOrgResult{}, fmt.Errorf("%w: the policies are larger than %d bytes", ErrInvalid, registry.MaxDocument)
 	}
 	s.apply.Lock()
 	defer s.apply.Unlock()
 	old, err := s.config(ctx, store.PlatformOrg)
 	if err != nil {
-		return 0, err
+		return ApplyOrgResult{}, err
+	}
+	if req.ExpectedVersion != nil && *req.ExpectedVersion != old.Version {
+		return ApplyOrgResult{}, stale(old, *req.ExpectedVersion)
+	}
+	var before []policy.File
+	if old.Version > 0 {
+		if before, err = registry.ParsePlatform(old.Document); err != nil {
+			return ApplyOrgResult{}, fmt.Errorf("admin: policies in force: %w", err)
+		}
 	}
 	next := store.OrgConfig{Org: store.PlatformOrg, Version: old.Version + 1, Document: data, Created: s.cfg.Now()}
+	if err := s.admitPlatform(ctx, next, req.Policies); err != nil {
+		return ApplyOrgResult{}, err
+	}
+	changes := registry.Diff(registry.Document{Policies: before}, registry.Document{Policies: req.Policies})
+	result := ApplyOrgResult{Version: old.Version, Changes: changes}
+	if req.DryRun || len(changes) == 0 {
+		return result, nil
+	}
+	detail := summary(fmt.Sprintf("platform policies %d, %d files", next.Version, len(req.Policies)), changes)
+	if err := s.record(ctx, store.PlatformOrg, "policies", detail, changes); err != nil {
+		return ApplyOrgResult{}, err
+	}
+	if err := s.put(ctx, next); err != nil {
+		return ApplyOrgResult{}, err
+	}
+	result.Version = next.Version
+	return result, nil
+}
+
+// admitPlatform checks the operator's policies against every org.
+func (s Session) admitPlatform(ctx context.Context, next store.OrgConfig, policies []policy.File) error {
 	ids, err := s.everyOrg(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if _, err := policy.Compile(policy.Bundle{Org: "nobody", Version: "0", Platform: policies}); err != nil && len(ids) == 0 {
-		return 0, invalid(err, "")
+		return invalid(err, "")
 	}
 	absent := map[string]int{} // from how many orgs
 	for _, id := range ids {
 		config, err := s.config(ctx, id)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		org, err := registry.Compile(config, next, nil)
 		if err != nil {
-			return 0, invalid(err, "org "+string(id)+": ")
+			return invalid(err, "org "+string(id)+": ")
 		}
 		for _, action := range org.Policy().AbsentActions() {
 			absent[action]++
@@ -243,14 +279,20 @@ func (s Session) ApplyPlatform(ctx context.Context, policies []policy.File) (int
 	}
 	for _, action := range slices.Sorted(maps.Keys(absent)) {
 		if absent[action] == len(ids) { // a misspelt guardrail would guard nothing, in silence
-			return 0, fmt.Errorf("%w: no org has the action %q: correct its name, or apply the tool's provider first", ErrInvalid, action)
+			return fmt.Errorf("%w: no org has the action %q: correct its name, or apply the tool's provider first", ErrInvalid, action)
 		}
 	}
-	detail := fmt.Sprintf("platform policies %d: %d files", next.Version, len(policies))
-	if err := s.record(ctx, store.PlatformOrg, "policies", detail); err != nil {
-		return 0, err
+	return nil
+}
+
+// stale is the refusal of a change that was made of another version than the one in force.
+func stale(inForce store.OrgConfig, saw int64) error {
+	if inForce.Version == 0 {
+		return fmt.Errorf("%w: nothing is in force yet, and version %d was expected: expect version 0 to create it", ErrConflict, saw)
 	}
-	return next.Version, s.put(ctx, next)
+	return fmt.Errorf("%w: version %d is in force, since %s, and not version %d, which the change was made of: read what is in force, "+
+		"see whether the change still holds, and send it with that version", ErrConflict, inForce.Version,
+		inForce.Created.UTC().Format(time.RFC3339), saw)
 }
 
 // config is an org's configuration in force; the zero version when there is none.
@@ -268,7 +310,8 @@ func (s *Service) config(ctx context.Context, org delegation.OrgID) (store.OrgCo
 func (s *Service) put(ctx context.Context, c store.OrgConfig) error {
 	err := s.cfg.Config(c.Org).PutConfig(ctx, c)
 	if errors.Is(err, store.ErrConflict) {
-		return fmt.Errorf("%w: somebody else changed the configuration", ErrConflict)
+		return fmt.Errorf("%w: somebody else changed it at the same moment: read what is in force, and send the change with that version",
+			ErrConflict)
 	}
 	if err != nil {
 		return fmt.Errorf("admin: configuration of org %s: %w", c.Org, err)
@@ -288,27 +331,4 @@ func invalid(err error, prefix string) error {
 		problems[i].Path = prefix + problems[i].Path
 	}
 	return &registry.InvalidError{Problems: problems}
-}
-
-// beyondPolicies reports whether any change is of something else than a policy.
-func beyondPolicies(changes []registry.Change) bool {
-	return slices.ContainsFunc(changes, func(c registry.Change) bool { return !strings.HasPrefix(c.Path, "policies/") })
-}
-
-// recorded is what the trail keeps of changes.
-func recorded(changes []registry.Change) []audit.Change {
-	out := make([]audit.Change, len(changes))
-	for i, c := range changes {
-		out[i] = audit.Change{Path: c.Path, Before: c.Before, After: c.After}
-	}
-	return out
-}
-
-// summary says in one line what an apply changes.
-func summary(version int64, changes []registry.Change) string {
-	parts := make([]string, len(changes))
-	for i, c := range changes {
-		parts[i] = c.Kind + " " + c.Path
-	}
-	return fmt.Sprintf("configuration %d: %s", version, strings.Join(parts, ", "))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/onbehalf/obo/exchange/registry"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store"
@@ -13,48 +14,80 @@ import (
 
 // ListKeys lists the signing keys, newest first.
 func (s *Service) ListKeys(context.Context) ([]keys.Info, error) {
-	infos := slices.Clone(s.cfg.Keys.Keys())
-	slices.Reverse(infos)
-	return infos, nil
+	return newest(s.cfg.Keys.Keys()), nil
 }
 
-// RotateKeys publishes a successor of each key now and lists the keys, newest first.
-func (s Session) RotateKeys(ctx context.Context) ([]keys.Info, error) {
-	return s.changeKeys(ctx, "rotate the signing keys", s.cfg.Keys.Rotate)
+// KeysResult is how the keys are after a change or, of a dry run, would be: then a key that is yet to be made has no KID.
+type KeysResult struct {
+	Keys     []keys.Info // newest first
+	Changes  []registry.Change
+	Sequence uint64 // of the last entry in the feed when keys were given up: a follower that has it takes no token of them
 }
 
-// RetireKey takes a key out of use in an orderly way and lists the keys, newest first.
-func (s Session) RetireKey(ctx context.Context, kid string) ([]keys.Info, error) {
+// RotateKeys publishes a successor of each key now.
+func (s Session) RotateKeys(ctx context.Context, dryRun bool) (KeysResult, error) {
+	p, err := s.cfg.Keys.PreviewRotation(ctx)
+	return s.changeKeys(ctx, keyChange{"rotate the signing keys", p, err, dryRun}, s.cfg.Keys.Rotate)
+}
+
+// RetireKey takes a key out of use in an orderly way.
+func (s Session) RetireKey(ctx context.Context, kid string, dryRun bool) (KeysResult, error) {
 	if !isKeyID(kid) {
-		return nil, fmt.Errorf("%w: kid must be that of a key; `obo keys list` shows them", ErrInvalid)
+		return KeysResult{}, fmt.Errorf("%w: kid must be that of a key; `obo keys list` shows them", ErrInvalid)
 	}
-	return s.changeKeys(ctx, "retire signing key "+kid, func(ctx context.Context) error { return s.cfg.Keys.Retire(ctx, kid) })
+	p, err := s.cfg.Keys.PreviewRetirement(ctx, kid)
+	return s.changeKeys(ctx, keyChange{"retire signing key " + kid, p, err, dryRun}, func(ctx context.Context) error {
+		return s.cfg.Keys.Retire(ctx, kid)
+	})
 }
 
-// ImportKey lets a key of the operator's succeed the one that signs, and lists the keys, newest first.
-func (s Session) ImportKey(ctx context.Context, req keys.ImportRequest) ([]keys.Info, error) {
+// ImportKey lets a key of the operator's succeed the one that signs.
+func (s Session) ImportKey(ctx context.Context, req keys.ImportRequest, dryRun bool) (KeysResult, error) {
 	if len(req.Reference) > maxReason || !printable(req.Source) || !printable(req.Reference) || (req.Source == "") != (req.Reference == "") {
-		return nil, fmt.Errorf("%w: source and reference must both name a key, or both be absent", ErrInvalid)
+		return KeysResult{}, fmt.Errorf("%w: source and reference must both name a key, or both be absent", ErrInvalid)
 	}
 	detail := fmt.Sprintf("import a signing key for %s from %s", clip(string(req.Algorithm)), "a file")
 	if req.Source != "" {
 		detail = fmt.Sprintf("import signing key %s:%s for %s", clip(req.Source), req.Reference, clip(string(req.Algorithm)))
 	}
-	return s.changeKeys(ctx, detail, func(ctx context.Context) error {
+	p, err := s.cfg.Keys.PreviewImport(ctx, req)
+	return s.changeKeys(ctx, keyChange{detail, p, err, dryRun}, func(ctx context.Context) error {
 		_, err := s.cfg.Keys.Import(ctx, req)
 		return err
 	})
 }
 
-// changeKeys makes a recorded change of the keys.
-func (s Session) changeKeys(ctx context.Context, detail string, change func(context.Context) error) ([]keys.Info, error) {
-	if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
-		return nil, err
+// keyChange is a change of the keys: what it would come to, or why it is refused.
+type keyChange struct {
+	detail  string
+	preview keys.Preview
+	refused error
+	dryRun  bool
+}
+
+// changeKeys makes a recorded change of the keys. What is refused is not recorded: it is no change.
+func (s Session) changeKeys(ctx context.Context, c keyChange, change func(context.Context) error) (KeysResult, error) {
+	if c.refused != nil {
+		return KeysResult{}, keysError(c.refused)
+	}
+	out := KeysResult{Keys: newest(c.preview.After), Changes: keyChanges(c.preview)}
+	if c.dryRun {
+		return out, nil
+	}
+	if err := s.record(ctx, store.PlatformOrg, "keys", c.detail, out.Changes); err != nil {
+		return KeysResult{}, err
 	}
 	if err := change(ctx); err != nil {
-		return nil, keysError(err)
+		return KeysResult{}, keysError(err)
 	}
-	return s.ListKeys(ctx)
+	out.Keys = newest(s.cfg.Keys.Keys())
+	return out, nil
+}
+
+func newest(infos []keys.Info) []keys.Info {
+	out := slices.Clone(infos)
+	slices.Reverse(out)
+	return out
 }
 
 // keysError gives a refusal of the ring one of our names.
@@ -76,12 +109,7 @@ func keysError(err error) error {
 type BurnRequest struct {
 	KIDs   []string
 	Reason string // for people; at most 256 bytes
-}
-
-// BurnResult is how things stand afterwards.
-type BurnResult struct {
-	Keys     []keys.Info // newest first
-	Sequence uint64      // of the last entry in the feed: a follower that has it takes no token of the keys
+	DryRun bool   // check, and say what would change
 }
 
 // maxBurnt is how many keys can be named at once.
@@ -92,35 +120,41 @@ const maxBurnt = 64
 // The entries in the feed come first, because they alone stop verifiers that hold a copy of the key set. From then on any
 // replica that reads its keys drops the burnt ones and makes successors, so wherever this stops, it completes: at the latest when
 // the keys are read next, and at once when it is called again. Until then no replica signs with a burnt key.
-func (s Session) BurnKeys(ctx context.Context, req BurnRequest) (BurnResult, error) {
+func (s Session) BurnKeys(ctx context.Context, req BurnRequest) (KeysResult, error) {
 	if len(req.Reason) > maxReason || !printable(req.Reason) {
-		return BurnResult{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
+		return KeysResult{}, fmt.Errorf("%w: reason must be at most %d printable characters", ErrInvalid, maxReason)
 	}
 	if err := s.known(ctx, req.KIDs); err != nil {
-		return BurnResult{}, err
+		return KeysResult{}, err
 	}
-	var out BurnResult
+	p, err := s.cfg.Keys.PreviewLoss(ctx, req.KIDs)
+	if err != nil {
+		return KeysResult{}, keysError(err)
+	}
+	out := KeysResult{Keys: newest(p.After), Changes: keyChanges(p)}
+	if req.DryRun {
+		return out, nil
+	}
 	for _, kid := range req.KIDs {
 		detail := "give up signing key " + kid
 		if req.Reason != "" {
 			detail += ": " + req.Reason
 		}
-		if err := s.record(ctx, store.PlatformOrg, "keys", detail); err != nil {
-			return BurnResult{}, err
-		}
-		var err error
 		entry := revocation.NewKey(kid, req.Reason, s.cfg.Now())
+		if err := s.record(ctx, store.PlatformOrg, "keys", detail, append(entryChange(entry), out.Changes...)); err != nil {
+			return KeysResult{}, err
+		}
 		if out.Sequence, err = s.cfg.Revocations(store.PlatformOrg).Revoke(ctx, entry); err != nil {
-			return BurnResult{}, fmt.Errorf("admin: give up signing key %s: %w", kid, err)
+			return KeysResult{}, fmt.Errorf("admin: give up signing key %s: %w", kid, err)
 		}
 	}
 	if err := s.cfg.Sync(ctx); err != nil {
-		return BurnResult{}, fmt.Errorf("admin: the keys are given up, but this replica has not heard of it yet: %w", err)
+		return KeysResult{}, fmt.Errorf("admin: the keys are given up, but this replica has not heard of it yet: %w", err)
 	}
 	if err := s.cfg.Keys.Reload(ctx); err != nil {
-		return BurnResult{}, fmt.Errorf("admin: the keys are given up, but their successors are not made yet: %w", err)
+		return KeysResult{}, fmt.Errorf("admin: the keys are given up, but their successors are not made yet: %w", err)
 	}
-	out.Keys, _ = s.ListKeys(ctx)
+	out.Keys = newest(s.cfg.Keys.Keys())
 	return out, nil
 }
 

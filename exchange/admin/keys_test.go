@@ -182,7 +182,7 @@ func TestBurnKeys(t *testing.T) {
 				t.Fatalf("taken by %q before", got)
 			}
 			kid := e.signer(t, stolen)
-			burn := func() (admin.BurnResult, error) {
+			burn := func() (admin.KeysResult, error) {
 				return e.admin.BurnKeys(t.Context(), admin.BurnRequest{KIDs: []string{kid}, Reason: "a backup was stolen"})
 			}
 			if step != "" {
@@ -303,7 +303,7 @@ func TestRetireKey(t *testing.T) {
 	kid := e.Ring.Keys()[0].KID
 	refused := func(kid string, want error) {
 		t.Helper()
-		if _, err := e.admin.RetireKey(t.Context(), kid); !errors.Is(err, want) {
+		if _, err := e.admin.RetireKey(t.Context(), kid, false); !errors.Is(err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 	}
@@ -312,13 +312,15 @@ func TestRetireKey(t *testing.T) {
 	refused("", admin.ErrInvalid)
 	waiting := func() []keys.Info {
 		t.Helper()
-		infos, err := e.admin.RotateKeys(t.Context())
+		got, err := e.admin.RotateKeys(t.Context(), false)
+		infos := got.Keys
 		if err != nil || len(infos) != 2 || infos[0].State != keys.StatePublished || infos[0].Source != "store" {
 			t.Fatalf("%+v, %v", infos, err)
 		}
 		return infos
 	}
-	infos, err := e.admin.RetireKey(t.Context(), waiting()[0].KID)
+	got, err := e.admin.RetireKey(t.Context(), waiting()[0].KID, false)
+	infos := got.Keys
 	if err != nil || len(infos) != 2 || infos[0].State != keys.StateRetiring || infos[1].KID != kid || !infos[1].Deactivate.IsZero() {
 		t.Fatalf("%+v, %v", infos, err)
 	}
@@ -328,7 +330,8 @@ func TestRetireKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting()
-	infos, err = e.admin.RetireKey(t.Context(), kid)
+	got, err = e.admin.RetireKey(t.Context(), kid, false)
+	infos = got.Keys
 	if err != nil || !slices.IsSortedFunc(infos, func(a, b keys.Info) int { return b.Activate.Compare(a.Activate) }) ||
 		infos[1].Deactivate.Before(e.Clock.Now().Add(time.Hour)) {
 		t.Errorf("it hands over before the successor was published for long enough: %+v, %v", infos, err)

@@ -44,7 +44,7 @@ func (s Session) Revoke(ctx context.Context, req RevokeRequest) (store.Revocatio
 	if err != nil || req.DryRun {
 		return entry, err
 	}
-	if err := s.record(ctx, req.Org, "revocations", describe(entry)); err != nil {
+	if err := s.record(ctx, req.Org, "revocations", describe(entry), entryChange(entry)); err != nil {
 		return store.Revocation{}, err
 	}
 	if entry.Sequence, err = s.cfg.Revocations(req.Org).Revoke(ctx, entry); err != nil {
@@ -120,16 +120,16 @@ var provider = regexp.MustCompile("^[a-z][a-z0-9_-]{0,31}$")
 // when the call returns.
 func (s *Service) RevokeToken(ctx context.Context, v delegation.Verified, clientID string) error {
 	org := v.OrgID()
+	entry := revocation.New(org, revocation.Token, v.ID(), "asked for by its client", s.cfg.Now(), s.remember(revocation.Token))
 	err := s.cfg.Audit.Record(ctx, audit.Record{
 		ActionID: string(org) + "." + rand.Text(), Kind: audit.KindAdmin, Outcome: audit.OutcomeApproved, Org: org, Time: s.cfg.Now(),
 		Transaction: v.Transaction(), TokenID: v.ID(), Subject: v.Subject(), Chain: v.Chain(), Lineage: v.Claims().Lineage,
 		ClientID: clientID, Resource: "revocations", Detail: "revoke token " + v.ID() + ": asked for by its client",
-		TraceID: telemetry.TraceID(ctx),
+		Changes: recorded(entryChange(entry)), TraceID: telemetry.TraceID(ctx),
 	})
 	if err != nil {
 		return fmt.Errorf("admin: the revocation cannot be recorded, so it is not made: %w", err)
 	}
-	entry := revocation.New(org, revocation.Token, v.ID(), "asked for by its client", s.cfg.Now(), s.remember(revocation.Token))
 	if _, err := s.cfg.Revocations(org).Revoke(ctx, entry); err != nil {
 		return fmt.Errorf("admin: revoke: %w", err)
 	}
@@ -140,7 +140,7 @@ func (s *Service) RevokeToken(ctx context.Context, v delegation.Verified, client
 // SignOut implements exchange.Revoker: an administrator's own wish, which ends that token and no other.
 func (s *Service) SignOut(ctx context.Context, who delegation.Administrator) error {
 	entry := revocation.New(who.OrgID, revocation.Token, who.ID, "signed out", s.cfg.Now(), max(s.cfg.MaxLife, delegation.MaxAdministratorLife))
-	if err := s.As(who).record(ctx, who.OrgID, "sign-out", "revoke token "+who.ID+": signed out"); err != nil {
+	if err := s.As(who).record(ctx, who.OrgID, "sign-out", "revoke token "+who.ID+": signed out", entryChange(entry)); err != nil {
 		return err
 	}
 	if _, err := s.cfg.Revocations(who.OrgID).Revoke(ctx, entry); err != nil {

@@ -30,7 +30,7 @@ func (s *Service) Signal(ctx context.Context, sig exchange.Signal) error {
 	}
 	who := delegation.Administrator{Subject: roleTransmitter + ":" + sig.Stream, OrgID: sig.Org, Role: roleTransmitter}
 	detail := fmt.Sprintf("%s: revoke %s %s up to %s, jti %s", e.Event, e.Kind, e.ID, e.Before.Format(time.RFC3339), sig.ID)
-	if err := s.As(who).record(ctx, sig.Org, "revocations", detail); err != nil {
+	if err := s.As(who).record(ctx, sig.Org, "revocations", detail, entryChange(entry)); err != nil {
 		return err
 	}
 	if _, err := s.cfg.Revocations(sig.Org).Revoke(ctx, entry); err != nil {

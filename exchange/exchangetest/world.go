@@ -63,6 +63,7 @@ func (c *Clock) advance(d time.Duration) {
 type World struct {
 	Clock    *Clock
 	Store    *sqlite.STS
+	Dir      string // where the store's file is: sts.db
 	Set      *revocation.Set
 	Hub      *revocation.Hub
 	Registry *registry.Registry
@@ -106,6 +107,7 @@ func NewWorld(t testing.TB) *World {
 func (w *World) openStores(ctx context.Context, t testing.TB) {
 	t.Helper()
 	dir := t.TempDir()
+	w.Dir = dir
 	var err error
 	w.Store, err = sqlite.OpenSTS(ctx, filepath.Join(dir, "sts.db"))
 	must(t, err)

@@ -89,11 +89,7 @@ func (s server) ApplyOrg(ctx context.Context, in *obov1.ApplyOrgRequest) (*obov1
 	if err != nil {
 		return nil, render(err)
 	}
-	out := &obov1.ApplyOrgResponse{Version: got.Version, Changes: make([]*obov1.Change, len(got.Changes))}
-	for i, c := range got.Changes {
-		out.Changes[i] = &obov1.Change{Path: c.Path, Kind: c.Kind, Before: c.Before, After: c.After}
-	}
-	return out, nil
+	return &obov1.ApplyOrgResponse{Version: got.Version, Changes: changes(got.Changes)}, nil
 }
 
 // ApplyPlatform implements AdminService.
@@ -102,11 +98,13 @@ func (s server) ApplyPlatform(ctx context.Context, in *obov1.ApplyPlatformReques
 	for i, f := range in.GetPolicies() {
 		files[i] = policy.File{Name: f.GetName(), Text: f.GetText()}
 	}
-	version, err := s.as(ctx).ApplyPlatform(ctx, files)
+	got, err := s.as(ctx).ApplyPlatform(ctx, admin.ApplyPlatformRequest{
+		Policies: files, ExpectedVersion: in.ExpectedVersion, DryRun: in.GetDryRun(),
+	})
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.ApplyPlatformResponse{Version: version}, nil
+	return &obov1.ApplyPlatformResponse{Version: got.Version, Changes: changes(got.Changes)}, nil
 }
 
 // RotateClientSecret implements AdminService.
@@ -116,12 +114,14 @@ func (s server) RotateClientSecret(ctx context.Context, in *obov1.RotateClientSe
 		return nil, err
 	}
 	got, err := s.as(ctx).RotateClientSecret(ctx, admin.RotateClientSecretRequest{
-		Org: org, Agent: in.GetAgent(), DropPrevious: in.GetDropPrevious(),
+		Org: org, Agent: in.GetAgent(), DropPrevious: in.GetDropPrevious(), DryRun: in.GetDryRun(),
 	})
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.RotateClientSecretResponse{ClientId: got.ClientID, ClientSecret: got.Secret.Reveal()}, nil
+	return &obov1.RotateClientSecretResponse{
+		ClientId: got.ClientID, ClientSecret: got.Secret.Reveal(), Changes: changes(got.Changes),
+	}, nil
 }
 
 // Revoke implements AdminService. Without an org it is about the server's own administrators.
@@ -194,6 +194,14 @@ func sequence(p page.Page) (uint64, error) {
 		return 0, page.Invalid()
 	}
 	return n, nil
+}
+
+func changes(list []registry.Change) []*obov1.Change {
+	out := make([]*obov1.Change, len(list))
+	for i, c := range list {
+		out[i] = &obov1.Change{Path: c.Path, Kind: c.Kind, Before: c.Before, After: c.After}
+	}
+	return out
 }
 
 func orgID(text string) (delegation.OrgID, error) {

@@ -43,6 +43,12 @@ func dial(t *testing.T, w *exchangetest.World, change func(*admin.Config)) obov1
 // dialWith is dial with another roster.
 func dialWith(t *testing.T, w *exchangetest.World, change func(*admin.Config), roster admingrpc.Roster) obov1.AdminServiceClient {
 	t.Helper()
+	return obov1.NewAdminServiceClient(connect(t, w, change, roster))
+}
+
+// connect serves the world's administration, and makes every call with the operator's credential.
+func connect(t *testing.T, w *exchangetest.World, change func(*admin.Config), roster admingrpc.Roster) *grpc.ClientConn {
+	t.Helper()
 	cfg := admin.Config{
 		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
@@ -84,7 +90,7 @@ func dialWith(t *testing.T, w *exchangetest.World, change func(*admin.Config), r
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return obov1.NewAdminServiceClient(conn)
+	return conn
 }
 
 // TestOperator: every method once, as an operator would go about it.

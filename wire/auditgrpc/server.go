@@ -200,14 +200,7 @@ func authentication(by *audit.Authentication) *obov1.Authentication {
 func changes(list []audit.Change) []*obov1.Change {
 	out := make([]*obov1.Change, len(list))
 	for i, c := range list {
-		kind := "change"
-		switch {
-		case c.Before == "":
-			kind = "add"
-		case c.After == "":
-			kind = "remove"
-		}
-		out[i] = &obov1.Change{Path: c.Path, Kind: kind, Before: c.Before, After: c.After}
+		out[i] = &obov1.Change{Path: c.Path, Kind: c.Kind(), Before: c.Before, After: c.After}
 	}
 	return out
 }

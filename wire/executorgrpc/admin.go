@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/executor"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
@@ -39,20 +40,22 @@ func (s adminServer) ApplyProviders(ctx context.Context, in *obov1.ApplyProvider
 	for i, f := range in.GetProviders() {
 		records[i] = store.ProviderRecord{Name: f.GetName(), Text: []byte(f.GetText())}
 	}
-	names, err := s.as(ctx).ApplyProviders(ctx, in.GetOrgId(), records, in.GetDryRun())
+	got, err := s.as(ctx).ApplyProviders(ctx, executor.ApplyProvidersRequest{
+		Org: in.GetOrgId(), Records: records, ETag: in.GetEtag(), DryRun: in.GetDryRun(),
+	})
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.ApplyProvidersResponse{Providers: names}, nil
+	return &obov1.ApplyProvidersResponse{Providers: got.Providers, Etag: got.ETag, Changes: changes(got.Changes)}, nil
 }
 
 // GetProviders implements ExecutorAdminService.
 func (s adminServer) GetProviders(ctx context.Context, in *obov1.GetProvidersRequest) (*obov1.GetProvidersResponse, error) {
-	records, err := s.admin.ProviderRecords(ctx, in.GetOrgId())
+	records, etag, err := s.admin.ProviderRecords(ctx, in.GetOrgId())
 	if err != nil {
 		return nil, render(err)
 	}
-	out := &obov1.GetProvidersResponse{Providers: make([]*obov1.ProviderFile, len(records))}
+	out := &obov1.GetProvidersResponse{Providers: make([]*obov1.ProviderFile, len(records)), Etag: etag}
 	for i, r := range records {
 		out.Providers[i] = &obov1.ProviderFile{Name: r.Name, Text: string(r.Text)}
 	}
@@ -63,9 +66,12 @@ func (s adminServer) GetProviders(ctx context.Context, in *obov1.GetProvidersReq
 func (s adminServer) PutConnection(ctx context.Context, in *obov1.PutConnectionRequest) (*obov1.PutConnectionResponse, error) {
 	secret := []byte(in.GetSecret())
 	defer clear(secret)
-	got, err := s.as(ctx).PutConnection(ctx, in.GetOrgId(), connection.Link{
-		ID: in.GetConnection(), Provider: in.GetProvider(), Pattern: connection.Pattern(in.GetPattern()), Subject: in.GetSubject(),
-		Credential: vault.NewCredential(in.GetUsername(), secret),
+	got, err := s.as(ctx).PutConnection(ctx, executor.PutConnectionRequest{
+		Org: in.GetOrgId(), ExpectedVersion: in.ExpectedVersion, DryRun: in.GetDryRun(),
+		Link: connection.Link{
+			ID: in.GetConnection(), Provider: in.GetProvider(), Pattern: connection.Pattern(in.GetPattern()), Subject: in.GetSubject(),
+			Credential: vault.NewCredential(in.GetUsername(), secret),
+		},
 	})
 	if err != nil {
 		return nil, render(err)
@@ -96,19 +102,30 @@ func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnecti
 
 // DeleteConnection implements ExecutorAdminService.
 func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConnectionRequest) (*obov1.DeleteConnectionResponse, error) {
-	if err := s.as(ctx).DeleteConnection(ctx, in.GetOrgId(), in.GetConnection()); err != nil {
+	got, err := s.as(ctx).DeleteConnection(ctx, executor.DeleteConnectionRequest{
+		Org: in.GetOrgId(), Connection: in.GetConnection(), ExpectedVersion: in.ExpectedVersion, DryRun: in.GetDryRun(),
+	})
+	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.DeleteConnectionResponse{}, nil
+	return &obov1.DeleteConnectionResponse{Connection: shown(got)}, nil
 }
 
 // ShredOrg implements ExecutorAdminService.
 func (s adminServer) ShredOrg(ctx context.Context, in *obov1.ShredOrgRequest) (*obov1.ShredOrgResponse, error) {
-	lost, err := s.as(ctx).ShredOrg(ctx, in.GetOrgId())
+	lost, err := s.as(ctx).ShredOrg(ctx, in.GetOrgId(), in.GetDryRun())
 	if err != nil {
 		return nil, render(err)
 	}
 	return &obov1.ShredOrgResponse{Connections: int32(lost)}, nil
+}
+
+func changes(list []audit.Change) []*obov1.Change {
+	out := make([]*obov1.Change, len(list))
+	for i, c := range list {
+		out[i] = &obov1.Change{Path: c.Path, Kind: c.Kind(), Before: c.Before, After: c.After}
+	}
+	return out
 }
 
 // shown is a connection without its credential, sealed or not.

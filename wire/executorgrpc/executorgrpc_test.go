@@ -57,7 +57,7 @@ func (s *scripted) ListTools(_ context.Context, p executor.Presented) (executor.
 	return executor.Tools{List: s.tools, Nonce: s.response.Nonce}, s.err
 }
 
-func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.ClientConn {
+func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	roles, err := policy.NewRoles()
 	must(t, err)
@@ -80,8 +80,8 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin) *grpc.Client
 	l := bufconn.Listen(1 << 20)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
-	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///bufconn", append(options, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))...)
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
@@ -218,6 +218,17 @@ func TestExecuteTranslates(t *testing.T) {
 	}
 }
 
+// notes is a provider record.
+const notes = `
+name: notes
+base_url: https://notes.example.com
+auth: {api_key: {style: bearer}}
+scopes: {"notes:read": Read.}
+tools:
+  - {name: ping, description: Ping., method: GET, path: /ping, risk: read, scopes: ["notes:read"],
+     arguments: {type: object, additionalProperties: false}}
+`
+
 // TestAdmin: the operator's door, from the wire to the store and back. Credentials go in and never come out.
 func TestAdmin(t *testing.T) {
 	t.Parallel()
@@ -229,15 +240,7 @@ func TestAdmin(t *testing.T) {
 		t.Fatalf("with a wrong credential: %v", err)
 	}
 	ctx := with(t.Context(), "Bearer "+operator)
-	const text = `
-name: notes
-base_url: https://notes.example.com
-auth: {api_key: {style: bearer}}
-scopes: {"notes:read": Read.}
-tools:
-  - {name: ping, description: Ping., method: GET, path: /ping, risk: read, scopes: ["notes:read"], arguments: {type: object, additionalProperties: false}}
-`
-	files := []*obov1.ProviderFile{{Name: "notes.yaml", Text: text}}
+	files := []*obov1.ProviderFile{{Name: "notes.yaml", Text: notes}}
 	for _, dry := range []bool{true, false} {
 		got, err := client.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: "acme", Providers: files, DryRun: dry})
 		if err != nil || strings.Join(got.GetProviders(), " ") != "example github notes" {
@@ -248,7 +251,7 @@ tools:
 			t.Errorf("dry %v: %v %v", dry, own, err)
 		}
 	}
-	files[0].Text = strings.Replace(text, "GET", "TRACE", 1)
+	files[0].Text = strings.Replace(notes, "GET", "TRACE", 1)
 	_, err := client.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: "acme", Providers: files})
 	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "tools/ping/method") || !strings.Contains(err.Error(), "notes.yaml") {
 		t.Errorf("a bad record: %v", err)
@@ -282,7 +285,15 @@ tools:
 
 func newAdmin(t *testing.T) *executor.Admin {
 	t.Helper()
-	db, err := sqlite.OpenExecutor(t.Context(), t.TempDir()+"/executor.db")
+	a, _, _ := openAdmin(t)
+	return a
+}
+
+// openAdmin makes an Admin, and says where what it has stored is.
+func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path string) {
+	t.Helper()
+	path = t.TempDir() + "/executor.db"
+	db, err := sqlite.OpenExecutor(t.Context(), path)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	key, err := seal.NewDataKey()
@@ -298,7 +309,7 @@ func newAdmin(t *testing.T) *executor.Admin {
 	trail, err := audit.Open(audit.Config{Store: db})
 	must(t, err)
 	t.Cleanup(func() { trail.Close(context.Background()) })
-	a, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
+	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
 	must(t, err)
-	return a
+	return a, db, path
 }

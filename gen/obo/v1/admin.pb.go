@@ -633,7 +633,11 @@ func (x *PolicyFile) GetText() string {
 type ApplyPlatformRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The files.
-	Policies      []*PolicyFile `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
+	Policies []*PolicyFile `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
+	// The version that the caller saw, 0 when there was none. A different one in force is ABORTED. Unset: whatever is in force.
+	ExpectedVersion *int64 `protobuf:"varint,2,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -675,11 +679,27 @@ func (x *ApplyPlatformRequest) GetPolicies() []*PolicyFile {
 	return nil
 }
 
+func (x *ApplyPlatformRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *ApplyPlatformRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // ApplyPlatformResponse says that it is in force.
 type ApplyPlatformResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version now in force.
-	Version       int64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The version now in force (unchanged by a dry run, and when there is nothing to do).
+	Version int64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -719,6 +739,13 @@ func (x *ApplyPlatformResponse) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *ApplyPlatformResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
 }
 
 // ListAgentsRequest names an org.
@@ -1048,7 +1075,9 @@ type RotateClientSecretRequest struct {
 	// The agent's name within the org.
 	Agent string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Stop accepting the secret before this one at once.
-	DropPrevious  bool `protobuf:"varint,3,opt,name=drop_previous,json=dropPrevious,proto3" json:"drop_previous,omitempty"`
+	DropPrevious bool `protobuf:"varint,3,opt,name=drop_previous,json=dropPrevious,proto3" json:"drop_previous,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,13 +1133,22 @@ func (x *RotateClientSecretRequest) GetDropPrevious() bool {
 	return false
 }
 
+func (x *RotateClientSecretRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // RotateClientSecretResponse shows the secret once.
 type RotateClientSecretResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client id.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// 256 random bits, base64url; stored only as a hash.
-	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	// 256 random bits, base64url; stored only as a hash. Empty of a dry run.
+	ClientSecret string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1157,6 +1195,13 @@ func (x *RotateClientSecretResponse) GetClientSecret() string {
 		return x.ClientSecret
 	}
 	return ""
+}
+
+func (x *RotateClientSecretResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
 }
 
 // PutSignalCredentialRequest is a credential of a stream.
@@ -2563,7 +2608,9 @@ type RotateKeysRequest struct {
 	// The kids of keys that are in wrong hands; empty for a planned rotation. Naming one again completes what was begun.
 	CompromisedKids []string `protobuf:"bytes,1,rep,name=compromised_kids,json=compromisedKids,proto3" json:"compromised_kids,omitempty"`
 	// Why, for people; at most 256 bytes.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2612,13 +2659,22 @@ func (x *RotateKeysRequest) GetReason() string {
 	return ""
 }
 
-// RotateKeysResponse shows the keys after it.
+func (x *RotateKeysRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RotateKeysResponse shows the keys after it. Of a dry run, a key that is not made yet has no kid.
 type RotateKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest first.
 	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The number in the feed of the last entry that refuses a compromised key; 0 for a planned rotation.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2667,11 +2723,20 @@ func (x *RotateKeysResponse) GetSequence() uint64 {
 	return 0
 }
 
+func (x *RotateKeysResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // RetireKeyRequest names a key.
 type RetireKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its kid.
-	Kid           string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	Kid string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2713,11 +2778,20 @@ func (x *RetireKeyRequest) GetKid() string {
 	return ""
 }
 
+func (x *RetireKeyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // RetireKeyResponse shows the keys after it.
 type RetireKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest first.
-	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2759,6 +2833,13 @@ func (x *RetireKeyResponse) GetKeys() []*SigningKey {
 	return nil
 }
 
+func (x *RetireKeyResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // ImportKeyRequest is a key.
 type ImportKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2769,7 +2850,9 @@ type ImportKeyRequest struct {
 	// Or where it is: "pkcs11".
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// And what it is called there: a label.
-	Reference     string `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
+	Reference string `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2832,11 +2915,20 @@ func (x *ImportKeyRequest) GetReference() string {
 	return ""
 }
 
+func (x *ImportKeyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // ImportKeyResponse shows the keys after it.
 type ImportKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest first.
-	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2874,6 +2966,13 @@ func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
 func (x *ImportKeyResponse) GetKeys() []*SigningKey {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *ImportKeyResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
 	}
 	return nil
 }
@@ -2940,8 +3039,10 @@ type ApplyProvidersRequest struct {
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// The records.
 	Providers []*ProviderFile `protobuf:"bytes,2,rep,name=providers,proto3" json:"providers,omitempty"`
-	// Validate only.
-	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// That of the set which the caller saw. A different set in force is ABORTED. Empty: whatever is in force.
+	Etag          string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2997,11 +3098,22 @@ func (x *ApplyProvidersRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ApplyProvidersRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 // ApplyProvidersResponse names what is in force.
 type ApplyProvidersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The org's provider names, sorted, the built-in ones included.
-	Providers     []string `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	Providers []string `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	// Of the set now in force (unchanged by a dry run).
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// What changed or, of a dry run, would: by file name. A record's value is its text.
+	Changes       []*Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3039,6 +3151,20 @@ func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
 func (x *ApplyProvidersResponse) GetProviders() []string {
 	if x != nil {
 		return x.Providers
+	}
+	return nil
+}
+
+func (x *ApplyProvidersResponse) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *ApplyProvidersResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
 	}
 	return nil
 }
@@ -3093,7 +3219,9 @@ func (x *GetProvidersRequest) GetOrgId() string {
 type GetProvidersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In name order.
-	Providers     []*ProviderFile `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	Providers []*ProviderFile `protobuf:"bytes,1,rep,name=providers,proto3" json:"providers,omitempty"`
+	// Stands for this very set.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3135,6 +3263,13 @@ func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
 	return nil
 }
 
+func (x *GetProvidersResponse) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 // PutConnectionRequest is one connection with its credential.
 type PutConnectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3151,7 +3286,11 @@ type PutConnectionRequest struct {
 	// The secret: the key for developer_secret and api_key, the password for basic; at most 8 KiB.
 	Secret string `protobuf:"bytes,6,opt,name=secret,proto3" json:"secret,omitempty"`
 	// The user name, for basic only.
-	Username      string `protobuf:"bytes,7,opt,name=username,proto3" json:"username,omitempty"`
+	Username string `protobuf:"bytes,7,opt,name=username,proto3" json:"username,omitempty"`
+	// The version of the connection that the caller saw, 0 when there was none. A different one is ABORTED. Unset: whatever there is.
+	ExpectedVersion *int64 `protobuf:"varint,8,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3235,10 +3374,24 @@ func (x *PutConnectionRequest) GetUsername() string {
 	return ""
 }
 
+func (x *PutConnectionRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *PutConnectionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // PutConnectionResponse is the connection without its secret.
 type PutConnectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The connection.
+	// The connection or, of a dry run, as it would be.
 	Connection    *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3524,7 +3677,11 @@ type DeleteConnectionRequest struct {
 	// The org.
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// The connection's id.
-	Connection    string `protobuf:"bytes,2,opt,name=connection,proto3" json:"connection,omitempty"`
+	Connection string `protobuf:"bytes,2,opt,name=connection,proto3" json:"connection,omitempty"`
+	// The version of the connection that the caller saw. A different one is ABORTED. Unset: whatever there is.
+	ExpectedVersion *int64 `protobuf:"varint,3,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3573,9 +3730,25 @@ func (x *DeleteConnectionRequest) GetConnection() string {
 	return ""
 }
 
+func (x *DeleteConnectionRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *DeleteConnectionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // DeleteConnectionResponse says that it is gone.
 type DeleteConnectionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connection as it was or, of a dry run, is.
+	Connection    *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3610,11 +3783,20 @@ func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
 	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
+func (x *DeleteConnectionResponse) GetConnection() *Connection {
+	if x != nil {
+		return x.Connection
+	}
+	return nil
+}
+
 // ShredOrgRequest names an org.
 type ShredOrgRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The org.
-	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3656,10 +3838,17 @@ func (x *ShredOrgRequest) GetOrgId() string {
 	return ""
 }
 
+func (x *ShredOrgRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // ShredOrgResponse says that its data key is gone.
 type ShredOrgResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many connections lost their credential.
+	// How many connections lost their credential or, of a dry run, would.
 	Connections   int32 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3741,11 +3930,15 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"PolicyFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"F\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xa4\x01\n" +
 	"\x14ApplyPlatformRequest\x12.\n" +
-	"\bpolicies\x18\x01 \x03(\v2\x12.obo.v1.PolicyFileR\bpolicies\"1\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x12.obo.v1.PolicyFileR\bpolicies\x12.\n" +
+	"\x10expected_version\x18\x02 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRunB\x13\n" +
+	"\x11_expected_version\"[\n" +
 	"\x15ApplyPlatformResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x03R\aversion\"f\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion\x12(\n" +
+	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"f\n" +
 	"\x11ListAgentsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3772,14 +3965,16 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"AgentRight\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
-	"\bpolicies\x18\x02 \x03(\tR\bpolicies\"m\n" +
+	"\bpolicies\x18\x02 \x03(\tR\bpolicies\"\x86\x01\n" +
 	"\x19RotateClientSecretRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12#\n" +
-	"\rdrop_previous\x18\x03 \x01(\bR\fdropPrevious\"^\n" +
+	"\rdrop_previous\x18\x03 \x01(\bR\fdropPrevious\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x88\x01\n" +
 	"\x1aRotateClientSecretResponse\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12#\n" +
-	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\"\x83\x01\n" +
+	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\x12(\n" +
+	"\achanges\x18\x03 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x83\x01\n" +
 	"\x1aPutSignalCredentialRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1e\n" +
@@ -3888,38 +4083,48 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"deactivate\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deactivate\x122\n" +
 	"\x06remove\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06remove\x12\x16\n" +
-	"\x06source\x18\b \x01(\tR\x06source\"V\n" +
+	"\x06source\x18\b \x01(\tR\x06source\"o\n" +
 	"\x11RotateKeysRequest\x12)\n" +
 	"\x10compromised_kids\x18\x01 \x03(\tR\x0fcompromisedKids\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"X\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x82\x01\n" +
 	"\x12RotateKeysResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"$\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12(\n" +
+	"\achanges\x18\x03 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"=\n" +
 	"\x10RetireKeyRequest\x12\x10\n" +
-	"\x03kid\x18\x01 \x01(\tR\x03kid\";\n" +
+	"\x03kid\x18\x01 \x01(\tR\x03kid\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"e\n" +
 	"\x11RetireKeyResponse\x12&\n" +
-	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"{\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\x12(\n" +
+	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x94\x01\n" +
 	"\x10ImportKeyRequest\x12\x10\n" +
 	"\x03alg\x18\x01 \x01(\tR\x03alg\x12\x1f\n" +
 	"\vprivate_key\x18\x02 \x01(\fR\n" +
 	"privateKey\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x1c\n" +
-	"\treference\x18\x04 \x01(\tR\treference\";\n" +
+	"\treference\x18\x04 \x01(\tR\treference\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"e\n" +
 	"\x11ImportKeyResponse\x12&\n" +
-	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\"6\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.obo.v1.SigningKeyR\x04keys\x12(\n" +
+	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"6\n" +
 	"\fProviderFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"{\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x8f\x01\n" +
 	"\x15ApplyProvidersRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x122\n" +
 	"\tproviders\x18\x02 \x03(\v2\x14.obo.v1.ProviderFileR\tproviders\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"6\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x12\n" +
+	"\x04etag\x18\x04 \x01(\tR\x04etag\"t\n" +
 	"\x16ApplyProvidersResponse\x12\x1c\n" +
-	"\tproviders\x18\x01 \x03(\tR\tproviders\",\n" +
+	"\tproviders\x18\x01 \x03(\tR\tproviders\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12(\n" +
+	"\achanges\x18\x03 \x03(\v2\x0e.obo.v1.ChangeR\achanges\",\n" +
 	"\x13GetProvidersRequest\x12\x15\n" +
-	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"J\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"^\n" +
 	"\x14GetProvidersResponse\x122\n" +
-	"\tproviders\x18\x01 \x03(\v2\x14.obo.v1.ProviderFileR\tproviders\"\xd1\x01\n" +
+	"\tproviders\x18\x01 \x03(\v2\x14.obo.v1.ProviderFileR\tproviders\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"\xaf\x02\n" +
 	"\x14PutConnectionRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1e\n" +
 	"\n" +
@@ -3929,7 +4134,10 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\apattern\x18\x04 \x01(\tR\apattern\x12\x18\n" +
 	"\asubject\x18\x05 \x01(\tR\asubject\x12\x16\n" +
 	"\x06secret\x18\x06 \x01(\tR\x06secret\x12\x1a\n" +
-	"\busername\x18\a \x01(\tR\busername\"K\n" +
+	"\busername\x18\a \x01(\tR\busername\x12.\n" +
+	"\x10expected_version\x18\b \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\t \x01(\bR\x06dryRunB\x13\n" +
+	"\x11_expected_version\"K\n" +
 	"\x15PutConnectionResponse\x122\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x12.obo.v1.ConnectionR\n" +
@@ -3952,15 +4160,22 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"w\n" +
 	"\x17ListConnectionsResponse\x124\n" +
 	"\vconnections\x18\x01 \x03(\v2\x12.obo.v1.ConnectionR\vconnections\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xae\x01\n" +
 	"\x17DeleteConnectionRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1e\n" +
 	"\n" +
 	"connection\x18\x02 \x01(\tR\n" +
-	"connection\"\x1a\n" +
-	"\x18DeleteConnectionResponse\"(\n" +
+	"connection\x12.\n" +
+	"\x10expected_version\x18\x03 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRunB\x13\n" +
+	"\x11_expected_version\"N\n" +
+	"\x18DeleteConnectionResponse\x122\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\v2\x12.obo.v1.ConnectionR\n" +
+	"connection\"A\n" +
 	"\x0fShredOrgRequest\x12\x15\n" +
-	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"4\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"4\n" +
 	"\x10ShredOrgResponse\x12 \n" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x84\x01\n" +
 	"\rSignInService\x127\n" +
@@ -4074,99 +4289,106 @@ var file_obo_v1_admin_proto_depIdxs = []int32{
 	58, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
 	59, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	15, // 3: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	58, // 4: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
-	16, // 5: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	58, // 6: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	23, // 7: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	58, // 8: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	58, // 9: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	58, // 10: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	58, // 11: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	60, // 12: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	26, // 13: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	58, // 14: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	58, // 15: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	60, // 16: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	31, // 17: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	58, // 18: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	58, // 19: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	32, // 20: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	58, // 21: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	61, // 22: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	58, // 23: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	61, // 24: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	58, // 25: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	58, // 26: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	61, // 27: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	31, // 28: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	37, // 29: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	58, // 30: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	58, // 31: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	58, // 32: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	58, // 33: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	37, // 34: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	37, // 35: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	37, // 36: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	44, // 37: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	44, // 38: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	51, // 39: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	58, // 40: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	58, // 41: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	51, // 42: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	0,  // 43: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 44: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 45: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 46: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 47: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 48: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 49: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 50: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	19, // 51: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	21, // 52: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	24, // 53: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	27, // 54: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	29, // 55: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	33, // 56: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	35, // 57: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	38, // 58: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	40, // 59: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	42, // 60: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	45, // 61: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	47, // 62: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	49, // 63: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	52, // 64: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	54, // 65: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	56, // 66: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 67: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 68: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 69: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 70: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 71: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 72: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 73: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	18, // 74: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	20, // 75: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	22, // 76: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	25, // 77: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	28, // 78: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	30, // 79: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	34, // 80: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	36, // 81: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	39, // 82: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	41, // 83: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	43, // 84: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	46, // 85: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	48, // 86: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	50, // 87: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	53, // 88: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	55, // 89: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	57, // 90: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	67, // [67:91] is the sub-list for method output_type
-	43, // [43:67] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	59, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
+	15, // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
+	58, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	16, // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
+	58, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	59, // 8: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
+	23, // 9: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
+	58, // 10: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	58, // 11: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	58, // 12: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	58, // 13: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	60, // 14: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	26, // 15: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	58, // 16: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	58, // 17: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	60, // 18: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	31, // 19: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	58, // 20: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	58, // 21: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	32, // 22: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	58, // 23: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	61, // 24: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	58, // 25: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	61, // 26: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	58, // 27: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	58, // 28: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	61, // 29: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	31, // 30: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	37, // 31: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	58, // 32: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	58, // 33: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	58, // 34: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	58, // 35: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	37, // 36: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 37: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	37, // 38: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 39: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	37, // 40: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 41: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	44, // 42: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	59, // 43: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	44, // 44: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	51, // 45: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	58, // 46: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	58, // 47: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	51, // 48: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	51, // 49: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
+	0,  // 50: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 51: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 52: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 53: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 54: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 55: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 56: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 57: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	19, // 58: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	21, // 59: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	24, // 60: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	27, // 61: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	29, // 62: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	33, // 63: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	35, // 64: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	38, // 65: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	40, // 66: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	42, // 67: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	45, // 68: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	47, // 69: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	49, // 70: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	52, // 71: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	54, // 72: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	56, // 73: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 74: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 75: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 76: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 77: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 78: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 79: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 80: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	18, // 81: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	20, // 82: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	22, // 83: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	25, // 84: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	28, // 85: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	30, // 86: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	34, // 87: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	36, // 88: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	39, // 89: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	41, // 90: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	43, // 91: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	46, // 92: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	48, // 93: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	50, // 94: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	53, // 95: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55, // 96: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	57, // 97: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	74, // [74:98] is the sub-list for method output_type
+	50, // [50:74] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -4176,6 +4398,9 @@ func file_obo_v1_admin_proto_init() {
 	}
 	file_obo_v1_change_proto_init()
 	file_obo_v1_feed_proto_init()
+	file_obo_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[49].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

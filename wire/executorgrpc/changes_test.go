@@ -1,0 +1,128 @@
+package executorgrpc_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onbehalf/obo/audit"
+	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/wire/admintest"
+)
+
+// TestChanges: each method that changes something says beforehand what it would do, and is on the trail with what was and what is.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	admintest.Suite{
+		Service: obov1.File_obo_v1_admin_proto.Services().ByName("ExecutorAdminService"),
+		Cases: map[string]func(t *testing.T) admintest.Case{
+			"ApplyProviders": func(t *testing.T) admintest.Case {
+				c, client := newCase(t)
+				now, err := client.GetProviders(t.Context(), &obov1.GetProvidersRequest{OrgId: "acme"})
+				must(t, err)
+				files := []*obov1.ProviderFile{{Name: "notes.yaml", Text: notes}}
+				c.Good = &obov1.ApplyProvidersRequest{OrgId: "acme", Providers: files, Etag: now.GetEtag()}
+				c.Refused = &obov1.ApplyProvidersRequest{OrgId: "acme", Providers: files, Etag: "another"}
+				return c
+			},
+			"PutConnection": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good = aliceGitHub(1)
+				c.Refused = aliceGitHub(2)
+				return c
+			},
+			"DeleteConnection": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good = &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice", ExpectedVersion: proto.Int64(1)}
+				c.Refused = &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice", ExpectedVersion: proto.Int64(2)}
+				return c
+			},
+			"ShredOrg": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good, c.Refused = &obov1.ShredOrgRequest{OrgId: "acme"}, &obov1.ShredOrgRequest{OrgId: "_platform"}
+				return c
+			},
+		},
+	}.Run(t)
+}
+
+// aliceGitHub puts a connection of alice's of which a version was seen.
+func aliceGitHub(version int64) *obov1.PutConnectionRequest {
+	return &obov1.PutConnectionRequest{OrgId: "acme", Connection: "alice", Provider: "github", Pattern: "api_key",
+		Subject: "user:acme/okta|alice", Secret: admintest.Canary, ExpectedVersion: &version}
+}
+
+// newCase is an executor of its own whose acme has a connection, and no request.
+func newCase(t *testing.T) (admintest.Case, obov1.ExecutorAdminServiceClient) {
+	t.Helper()
+	a, db, path := openAdmin(t)
+	conn := dial(t, &scripted{}, a, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn,
+		next grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		return next(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+operator), method, in, out, c, o...)
+	}))
+	client := obov1.NewExecutorAdminServiceClient(conn)
+	if _, err := client.PutConnection(t.Context(), aliceGitHub(0)); err != nil {
+		t.Fatal(err)
+	}
+	return admintest.Case{
+		Conn: conn,
+		Stored: func(t *testing.T) (out []byte) { // the database's file, and the log of what is not in it yet
+			for _, name := range []string{path, path + "-wal"} {
+				data, err := os.ReadFile(name)
+				must(t, err)
+				out = append(out, data...)
+			}
+			return out
+		},
+		Records: func(t *testing.T) (out []audit.Record) {
+			stored, err := db.Org("acme").AuditRecords(t.Context(), store.AuditQuery{Limit: 1000})
+			must(t, err)
+			for _, s := range stored {
+				r, err := audit.Decode(s)
+				must(t, err)
+				out = append(out, r)
+			}
+			return out
+		},
+	}, client
+}
+
+// TestPages: connections page by page; a token is of its org.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	_, client := newCase(t)
+	ctx := t.Context()
+	for _, id := range []string{"bob", "a"} {
+		put := aliceGitHub(0)
+		put.Connection = id
+		_, err := client.PutConnection(ctx, put)
+		must(t, err)
+	}
+	var ids []string
+	for token := ""; ; {
+		page, err := client.ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: "acme", PageSize: 2, PageToken: token})
+		must(t, err)
+		for _, conn := range page.GetConnections() {
+			ids = append(ids, conn.GetId())
+		}
+		if token = page.GetNextPageToken(); token == "" {
+			break
+		}
+		_, err = client.ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: "globex", PageToken: token})
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("another org took the token: %v", err)
+		}
+		_, err = client.DeleteConnection(ctx, &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice"}) // the last of the page
+		must(t, err)
+	}
+	if len(ids) != 3 || ids[0] != "a" || ids[1] != "alice" || ids[2] != "bob" {
+		t.Errorf("%q", ids)
+	}
+}
