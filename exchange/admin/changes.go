@@ -76,6 +76,20 @@ func entryChange(e store.Revocation) []registry.Change {
 	}{e.Scope, e.Since, e.Before, e.Until, e.Departed, e.Reason})
 }
 
+// credentialChange is the change of a stream's credential: for which endpoint one was put, and when.
+func credentialChange(path string, before, after *store.SignalCredential) []registry.Change {
+	value := func(c *store.SignalCredential) any {
+		if c == nil {
+			return nil
+		}
+		return struct {
+			Endpoint string    `json:"endpoint"`
+			Created  time.Time `json:"created"`
+		}{c.Endpoint, c.Created}
+	}
+	return difference(path, value(before), value(after))
+}
+
 // keyChanges are the differences of two sets of signing keys, by kid. A key that is yet to be made goes by its algorithm.
 func keyChanges(p keys.Preview) []registry.Change {
 	type life struct {

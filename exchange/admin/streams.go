@@ -30,37 +30,54 @@ type PutSignalCredentialRequest struct {
 	Stream     string
 	Credential telemetry.Secret
 	Remove     bool // forget the one that is there, instead
+	DryRun     bool // check, and say what would change
 }
 
 // PutSignalCredential replaces the credential with which a stream is polled, or forgets it. It is sealed, and it is for the endpoint
 // that the org's document has now: who changes that must bring another. The one of a stream that is gone can still be forgotten.
-func (s Session) PutSignalCredential(ctx context.Context, req PutSignalCredentialRequest) error {
+func (s Session) PutSignalCredential(ctx context.Context, req PutSignalCredentialRequest) ([]registry.Change, error) {
 	if err := orgID(req.Org); err != nil {
-		return err
+		return nil, err
 	}
 	org, err := s.org(ctx, req.Org)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	before, err := s.signalCredential(ctx, req)
+	if err != nil {
+		return nil, err
 	}
 	c := store.SignalCredential{Stream: req.Stream, Created: s.cfg.Now()}
 	detail := "the credential for polling is forgotten"
-	if req.Remove {
-		err = s.hasCredential(ctx, req)
-	} else {
+	switch {
+	case req.Remove && req.Credential != "":
+		err = fmt.Errorf("%w: a credential is either put or removed", ErrInvalid)
+	case req.Remove && before == nil:
+		err = fmt.Errorf("%w: a credential of stream %q of org %s", ErrNotFound, clip(req.Stream), req.Org)
+	case !req.Remove:
 		c.Endpoint, c.Sealed, err = s.sealCredential(org, req)
 		detail = "new credential for polling " + c.Endpoint
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.record(ctx, req.Org, "signal_streams/"+clip(req.Stream), detail); err != nil {
-		return err
+	after := &c
+	if req.Remove {
+		after = nil
+	}
+	resource := "signal_streams/" + clip(req.Stream)
+	changes := credentialChange(resource+"/credential", before, after)
+	if req.DryRun {
+		return changes, nil
+	}
+	if err := s.record(ctx, req.Org, resource, detail, changes); err != nil {
+		return nil, err
 	}
 	if err := s.cfg.Signals(req.Org).PutSignalCredential(ctx, c); err != nil {
-		return fmt.Errorf("admin: credential of stream %s: %w", req.Stream, err)
+		return nil, fmt.Errorf("admin: credential of stream %s: %w", req.Stream, err)
 	}
 	s.seen(ctx)
-	return nil
+	return changes, nil
 }
 
 func (s Session) sealCredential(org *registry.Org, req PutSignalCredentialRequest) (endpoint string, sealed []byte, err error) {
@@ -82,18 +99,17 @@ func (s Session) sealCredential(org *registry.Org, req PutSignalCredentialReques
 	return stream.PollEndpoint, sealed, err
 }
 
-func (s Session) hasCredential(ctx context.Context, req PutSignalCredentialRequest) error {
-	if req.Credential != "" {
-		return fmt.Errorf("%w: a credential is either put or removed", ErrInvalid)
-	}
+// signalCredential is the one that a stream has, nil when it has none.
+func (s Session) signalCredential(ctx context.Context, req PutSignalCredentialRequest) (*store.SignalCredential, error) {
 	all, err := s.cfg.Signals(req.Org).SignalCredentials(ctx)
 	if err != nil {
-		return fmt.Errorf("admin: streams of org %s: %w", req.Org, err)
+		return nil, fmt.Errorf("admin: streams of org %s: %w", req.Org, err)
 	}
-	if !slices.ContainsFunc(all, func(c store.SignalCredential) bool { return c.Stream == req.Stream }) {
-		return fmt.Errorf("%w: a credential of stream %q of org %s", ErrNotFound, clip(req.Stream), req.Org)
+	i := slices.IndexFunc(all, func(c store.SignalCredential) bool { return c.Stream == req.Stream })
+	if i < 0 {
+		return nil, nil
 	}
-	return nil
+	return &all[i], nil
 }
 
 // bearerToken reports whether a credential is a b64token (RFC 6750 §2.1), which no header can be smuggled in.

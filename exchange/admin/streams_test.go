@@ -23,7 +23,10 @@ func TestSignalCredential(t *testing.T) {
 	w, s := start(t)
 	const canary = "canary-credential"
 	put := func(stream string, secret telemetry.Secret, remove bool) error {
-		return s.PutSignalCredential(t.Context(), admin.PutSignalCredentialRequest{Org: "acme", Stream: stream, Credential: secret, Remove: remove})
+		_, err := s.PutSignalCredential(t.Context(), admin.PutSignalCredentialRequest{
+			Org: "acme", Stream: stream, Credential: secret, Remove: remove,
+		})
+		return err
 	}
 	state := func(want, reason string) {
 		t.Helper()
@@ -100,7 +103,7 @@ func TestSignalCredential(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := admin.PutSignalCredentialRequest{Org: "acme", Stream: exchangetest.StreamName, Credential: canary}
-	if err := broken.As(operator()).PutSignalCredential(t.Context(), req); !errors.Is(err, errTrail) {
+	if _, err := broken.As(operator()).PutSignalCredential(t.Context(), req); !errors.Is(err, errTrail) {
 		t.Errorf("without a record: %v", err)
 	}
 	state(admin.StreamOff, "no credential")

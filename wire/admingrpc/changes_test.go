@@ -10,6 +10,7 @@ import (
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/exchange/exchangetest"
+	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/store"
@@ -50,6 +51,15 @@ func TestChanges(t *testing.T) {
 				c, _, _ := newCase(t)
 				c.Good = &obov1.RevokeRequest{OrgId: "acme", Kind: "agent", Id: "orchestrator", Reason: "behaves oddly"}
 				c.Refused = &obov1.RevokeRequest{OrgId: "acme", Kind: "agent", Id: "agent:globex/orchestrator"}
+				return c
+			},
+			"PutSignalCredential": func(t *testing.T) admintest.Case {
+				c, _, w := newCase(t)
+				w.Listen(t, func(s *registry.SignalStream) { s.PollEndpoint = "https://idp.test/poll" })
+				c.Good = &obov1.PutSignalCredentialRequest{
+					OrgId: "acme", Stream: exchangetest.StreamName, Credential: admintest.Canary,
+				}
+				c.Refused = &obov1.PutSignalCredentialRequest{OrgId: "acme", Stream: exchangetest.StreamName, Remove: true}
 				return c
 			},
 			"RotateKeys": func(t *testing.T) admintest.Case {

@@ -14,13 +14,14 @@ func (s server) PutSignalCredential(ctx context.Context, in *obov1.PutSignalCred
 	if err != nil {
 		return nil, err
 	}
-	err = s.as(ctx).PutSignalCredential(ctx, admin.PutSignalCredentialRequest{
+	got, err := s.as(ctx).PutSignalCredential(ctx, admin.PutSignalCredentialRequest{
 		Org: org, Stream: in.GetStream(), Credential: telemetry.Secret(in.GetCredential()), Remove: in.GetRemove(),
+		DryRun: in.GetDryRun(),
 	})
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.PutSignalCredentialResponse{}, nil
+	return &obov1.PutSignalCredentialResponse{Changes: changes(got)}, nil
 }
 
 // ListSignalStreams implements AdminService.

@@ -1214,7 +1214,9 @@ type PutSignalCredentialRequest struct {
 	// The bearer token, at most 8 KiB; empty with `remove`.
 	Credential string `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
 	// Forget the credential. The stream is not polled any more.
-	Remove        bool `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
+	Remove bool `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1277,9 +1279,18 @@ func (x *PutSignalCredentialRequest) GetRemove() bool {
 	return false
 }
 
+func (x *PutSignalCredentialRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 // PutSignalCredentialResponse says that it is in force.
 type PutSignalCredentialResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1312,6 +1323,13 @@ func (x *PutSignalCredentialResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use PutSignalCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutSignalCredentialResponse) Descriptor() ([]byte, []int) {
 	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutSignalCredentialResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
 }
 
 // ListSignalStreamsRequest names an org.
@@ -3974,15 +3992,17 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x1aRotateClientSecretResponse\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12#\n" +
 	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\x12(\n" +
-	"\achanges\x18\x03 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x83\x01\n" +
+	"\achanges\x18\x03 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x9c\x01\n" +
 	"\x1aPutSignalCredentialRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x03 \x01(\tR\n" +
 	"credential\x12\x16\n" +
-	"\x06remove\x18\x04 \x01(\bR\x06remove\"\x1d\n" +
-	"\x1bPutSignalCredentialResponse\"1\n" +
+	"\x06remove\x18\x04 \x01(\bR\x06remove\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"G\n" +
+	"\x1bPutSignalCredentialResponse\x12(\n" +
+	"\achanges\x18\x01 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"1\n" +
 	"\x18ListSignalStreamsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"K\n" +
 	"\x19ListSignalStreamsResponse\x12.\n" +
@@ -4295,100 +4315,101 @@ var file_obo_v1_admin_proto_depIdxs = []int32{
 	16, // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
 	58, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
 	59, // 8: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
-	23, // 9: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	58, // 10: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	58, // 11: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	58, // 12: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	58, // 13: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	60, // 14: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	26, // 15: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	58, // 16: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	58, // 17: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	60, // 18: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	31, // 19: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	58, // 20: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	58, // 21: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	32, // 22: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	58, // 23: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	61, // 24: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	58, // 25: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	61, // 26: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	58, // 27: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	58, // 28: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	61, // 29: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	31, // 30: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	37, // 31: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	58, // 32: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	58, // 33: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	58, // 34: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	58, // 35: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	37, // 36: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 37: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
-	37, // 38: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 39: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
-	37, // 40: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 41: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
-	44, // 42: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	59, // 43: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
-	44, // 44: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	51, // 45: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	58, // 46: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	58, // 47: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	51, // 48: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	51, // 49: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
-	0,  // 50: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 51: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 52: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 53: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 54: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 55: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 56: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 57: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	19, // 58: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	21, // 59: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	24, // 60: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	27, // 61: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	29, // 62: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	33, // 63: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	35, // 64: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	38, // 65: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	40, // 66: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	42, // 67: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	45, // 68: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	47, // 69: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	49, // 70: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	52, // 71: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	54, // 72: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	56, // 73: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 74: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 75: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 76: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 77: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 78: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 79: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 80: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	18, // 81: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	20, // 82: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	22, // 83: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	25, // 84: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	28, // 85: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	30, // 86: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	34, // 87: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	36, // 88: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	39, // 89: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	41, // 90: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	43, // 91: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	46, // 92: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	48, // 93: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	50, // 94: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	53, // 95: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	55, // 96: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	57, // 97: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	74, // [74:98] is the sub-list for method output_type
-	50, // [50:74] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	59, // 9: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
+	23, // 10: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
+	58, // 11: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	58, // 12: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	58, // 13: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	58, // 14: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	60, // 15: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	26, // 16: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	58, // 17: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	58, // 18: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	60, // 19: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	31, // 20: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	58, // 21: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	58, // 22: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	32, // 23: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	58, // 24: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	61, // 25: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	58, // 26: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	61, // 27: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	58, // 28: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	58, // 29: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	61, // 30: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	31, // 31: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	37, // 32: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	58, // 33: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	58, // 34: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	58, // 35: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	58, // 36: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	37, // 37: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 38: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	37, // 39: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 40: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	37, // 41: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	59, // 42: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	44, // 43: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	59, // 44: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	44, // 45: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	51, // 46: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	58, // 47: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	58, // 48: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	51, // 49: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	51, // 50: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
+	0,  // 51: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 52: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 53: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 54: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 55: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 56: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 57: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 58: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	19, // 59: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	21, // 60: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	24, // 61: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	27, // 62: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	29, // 63: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	33, // 64: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	35, // 65: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	38, // 66: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	40, // 67: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	42, // 68: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	45, // 69: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	47, // 70: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	49, // 71: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	52, // 72: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	54, // 73: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	56, // 74: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 75: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 76: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 77: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 78: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 79: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 80: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 81: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	18, // 82: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	20, // 83: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	22, // 84: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	25, // 85: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	28, // 86: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	30, // 87: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	34, // 88: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	36, // 89: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	39, // 90: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	41, // 91: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	43, // 92: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	46, // 93: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	48, // 94: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	50, // 95: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	53, // 96: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55, // 97: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	57, // 98: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	75, // [75:99] is the sub-list for method output_type
+	51, // [51:75] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
