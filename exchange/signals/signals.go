@@ -183,7 +183,7 @@ func (s Stream) Judge(e Event, now time.Time) (Effect, error) {
 	if effect.Before, err = e.time(now); err != nil {
 		return Effect{}, err
 	}
-	effect.Departed = known.departs
+	effect.Departed = known.departs && !e.subject.onDevice() // it ends connections, which no new login brings back
 	return effect, nil
 }
 

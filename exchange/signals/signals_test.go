@@ -119,6 +119,7 @@ func TestEffects(t *testing.T) {
 	credential := func(change string) object {
 		return object{"credential_type": "password", "change_type": change, "event_timestamp": now.Unix()}
 	}
+	onDevice := complexSubject(object{"user": issSub("alice"), "device": opaque("d")})
 	all := complexSubject(object{"user": issSub("alice"), "session": opaque("s-1"), "tenant": opaque("acme-1")})
 	for name, c := range map[string]struct {
 		stream signals.Stream
@@ -127,27 +128,31 @@ func TestEffects(t *testing.T) {
 		id     string
 		left   bool
 	}{
-		"SS2 SS7 session-revoked":       {stream, claims(caep+"session-revoked", object{}, nil), revocation.Subject, alice, false},
-		"SS2 several audiences":         {stream, claims(caep+"session-revoked", object{}, object{"aud": []string{"x", "obo-events"}}), revocation.Subject, alice, false},
-		"SS2 credential revoked":        {stream, claims(caep+"credential-change", credential("revoke"), nil), revocation.Subject, alice, false},
-		"SS2 credential updated":        {stream, claims(caep+"credential-change", credential("update"), nil), revocation.Subject, alice, false},
-		"SS2 credential deleted":        {stream, claims(caep+"credential-change", credential("delete"), nil), revocation.Subject, alice, false},
-		"SS2 credential created":        {stream, claims(caep+"credential-change", credential("create"), nil), "", "", false},
-		"SS2 SS7 account-disabled":      {stream, claims(risc+"account-disabled", object{"reason": "hijacking"}, nil), revocation.Subject, alice, true},
-		"SS2 SS7 account-purged":        {stream, claims(risc+"account-purged", object{}, nil), revocation.Subject, alice, true},
-		"SS2 sessions-revoked":          {stream, claims(risc+"sessions-revoked", object{}, nil), revocation.Subject, alice, false},
-		"SS2 credential-compromise":     {stream, claims(risc+"credential-compromise", object{"credential_type": "password"}, nil), revocation.Subject, alice, false},
-		"SS2 an event of somebody else": {stream, claims("https://other.test/event", object{}, nil), "", "", false},
-		"SS3 a session":                 {stream, claims(caep+"session-revoked", object{}, object{"sub_id": all}), revocation.Session, "s-1", false},
-		"SS3 all of a user, not one":    {stream, claims(risc+"sessions-revoked", object{}, object{"sub_id": all}), revocation.Subject, alice, false},
-		"SS3 a session alone":           {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"session": opaque("s-2")})}), revocation.Session, "s-2", false},
-		"SS3 a device narrows nothing":  {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "device": opaque("d")})}), revocation.Subject, alice, false},
-		"SS3 an unknown member":         {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "application": opaque("d")})}), "", "", false},
-		"SS3 opaque, mapped":            {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), revocation.Subject, alice, false},
-		"SS3 opaque, not mapped":        {stream, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), "", "", false},
-		"SS3 email":                     {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": object{"format": "email", "email": "a@acme.test"}}), "", "", false},
-		"SS3 a sub that cannot be":      {stream, claims(caep+"session-revoked", object{}, object{"sub_id": issSub("\u00e9")}), "", "", false},
-		"SS5 verification":              {stream, claims(ssf+"verification", object{"state": "x"}, object{"sub_id": opaque("stream-1")}), "", "", false},
+		"SS2 SS7 session-revoked":           {stream, claims(caep+"session-revoked", object{}, nil), revocation.Subject, alice, false},
+		"SS2 several audiences":             {stream, claims(caep+"session-revoked", object{}, object{"aud": []string{"x", "obo-events"}}), revocation.Subject, alice, false},
+		"SS2 credential revoked":            {stream, claims(caep+"credential-change", credential("revoke"), nil), revocation.Subject, alice, false},
+		"SS2 credential updated":            {stream, claims(caep+"credential-change", credential("update"), nil), revocation.Subject, alice, false},
+		"SS2 credential deleted":            {stream, claims(caep+"credential-change", credential("delete"), nil), revocation.Subject, alice, false},
+		"SS2 credential created":            {stream, claims(caep+"credential-change", credential("create"), nil), "", "", false},
+		"SS2 SS7 account-disabled":          {stream, claims(risc+"account-disabled", object{"reason": "hijacking"}, nil), revocation.Subject, alice, true},
+		"SS2 SS7 account-purged":            {stream, claims(risc+"account-purged", object{}, nil), revocation.Subject, alice, true},
+		"SS2 sessions-revoked":              {stream, claims(risc+"sessions-revoked", object{}, nil), revocation.Subject, alice, false},
+		"SS2 credential-compromise":         {stream, claims(risc+"credential-compromise", object{"credential_type": "password"}, nil), revocation.Subject, alice, false},
+		"SS2 an event of somebody else":     {stream, claims("https://other.test/event", object{}, nil), "", "", false},
+		"SS3 a session":                     {stream, claims(caep+"session-revoked", object{}, object{"sub_id": all}), revocation.Session, "s-1", false},
+		"SS3 all of a user, not one":        {stream, claims(risc+"sessions-revoked", object{}, object{"sub_id": all}), revocation.Subject, alice, false},
+		"SS3 a session alone":               {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"session": opaque("s-2")})}), revocation.Session, "s-2", false},
+		"SS3 a user's sessions on a device": {stream, claims(caep+"session-revoked", object{}, object{"sub_id": onDevice}), revocation.Subject, alice, false},
+		"SS3 a device's credential":         {stream, claims(caep+"credential-change", credential("revoke"), object{"sub_id": onDevice}), revocation.Subject, alice, false},
+		"SS3 a device is not the account":   {stream, claims(risc+"account-purged", object{}, object{"sub_id": onDevice}), revocation.Subject, alice, false},
+		"SS3 a session on a device":         {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "session": opaque("s-1"), "device": opaque("d")})}), revocation.Session, "s-1", false},
+		"SS3 a device alone":                {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"device": opaque("d")})}), "", "", false},
+		"SS3 an unknown member":             {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "application": opaque("d")})}), "", "", false},
+		"SS3 opaque, mapped":                {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), revocation.Subject, alice, false},
+		"SS3 opaque, not mapped":            {stream, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), "", "", false},
+		"SS3 email":                         {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": object{"format": "email", "email": "a@acme.test"}}), "", "", false},
+		"SS3 a sub that cannot be":          {stream, claims(caep+"session-revoked", object{}, object{"sub_id": issSub("\u00e9")}), "", "", false},
+		"SS5 verification":                  {stream, claims(ssf+"verification", object{"state": "x"}, object{"sub_id": opaque("stream-1")}), "", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -79,7 +79,8 @@ func readSimple(raw json.RawMessage) (subject, error) {
 }
 
 // target finds whose tokens an event ends (SS3). Of a complex subject the session counts, when the event ends sessions and one
-// is named; a device narrows nothing, because no token says on which device its user sat.
+// is named. No token says on which device its user sat. So an event about a device ends all of the user: whoever found the device
+// would otherwise go on, and all that it costs the others is a new login. See onDevice for what would cost more.
 func (s Stream) target(who subject, known event) (Effect, error) {
 	if who.Format != formatComplex {
 		return s.user(who, known)
@@ -105,6 +106,9 @@ func (s Stream) target(who subject, known event) (Effect, error) {
 	}
 	return effect, nil
 }
+
+// onDevice reports whether the subject is not all of its user but what is on one device.
+func (s subject) onDevice() bool { _, ok := s.complex["device"]; return ok }
 
 // user is the effect on all that is of one user.
 func (s Stream) user(who subject, known event) (Effect, error) {
