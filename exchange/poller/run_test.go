@@ -402,6 +402,10 @@ func TestPace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			x := exchangetest.NewTransmitter(bearer)
 			x.Break = func(w http.ResponseWriter, _ *http.Request) bool {
+				if polls, _, _ := x.Polls(); polls > 5000 { // in no time: the clock must get on
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return true
+				}
 				w.Header().Set("Content-Type", "application/json")
 				_, _ = w.Write([]byte(`{"sets":{"j":"set"},"moreAvailable":true}`))
 				return true
