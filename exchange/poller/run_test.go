@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,6 +143,23 @@ func (s *shared) PutSignalPoll(ctx context.Context, p store.SignalPoll, now time
 	return nil
 }
 
+// seen is what was taken, and how the polling goes.
+func (s *shared) seen() (taken int, poll store.SignalPoll) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll != nil {
+		poll = *s.poll
+	}
+	return len(s.taken), poll
+}
+
+// set changes anything.
+func (s *shared) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
 func (s *shared) holder() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,13 +215,11 @@ func TestOnePolls(t *testing.T) {
 		stopA() // in order
 		x.QueueAs("j-1", "one")
 		time.Sleep(2 * standby)
-		if s.holder() != b.holder || len(s.taken) != 1 {
-			t.Fatalf("%q polls, taken %q", s.holder(), s.taken)
+		if taken, _ := s.seen(); s.holder() != b.holder || taken != 1 {
+			t.Fatalf("%q polls, %d taken", s.holder(), taken)
 		}
 		c, _ := s.replica(x)
-		s.mu.Lock()
-		s.frozen = b.holder // it is cut off from the store
-		s.mu.Unlock()
+		s.set(func() { s.frozen = b.holder }) // it is cut off from the store
 		time.Sleep(holdFor + 2*standby)
 		x.QueueAs("j-2", "two")
 		time.Sleep(time.Minute)
@@ -240,7 +257,7 @@ func TestHot(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			mu.Lock()
 			defer mu.Unlock()
-			return asked
+			return maps.Clone(asked)
 		}
 		const one, two = endpoint + " Bearer " + bearer, "https://idp.test/other Bearer second"
 		for _, c := range []struct {
@@ -255,22 +272,15 @@ func TestHot(t *testing.T) {
 			{"back, while the store is away at first", func() {
 				s.register(endpoint)
 				s.credential(endpoint, bearer)
-				s.mu.Lock()
-				s.away = true
-				s.mu.Unlock()
+				s.set(func() { s.away = true })
 				p.Changed(told)
 				time.Sleep(time.Minute)
-				s.mu.Lock()
-				s.away = false
-				s.mu.Unlock()
+				s.set(func() { s.away = false })
 			}, one},
-			{"sealed by another key", func() { s.credentials[0].Sealed = []byte("x") }, ""},
-			{"no credential", func() { s.credentials = nil }, ""},
+			{"sealed by another key", func() { s.set(func() { s.credentials[0].Sealed = []byte("x") }) }, ""},
+			{"no credential", func() { s.set(func() { s.credentials = nil }) }, ""},
 		} {
 			got := during(c.change)
-			if x.Bearer = bearer; c.want == two {
-				x.Bearer = "second"
-			}
 			if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || got[c.want] < 1) {
 				t.Errorf("%s: asked %v, want %q", c.name, got, c.want)
 			}
@@ -325,12 +335,12 @@ func TestBadReplies(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, x := share(t), exchangetest.NewTransmitter(bearer)
-				broken := true
+				var well atomic.Bool
 				x.Break = func(w http.ResponseWriter, r *http.Request) bool {
-					if broken {
+					if !well.Load() {
 						c.answer(w, r)
 					}
-					return broken
+					return !well.Load()
 				}
 				s.replica(x)
 				time.Sleep(time.Hour)
@@ -338,15 +348,15 @@ func TestBadReplies(t *testing.T) {
 				if polls, _, _ := x.Polls(); polls < 8 || polls > 25 {
 					t.Errorf("%d polls in an hour", polls)
 				}
-				if len(s.taken) != 0 || !strings.Contains(s.poll.Failure, c.want) || !s.poll.Failed.After(s.poll.Succeeded) ||
-					strings.Contains(s.poll.Failure, bearer) {
-					t.Errorf("taken %q, %+v", s.taken, s.poll)
+				if taken, poll := s.seen(); taken != 0 || !strings.Contains(poll.Failure, c.want) || !poll.Failed.After(poll.Succeeded) ||
+					strings.Contains(poll.Failure, bearer) {
+					t.Errorf("%d taken, %+v", taken, poll)
 				}
 				x.QueueAs("j", "set")
-				broken = false
+				well.Store(true)
 				time.Sleep(10 * time.Minute)
-				if len(s.taken) != 1 || !s.poll.Succeeded.After(s.poll.Failed) {
-					t.Errorf("taken %q, %+v", s.taken, s.poll)
+				if taken, poll := s.seen(); taken != 1 || !poll.Succeeded.After(poll.Failed) {
+					t.Errorf("%d taken, %+v", taken, poll)
 				}
 			})
 		})
@@ -374,8 +384,9 @@ func TestPace(t *testing.T) {
 			for i := range 40 {
 				x.QueueAs(fmt.Sprint(i), "set")
 			}
-			if polls, s := run(t, x, time.Second); polls != 21 || len(s.taken) != 40 { // the last one is held
-				t.Errorf("%d polls, %d taken", polls, len(s.taken))
+			polls, s := run(t, x, time.Second)
+			if taken, _ := s.seen(); polls != 21 || taken != 40 { // the last one is held
+				t.Errorf("%d polls, %d taken", polls, taken)
 			}
 		})
 	})
@@ -434,8 +445,9 @@ func TestPace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			x := exchangetest.NewTransmitter(bearer)
 			x.Hold = 100 * time.Hour
-			if polls, s := run(t, x, time.Hour); polls < 8 || !strings.Contains(s.poll.Failure, "does not answer") {
-				t.Errorf("%d polls in an hour, %+v", polls, s.poll)
+			polls, s := run(t, x, time.Hour)
+			if _, poll := s.seen(); polls < 8 || !strings.Contains(poll.Failure, "does not answer") {
+				t.Errorf("%d polls in an hour, %+v", polls, poll)
 			}
 		})
 	})
