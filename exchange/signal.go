@@ -72,6 +72,7 @@ func (s *Service) takeSignal(ctx context.Context, id delegation.OrgID, name, tok
 	effect, err := signals.Stream{
 		Org: id, IssuerName: stream.Of.Name, IssuerURL: stream.Of.URL, Tenant: stream.Of.OrgValue, Transmitter: stream.Transmitter,
 		Audience: stream.Audience, ID: stream.StreamID, Opaque: stream.Subject == registry.SubjectOpaque,
+		Critical: stream.CriticalSubjectMembers,
 	}.Judge(event, now)
 	if err != nil {
 		return err

@@ -102,6 +102,9 @@ type SignalStream struct {
 	// PollEndpoint is where the transmitter keeps SETs for us to fetch (RFC 8936); empty: it pushes them. The credential for it is no
 	// part of the document.
 	PollEndpoint string `json:"poll_endpoint,omitempty" yaml:"poll_endpoint,omitempty"`
+	// CriticalSubjectMembers are as the transmitter's metadata has them: an event whose subject has one of them that is not understood
+	// here is discarded.
+	CriticalSubjectMembers []string `json:"critical_subject_members,omitempty" yaml:"critical_subject_members,omitempty"`
 }
 
 // SubjectOpaque says that a stream's opaque sub_id is the sub of the issuer's logins.

@@ -7,7 +7,10 @@ import (
 	"github.com/onbehalf/obo/jose"
 )
 
-const maxStreams = 64
+const (
+	maxStreams  = 64
+	maxCritical = 16
+)
 
 // Stream is a registered stream of security events, made ready. It never changes.
 type Stream struct {
@@ -76,6 +79,8 @@ func (v *validator) stream(path string, s SignalStream) {
 	v.require(s.StreamID == "" || isText(s.StreamID), path+"/stream_id", "must be at most %d printable characters", maxText)
 	v.require(s.Subject == "" || s.Subject == SubjectOpaque, path+"/subject",
 		"%q is not known: leave it out, or write opaque when an opaque sub_id is the sub of the issuer's logins", clip(s.Subject))
+	v.require(len(s.CriticalSubjectMembers) <= maxCritical && !slices.ContainsFunc(s.CriticalSubjectMembers, func(m string) bool { return !isText(m) }),
+		path+"/critical_subject_members", "must be at most %d names of members, each 1 to %d printable characters", maxCritical, maxText)
 	if s.PollEndpoint != "" {
 		v.url(path+"/poll_endpoint", s.PollEndpoint)
 	}

@@ -44,6 +44,8 @@ func TestStreams(t *testing.T) {
 		"no keys":                          {func(d *registry.Document) { d.SignalStreams[0].JWKS = []byte(`{"keys":[]}`) }, "signal_streams/okta-events/jwks"},
 		"jwks":                             {func(d *registry.Document) { d.SignalStreams[0].JWKS = []byte(`[]`) }, "signal_streams/okta-events/jwks"},
 		"subject":                          {func(d *registry.Document) { d.SignalStreams[0].Subject = "email" }, "signal_streams/okta-events/subject"},
+		"SS3 critical":                     {func(d *registry.Document) { d.SignalStreams[0].CriticalSubjectMembers = []string{"device"} }, ""},
+		"SS3 critical without a name":      {func(d *registry.Document) { d.SignalStreams[0].CriticalSubjectMembers = []string{""} }, "signal_streams/okta-events/critical_subject_members"},
 		"too many":                         {func(d *registry.Document) { d.SignalStreams = make([]registry.SignalStream, 65) }, "signal_streams"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -136,8 +136,9 @@ type Stream struct {
 	Tenant      string // of the issuer's users who are the org's; empty: all are
 	Transmitter string // iss of its SETs
 	Audience    string
-	ID          string // the transmitter's own id for it, of verification events; empty: any
-	Opaque      bool   // an opaque sub_id is the issuer's sub
+	ID          string   // the transmitter's own id for it, of verification events; empty: any
+	Opaque      bool     // an opaque sub_id is the issuer's sub
+	Critical    []string // members of a complex subject that the transmitter wants understood, or the event discarded
 }
 
 // Effect is what a SET does.

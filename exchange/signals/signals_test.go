@@ -116,6 +116,8 @@ func TestEffects(t *testing.T) {
 	const alice = "user:acme/okta|alice"
 	mapped := stream
 	mapped.Opaque = true
+	critical := stream
+	critical.Critical = []string{"user", "device"}
 	credential := func(change string) object {
 		return object{"credential_type": "password", "change_type": change, "event_timestamp": now.Unix()}
 	}
@@ -147,6 +149,8 @@ func TestEffects(t *testing.T) {
 		"SS3 a device is not the account":   {stream, claims(risc+"account-purged", object{}, object{"sub_id": onDevice}), revocation.Subject, alice, false},
 		"SS3 a session on a device":         {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "session": opaque("s-1"), "device": opaque("d")})}), revocation.Session, "s-1", false},
 		"SS3 a device alone":                {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"device": opaque("d")})}), "", "", false},
+		"SS3 a device, critical":            {critical, claims(caep+"session-revoked", object{}, object{"sub_id": onDevice}), "", "", false},
+		"SS3 no device, critical":           {critical, claims(caep+"session-revoked", object{}, object{"sub_id": all}), revocation.Session, "s-1", false},
 		"SS3 an unknown member":             {stream, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": issSub("alice"), "application": opaque("d")})}), "", "", false},
 		"SS3 opaque, mapped":                {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), revocation.Subject, alice, false},
 		"SS3 opaque, not mapped":            {stream, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), "", "", false},

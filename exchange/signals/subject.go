@@ -101,6 +101,8 @@ func (s Stream) target(who subject, known event) (Effect, error) {
 		return Effect{}, err
 	case who.unread: // it could mean less than all of the rest
 		return nothing(known.name, "its sub_id has a member that is not handled here"), nil
+	case who.onDevice() && slices.Contains(s.Critical, "device"):
+		return nothing(known.name, "it is about a device, and its transmitter wants it discarded where devices are not told apart"), nil
 	case ends && known.session && session.Format == formatOpaque && text(session.ID):
 		return Effect{Event: known.name, Kind: revocation.Session, ID: session.ID}, nil
 	}
