@@ -96,6 +96,8 @@ func TestSecondLock(t *testing.T) {
 		try(t, org.PutActivity(ctx, map[string]time.Time{"a": time.Now()}))
 		try(t, org.PutSignalCredential(ctx, store.SignalCredential{Stream: "s", Sealed: []byte{1}}))
 		try(t, org.PutSignalPoll(ctx, store.SignalPoll{Stream: "s"}, time.Now()))
+		try(t, org.PutUser(ctx, store.User{ID: "u", Version: 1}, nil))
+		try(t, org.PutGroup(ctx, store.Group{ID: "g", Version: 1}, store.Membership{Add: []string{"u"}}))
 		_, err := org.Revoke(ctx, store.Revocation{Kind: "org", ID: id})
 		try(t, err)
 		records := []store.AuditRecord{{Org: delegation.OrgID(id), ActionID: "a"}}

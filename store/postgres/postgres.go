@@ -220,6 +220,7 @@ const (
 	lockAudit         = 0x6f626f02
 	lockExecutorAudit = 0x6f626f03
 	lockProviders     = 0x6f626f04
+	lockDirectory     = 0x6f626f05
 )
 
 const takeLock = "SELECT pg_advisory_xact_lock($1)"

@@ -116,18 +116,24 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	}
 	var sequence uint64
 	err := o.s.update(ctx, orgScope(o.id), lockChanges, func(tx pgx.Tx) (err error) {
-		if sequence, err = change(ctx, tx, o.id, store.ChangeRevocation); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			cursor(sequence), string(o.id), r.Kind, r.ID, r.Scope, r.Since, r.Before, r.Until, r.Departed, r.Reason)
+		sequence, err = revoke(ctx, tx, o.id, r)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("postgres: revoke in %s: %w", o.id, err)
 	}
 	return sequence, nil
+}
+
+func revoke(ctx context.Context, tx pgx.Tx, org delegation.OrgID, r store.Revocation) (uint64, error) {
+	sequence, err := change(ctx, tx, org, store.ChangeRevocation)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		cursor(sequence), string(org), r.Kind, r.ID, r.Scope, r.Since, r.Before, r.Until, r.Departed, r.Reason)
+	return sequence, err
 }
 
 // Revocations lists the org's entries that are still live at now, oldest first.

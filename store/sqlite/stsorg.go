@@ -118,13 +118,7 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	}
 	var sequence uint64
 	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
-		if sequence, err = change(ctx, conn, o.id, store.ChangeRevocation); err != nil {
-			return err
-		}
-		_, err = conn.ExecContext(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			int64(sequence), string(o.id), r.Kind, r.ID, r.Scope, r.Since.UnixMicro(), r.Before.UnixMicro(), r.Until.UnixMicro(),
-			r.Departed, r.Reason)
+		sequence, err = revoke(ctx, conn, o.id, r)
 		return err
 	})
 	if err != nil {
@@ -132,6 +126,18 @@ func (o *STSOrg) Revoke(ctx context.Context, r store.Revocation) (uint64, error)
 	}
 	o.s.hints.send()
 	return sequence, nil
+}
+
+func revoke(ctx context.Context, conn *sql.Conn, org delegation.OrgID, r store.Revocation) (uint64, error) {
+	sequence, err := change(ctx, conn, org, store.ChangeRevocation)
+	if err != nil {
+		return 0, err
+	}
+	_, err = conn.ExecContext(ctx, `INSERT INTO revocations (sequence, org, kind, id, scope, since, before, until, departed, reason)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		int64(sequence), string(org), r.Kind, r.ID, r.Scope, r.Since.UnixMicro(), r.Before.UnixMicro(), r.Until.UnixMicro(),
+		r.Departed, r.Reason)
+	return sequence, err
 }
 
 // Revocations lists the org's entries that are still live at now, oldest first.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -103,6 +104,7 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 			}
 		},
 	}
+	maps.Copy(cases, directoryApart[O]())
 	covered[O](t, cases)
 	for name, f := range cases {
 		t.Run(name, func(t *testing.T) {

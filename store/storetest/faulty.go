@@ -221,6 +221,49 @@ func (f *FaultySTSOrg[O]) AuditRecords(ctx context.Context, q store.AuditQuery) 
 	return do(f.hook, Call{"AuditRecords", f.id}, func() ([]store.AuditRecord, error) { return f.org.AuditRecords(ctx, q) })
 }
 
+// Users is STSOrg.Users.
+func (f *FaultySTSOrg[O]) Users(ctx context.Context, q store.UserQuery) (users []store.User, total int, err error) {
+	users, err = do(f.hook, Call{"Users", f.id}, func() (u []store.User, err error) {
+		u, total, err = f.org.Users(ctx, q)
+		return u, err
+	})
+	return users, total, err
+}
+
+// PutUser is STSOrg.PutUser.
+func (f *FaultySTSOrg[O]) PutUser(ctx context.Context, u store.User, end *store.Revocation) error {
+	return doErr(f.hook, Call{"PutUser", f.id}, func() error { return f.org.PutUser(ctx, u, end) })
+}
+
+// DeleteUser is STSOrg.DeleteUser.
+func (f *FaultySTSOrg[O]) DeleteUser(ctx context.Context, id string, version int64, end *store.Revocation) error {
+	return doErr(f.hook, Call{"DeleteUser", f.id}, func() error { return f.org.DeleteUser(ctx, id, version, end) })
+}
+
+// Groups is STSOrg.Groups.
+func (f *FaultySTSOrg[O]) Groups(ctx context.Context, q store.GroupQuery) (groups []store.Group, total int, err error) {
+	groups, err = do(f.hook, Call{"Groups", f.id}, func() (g []store.Group, err error) {
+		g, total, err = f.org.Groups(ctx, q)
+		return g, err
+	})
+	return groups, total, err
+}
+
+// Members is STSOrg.Members.
+func (f *FaultySTSOrg[O]) Members(ctx context.Context, group string, limit int) ([]string, error) {
+	return do(f.hook, Call{"Members", f.id}, func() ([]string, error) { return f.org.Members(ctx, group, limit) })
+}
+
+// PutGroup is STSOrg.PutGroup.
+func (f *FaultySTSOrg[O]) PutGroup(ctx context.Context, g store.Group, m store.Membership) error {
+	return doErr(f.hook, Call{"PutGroup", f.id}, func() error { return f.org.PutGroup(ctx, g, m) })
+}
+
+// DeleteGroup is STSOrg.DeleteGroup.
+func (f *FaultySTSOrg[O]) DeleteGroup(ctx context.Context, id string) error {
+	return doErr(f.hook, Call{"DeleteGroup", f.id}, func() error { return f.org.DeleteGroup(ctx, id) })
+}
+
 // FaultyExecutor is an executor's store whose methods fail as Hook says. Org and Close never do.
 type FaultyExecutor[O ExecutorOrg] struct {
 	Store Executor[O]

@@ -49,6 +49,13 @@ type STSOrg interface {
 	Revocations(ctx context.Context, now time.Time) ([]store.Revocation, error)
 	RevocationsPage(ctx context.Context, after uint64, now time.Time, limit int) ([]store.Revocation, error)
 	AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error)
+	Users(ctx context.Context, q store.UserQuery) ([]store.User, int, error)
+	PutUser(ctx context.Context, u store.User, end *store.Revocation) error
+	DeleteUser(ctx context.Context, id string, version int64, end *store.Revocation) error
+	Groups(ctx context.Context, q store.GroupQuery) ([]store.Group, int, error)
+	Members(ctx context.Context, group string, limit int) ([]string, error)
+	PutGroup(ctx context.Context, g store.Group, m store.Membership) error
+	DeleteGroup(ctx context.Context, id string) error
 }
 
 // Executor is the executor's store, O the engine's org handle.

@@ -24,6 +24,9 @@ func RunSTS[O STSOrg](t *testing.T, fresh Fresh[STS[O]]) {
 		"activity":         testActivity[O],
 		"signals":          testSignals[O],
 		"signals race":     testSignalPollRace[O],
+		"users":            testUsers[O],
+		"user race":        testUserRace[O],
+		"groups":           testGroups[O],
 		"times":            testTimes[O],
 		"ids are exact":    testExactIDs[O],
 		"copies":           testCopies[O],
@@ -390,6 +393,8 @@ func testReopenSTS[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	ok(t, org.PutClientSecret(ctx, store.ClientSecret{Agent: "a", Hash: key(1), Created: at(1)}, 1))
 	ok(t, org.Consume(ctx, key(1), at(1)))
 	got(org.Revoke(ctx, store.Revocation{Kind: "org", ID: "reopen", Until: at(1)}))(t)
+	ok(t, org.PutUser(ctx, person("u", 1), nil))
+	ok(t, org.PutGroup(ctx, store.Group{ID: "g", DisplayName: "G", Version: 1}, store.Membership{Add: []string{"u"}}))
 	ok(t, s.PutSigningKeys(ctx, 0, []store.SigningKey{{KID: "k"}}))
 	ok(t, s.AppendAudit(ctx, []store.AuditRecord{{Org: "reopen", ActionID: "a", Time: at(1), Body: []byte("{}")}}))
 	ok(t, errors.Join(s.Close(), s.Close())) // closing twice is no error
@@ -400,6 +405,8 @@ func testReopenSTS[O STSOrg](t *testing.T, open Open[STS[O]]) {
 	equal(t, got(org.ClientSecrets(ctx))(t), []store.ClientSecret{{Agent: "a", Hash: key(1), Created: at(1)}})
 	is(t, org.Consume(ctx, key(1), at(1)), store.ErrConflict)
 	equal(t, len(got(org.Revocations(ctx, at(0)))(t)), 1)
+	equal(t, users(t, org, store.UserQuery{Limit: 9}), []store.User{named(person("u", 1), "reopen")})
+	equal(t, got(org.Members(ctx, "g", 9))(t), []string{"u"})
 	keys, generation, err := s.SigningKeys(ctx)
 	ok(t, err)
 	equal(t, keys[0].KID, "k")
