@@ -79,6 +79,8 @@ var rooms = map[string][]string{
 	"golang.org/x/oauth2":                      {"client", "cmd/obo/internal/signin"},
 	"github.com/coreos/go-oidc/v3":             {"cmd/obo/internal/signin"},
 	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11"},
+	"github.com/elimity-com/scim":              {"wire/scimhttp"},
+	"github.com/scim2/filter-parser/v2":        {"wire/scimhttp"},
 }
 
 // namesNothing are folder names that say nothing of what is in them.

@@ -93,10 +93,11 @@ type Config struct {
 	Signals     Signals        // of TakeSignal; nil: no security events are taken
 	Nonces      *dpop.Nonces   // that DPoP proofs must have; nil: none is demanded
 	Rates       Rates
-	Operators   []Operator       // who may sign in to operate the server
-	Activity    *Activity        // when agents last acted; nil: nobody asks
-	Remember    int              // verified logins to remember; 10,000 when zero, none when negative
-	Now         func() time.Time // time.Now when nil
+	Operators   []Operator                       // who may sign in to operate the server
+	Users       func(delegation.OrgID) UserStore // of directories; nil: who is in one cannot log in
+	Activity    *Activity                        // when agents last acted; nil: nobody asks
+	Remember    int                              // verified logins to remember; 10,000 when zero, none when negative
+	Now         func() time.Time                 // time.Now when nil
 }
 
 // Service exchanges tokens. It is safe for many goroutines.

@@ -50,6 +50,11 @@ func readLogin(payload []byte, trust *registry.Trust, org delegation.OrgID, labe
 			return nil, err
 		}
 	}
+	if name := trust.SubjectClaim; name != "" {
+		if jose.Decode(all[name], &c.Subject) != nil { // a missing one too
+			return nil, flaw("its " + name + " claim, by which the org tells its users apart, is missing or no string")
+		}
+	}
 	id, err := delegation.UserID(org, trust.Name, c.Subject)
 	if err != nil {
 		return nil, flaw("its sub must be 1 to 255 printable ASCII characters")

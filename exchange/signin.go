@@ -166,6 +166,9 @@ func (s *Service) orgAdministrator(ctx context.Context, n *newcomer, m jose.Mess
 	if l.bound != nil {
 		return flaw("it is bound to a key, which nobody proves here")
 	}
+	if l, err = s.enrolled(ctx, org, l); err != nil {
+		return err
+	}
 	n.Role = org.PersonRole(trust.Name, l.party, l.rawSub, l.subject.Groups)
 	return n.as(l, own.URL)
 }

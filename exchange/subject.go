@@ -21,7 +21,7 @@ type Subject struct {
 // login is what starts a chain: a verified token of a trusted issuer, or a service account of the org's.
 type login struct {
 	subject  delegation.Subject
-	rawSub   string                   // the issuer's own sub
+	rawSub   string                   // the issuer's own sub, or its subject_claim
 	issuedAt time.Time                // what a revocation is compared with
 	mayAct   *mayAct                  // who its issuer lets act, or nil
 	bound    *delegation.Confirmation // the key that whoever presents it must prove, or nil
@@ -52,8 +52,18 @@ func (m mayAct) names(agent *registry.Client, issuer string) bool {
 	return len(m) > 0 && (m["sub"] != nil || m["client_id"] != nil)
 }
 
-// subject finds out on whose behalf is acted, from what the grant takes that from.
+// subject finds out on whose behalf is acted, and holds a user's login against the org's directory.
 func (s *Service) subject(ctx context.Context, c caller, req *Request, now time.Time) (Subject, error) {
+	found, err := s.presented(ctx, c, req, now)
+	if err == nil && found.login != nil && found.login.service == nil {
+		found.login, err = s.enrolled(ctx, c.org, found.login)
+		err = badSubject(err)
+	}
+	return found, err
+}
+
+// presented is the subject as the request presents it, by what the grant takes it from.
+func (s *Service) presented(ctx context.Context, c caller, req *Request, now time.Time) (Subject, error) {
 	switch req.grant() {
 	case GrantClientCredentials:
 		l, err := s.serviceLogin(c, now)

@@ -14,7 +14,8 @@ import (
 var mayDo = map[string][]string{
 	policy.RoleOrgAdmin: {
 		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
-		"AdminService.PutSignalCredential", "AdminService.Revoke", "AdminService.RotateClientSecret", "AuditService.ListRecords", "AuditService.TailRecords",
+		"AdminService.PutSignalCredential", "AdminService.Revoke", "AdminService.RotateClientSecret", "AdminService.RotateScimToken",
+		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.ApplyProviders", "ExecutorAdminService.DeleteConnection", "ExecutorAdminService.GetProviders",
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
 		policy.ChangeAll,

@@ -170,6 +170,7 @@ func (p *parts) buildExchange(cfg config.STS, log *slog.Logger) error {
 		},
 		Algorithm: jose.Algorithm(cfg.Signing.Algorithm), Revoker: p.admin, Signals: p.admin, Nonces: p.nonces,
 		Operators: operators(cfg.Operators), Activity: p.activity,
+		Users: func(id delegation.OrgID) exchange.UserStore { return p.db.org(id) },
 	})
 	return err
 }
@@ -207,6 +208,7 @@ func (p *parts) buildAdmin(cfg config.STS, kek seal.Key) (err error) {
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return p.db.org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return p.db.org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return p.db.org(id) },
+		Directory:   func(id delegation.OrgID) admin.DirectoryStore { return p.db.org(id) },
 		Signals:     func(id delegation.OrgID) admin.SignalStore { return p.db.org(id) }, Key: kek,
 		Registry: p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
 	})

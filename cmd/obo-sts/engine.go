@@ -43,6 +43,7 @@ type orgStore interface {
 	admin.ActivityStore
 	admin.SignalStore
 	poller.Store
+	admin.DirectoryStore
 	exchange.ActivityStore
 	exchange.Assertions
 	trail

@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/cmd/internal/daemon"
@@ -22,6 +26,7 @@ import (
 	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
 	"github.com/onbehalf/obo/wire/oauthhttp"
+	"github.com/onbehalf/obo/wire/scimhttp"
 )
 
 // drainFor bounds the drain. An exchange takes milliseconds.
@@ -63,7 +68,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Hosts: cfg.Hosts()}, log); err != nil {
 		return nil, err
 	}
-	handler, err := oauthhttp.NewHandler(oauthhttp.Config{
+	oauth, err := oauthhttp.NewHandler(oauthhttp.Config{
 		Issuer: cfg.Issuer, Exchange: limited, Events: limited, JWKS: p.ring.JWKS, JWKSMaxAge: jwksMaxAge,
 		ClientAlgorithms: algorithms(), ProofAlgorithms: algorithms(), SigningAlgorithms: p.signingAlgorithms(cfg),
 		MTLS: cfg.MTLSURL, Ready: health.Ready, Log: log,
@@ -71,6 +76,17 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 	if err != nil {
 		return nil, err
 	}
+	scim, err := scimhttp.NewHandler(scimhttp.Config{Issuer: cfg.Issuer, Directories: p.admin, Log: log, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := url.Parse(cfg.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	handler := http.NewServeMux()
+	handler.Handle(strings.TrimSuffix(issuer.Path, "/")+scimhttp.Prefix, scim)
+	handler.Handle("/", oauth)
 	return &daemon.Server{
 		Doors: doors, GRPC: g, HTTP: handler, Health: health, Delay: live.drainDelay, Drain: drainFor, Log: log,
 		Work: map[string]func(context.Context) error{

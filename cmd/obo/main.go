@@ -60,6 +60,7 @@ type grammar struct {
 	Org         orgCommand         `cmd:"" help:"List orgs, show one."`
 	Platform    platformCommand    `cmd:"" help:"Apply the operator's own policies, which every org is under."`
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
+	Scim        scimCommand        `cmd:"" help:"Let an identity provider keep an org's users and groups."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`
 	Revocations revocationsCommand `cmd:"" help:"List what is revoked."`

@@ -94,6 +94,7 @@ type Config struct {
 	Activity    func(delegation.OrgID) ActivityStore
 	Signals     func(delegation.OrgID) SignalStore
 	Key         seal.Key // key-encryption key: of the credentials of polled streams
+	Directory   func(delegation.OrgID) DirectoryStore
 	Registry    *registry.Registry
 	Audit       Recorder
 	Keys        Keys
@@ -112,9 +113,10 @@ type Service struct {
 // New refuses a Config that lacks anything.
 func New(cfg Config) (*Service, error) {
 	if cfg.Orgs == nil || cfg.Config == nil || cfg.Revocations == nil || cfg.Activity == nil || cfg.Signals == nil || cfg.Key.IsZero() ||
-		cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil || cfg.Sync == nil || cfg.MaxLife <= 0 || cfg.Now == nil {
-		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Signals, Key, Registry, Audit, Keys, Roles, Sync, " +
-			"MaxLife or Now")
+		cfg.Directory == nil || cfg.Registry == nil || cfg.Audit == nil || cfg.Keys == nil || cfg.Roles == nil || cfg.Sync == nil ||
+		cfg.MaxLife <= 0 || cfg.Now == nil {
+		return nil, errors.New("admin: Config lacks Orgs, Config, Revocations, Activity, Signals, Key, Directory, Registry, Audit, Keys, " +
+			"Roles, Sync, MaxLife or Now")
 	}
 	return &Service{cfg: cfg}, nil
 }

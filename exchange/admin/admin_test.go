@@ -22,21 +22,10 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-func config(w *exchangetest.World) admin.Config {
-	return admin.Config{
-		Orgs:        w.Store.OrgsPage,
-		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
-		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
-		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) }, Key: w.Key,
-		Registry: w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
-	}
-}
-
 func start(t *testing.T) (*exchangetest.World, admin.Session) {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
-	s, err := admin.New(config(w))
+	s, err := admin.New(w.Admin())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +497,7 @@ func TestKeys(t *testing.T) {
 func TestNoChangeWithoutRecord(t *testing.T) {
 	t.Parallel()
 	w, healthy := start(t)
-	cfg := config(w)
+	cfg := w.Admin()
 	cfg.Audit = noTrail{}
 	deaf, err := admin.New(cfg)
 	if err != nil {

@@ -123,9 +123,9 @@ func keyChanges(p keys.Preview) []registry.Change {
 	return changes
 }
 
-// secretChange is the change of an agent's live client secrets, newest first. A secret goes by the beginning of its hash: that tells two
+// secretChange is the change of a client's live secrets, newest first. A secret goes by the beginning of its hash: that tells two
 // apart and gives neither away.
-func secretChange(agent string, before, after [][32]byte) []registry.Change {
+func secretChange(path string, before, after [][32]byte) []registry.Change {
 	ids := func(hashes [][32]byte) (out []string) {
 		for _, h := range hashes {
 			out = append(out, fmt.Sprintf("%x", h[:4]))
@@ -136,5 +136,5 @@ func secretChange(agent string, before, after [][32]byte) []registry.Change {
 	if len(before) > 0 {
 		was = ids(before)
 	}
-	return difference("agents/"+agent+"/client_secrets", was, ids(after))
+	return difference(path, was, ids(after))
 }

@@ -42,34 +42,55 @@ func (s Session) RotateClientSecret(ctx context.Context, req RotateClientSecretR
 	if !ok {
 		return RotateClientSecretResult{}, fmt.Errorf("%w: agent %q of org %s", ErrNotFound, clip(req.Agent), req.Org)
 	}
-	keep := registry.MaxSecrets
-	if req.DropPrevious {
-		keep = 1
+	secret := random()
+	changes, err := s.renew(ctx, renewal{
+		org: req.Org, client: client.Name, path: "agents/" + client.Name + "/client_secrets", resource: client.ClientID, what: "client secret",
+		live: client.Secrets, secret: secret, drop: req.DropPrevious, dryRun: req.DryRun,
+	})
+	if err != nil || req.DryRun {
+		secret = ""
 	}
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never fails since Go 1.24
-	secret := base64.RawURLEncoding.EncodeToString(random[:])
-	stored := store.ClientSecret{Agent: client.Name, Hash: sha256.Sum256([]byte(secret)), Created: s.cfg.Now()}
-	live := append([][32]byte{stored.Hash}, client.Secrets...)
-	changes := secretChange(client.Name, client.Secrets, live[:min(keep, len(live))])
-	if req.DryRun {
-		return RotateClientSecretResult{ClientID: client.ClientID, Changes: changes}, nil
-	}
-	if err := s.record(ctx, req.Org, client.ClientID, rotation(req), changes); err != nil {
-		return RotateClientSecretResult{}, err
-	}
-	if err := s.cfg.Config(req.Org).PutClientSecret(ctx, stored, keep); err != nil {
-		return RotateClientSecretResult{}, fmt.Errorf("admin: client secret of %s: %w", client.ClientID, err)
-	}
-	s.seen(ctx)
-	return RotateClientSecretResult{ClientID: client.ClientID, Secret: telemetry.Secret(secret), Changes: changes}, nil
+	return RotateClientSecretResult{ClientID: client.ClientID, Secret: telemetry.Secret(secret), Changes: changes}, err
 }
 
-func rotation(req RotateClientSecretRequest) string {
-	if req.DropPrevious {
-		return "new client secret; the one before is dropped"
+// random is a secret of 256 random bits, in base64url.
+func random() string {
+	var bits [32]byte
+	_, _ = rand.Read(bits[:]) // never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(bits[:])
+}
+
+// renewal is a new secret of a client of an org.
+type renewal struct {
+	org            delegation.OrgID
+	client         string // as the store knows it
+	path, resource string // where it is, for the trail
+	what           string // it is, for people
+	live           [][32]byte
+	secret         string
+	drop, dryRun   bool
+}
+
+// renew keeps the hash of a secret, and forgets all but the one before.
+func (s Session) renew(ctx context.Context, r renewal) ([]registry.Change, error) {
+	keep, before := registry.MaxSecrets, "stays"
+	if r.drop {
+		keep, before = 1, "is dropped"
 	}
-	return "new client secret; the one before stays"
+	stored := store.ClientSecret{Agent: r.client, Hash: sha256.Sum256([]byte(r.secret)), Created: s.cfg.Now()}
+	live := append([][32]byte{stored.Hash}, r.live...)
+	changes := secretChange(r.path, r.live, live[:min(keep, len(live))])
+	if r.dryRun {
+		return changes, nil
+	}
+	if err := s.record(ctx, r.org, r.resource, fmt.Sprintf("new %s; the one before %s", r.what, before), changes); err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Config(r.org).PutClientSecret(ctx, stored, keep); err != nil {
+		return nil, fmt.Errorf("admin: %s of %s: %w", r.what, r.resource, err)
+	}
+	s.seen(ctx)
+	return changes, nil
 }
 
 func clip(s string) string {

@@ -287,7 +287,7 @@ func TestHitsReadTheEndOfTheTrail(t *testing.T) {
 			Time: at, Body: fmt.Appendf(nil, `{"action_id":"t.j%d","kind":"exchange","outcome":"approved","org_id":"acme","time":%q,"transaction":"t","token_id":"j%d"}`,
 				i, at.Format(time.RFC3339Nano), i)})
 	}
-	cfg := config(w)
+	cfg := w.Admin()
 	cfg.Revocations = func(delegation.OrgID) admin.RevocationStore { return f }
 	s, err := admin.New(cfg)
 	if err != nil {

@@ -79,7 +79,7 @@ func newEstate(t *testing.T) *estate {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
 	e := &estate{World: w, set: revocation.NewSet(time.Hour)}
-	cfg := config(w)
+	cfg := w.Admin()
 	cfg.Keys = faultyRing{w.Ring, &e.faults, new(atomic.Int64)}
 	cfg.Revocations = func(id delegation.OrgID) admin.RevocationStore { return faultyRevoke{w.Store.Org(id), &e.faults} }
 	cfg.Sync = func(ctx context.Context) error { return errors.Join(e.faults.at("sync"), w.Hub.Sync(ctx)) }

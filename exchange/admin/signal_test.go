@@ -46,7 +46,7 @@ func TestSignal(t *testing.T) {
 	signal()
 	check(2, 2)
 
-	cfg := config(w)
+	cfg := w.Admin()
 	cfg.Audit = noTrail{}
 	broken, err := admin.New(cfg)
 	if err != nil {

@@ -96,7 +96,7 @@ func TestSignalCredential(t *testing.T) {
 		t.Errorf("no such org: %v", err)
 	}
 
-	cfg := config(w)
+	cfg := w.Admin()
 	cfg.Audit = noTrail{}
 	broken, err := admin.New(cfg)
 	if err != nil {

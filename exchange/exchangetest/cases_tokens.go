@@ -48,17 +48,24 @@ func NewInquiryWorld(t testing.TB) *World {
 	return w
 }
 
-// Revoker is what puts revocations into force in this world.
-func (w *World) Revoker(t testing.TB) *admin.Service {
-	t.Helper()
-	s, err := admin.New(admin.Config{
+// Admin is the configuration of this world's administration.
+func (w *World) Admin() admin.Config {
+	return admin.Config{
 		Orgs:        w.Store.OrgsPage,
 		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
 		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
-		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) }, Key: w.Key,
-		Registry: w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
-	})
+		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) },
+		Key:         w.Key,
+		Directory:   func(id delegation.OrgID) admin.DirectoryStore { return w.Store.Org(id) },
+		Registry:    w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
+	}
+}
+
+// Revoker is what puts revocations into force in this world.
+func (w *World) Revoker(t testing.TB) *admin.Service {
+	t.Helper()
+	s, err := admin.New(w.Admin())
 	must(t, err)
 	return s
 }

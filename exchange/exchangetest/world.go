@@ -162,7 +162,8 @@ func (w *World) Config() exchange.Config {
 		Issuer: Issuer, Orgs: w.Registry, Tokens: w.Verifier, Revocations: w.Set,
 		Assertions: func(id delegation.OrgID) exchange.Assertions { return w.Store.Org(id) },
 		Audit:      w.Trail, Signer: w.Ring, HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback()}),
-		Log: slog.New(slog.DiscardHandler), Now: w.Clock.Now,
+		Users: func(id delegation.OrgID) exchange.UserStore { return w.Store.Org(id) },
+		Log:   slog.New(slog.DiscardHandler), Now: w.Clock.Now,
 	}
 }
 

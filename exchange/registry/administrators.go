@@ -76,6 +76,7 @@ func (v *validator) person(path string, a Administrator) {
 			"is one that agents present logins of: an agent could sign in as the person, so register a client id of its own")
 	}
 	if at >= 0 {
-		v.require(a.Group == "" || v.doc.Issuers[at].GroupsClaim != "", path+"/group", "the issuer has no groups_claim")
+		v.require(a.Group == "" || v.doc.Issuers[at].GroupsClaim != "" || v.doc.Directory.Issuer == a.Issuer, path+"/group",
+			"the issuer has no groups_claim, and directory is not of its users")
 	}
 }

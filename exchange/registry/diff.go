@@ -59,6 +59,7 @@ func flatten(d Document) map[string]string {
 	set("signing_algorithm", d.SigningAlgorithm != "", d.SigningAlgorithm)
 	set("client_cas", d.ClientCAs != "", d.ClientCAs)
 	set("transaction_tokens/trust_domain", d.TransactionTokens.TrustDomain != "", d.TransactionTokens.TrustDomain)
+	set("directory", d.Directory != Directory{}, d.Directory)
 	for i, v := range d.Administrators {
 		put("administrators/"+strconv.Itoa(i), v)
 	}

@@ -32,6 +32,7 @@ type Document struct {
 	TransactionTokens    TransactionTokens     `json:"transaction_tokens,omitzero" yaml:"transaction_tokens,omitempty"`
 	Administrators       []Administrator       `json:"administrators,omitempty" yaml:"administrators,omitempty"`
 	SignalStreams        []SignalStream        `json:"signal_streams,omitempty" yaml:"signal_streams,omitempty"`
+	Directory            Directory             `json:"directory,omitzero" yaml:"directory,omitempty"`
 }
 
 // ProfileFAPI is the FAPI 2.0 security profile (FA1 to FA6): no client secrets, only sender-constrained tokens, and only
@@ -149,7 +150,24 @@ type Issuer struct {
 	OrgClaim    string   `json:"org_claim,omitempty" yaml:"org_claim,omitempty"`       // such as "tid" or "hd"
 	OrgValue    string   `json:"org_value,omitempty" yaml:"org_value,omitempty"`       // what it must be, exactly
 	GroupsClaim string   `json:"groups_claim,omitempty" yaml:"groups_claim,omitempty"` // such as "groups"; empty: no groups
+	// SubjectClaim is the claim that tells its users apart in place of sub: one that is never given to somebody else, such as the
+	// "oid" of Microsoft Entra, whose sub is another one for each client.
+	SubjectClaim string `json:"subject_claim,omitempty" yaml:"subject_claim,omitempty"`
 }
+
+// Directory is where an identity provider keeps its users and groups up to date by SCIM 2.0 (RFC 7644).
+type Directory struct {
+	Issuer  string `json:"issuer" yaml:"issuer"`                       // Issuer.Name: whose users they are
+	Subject string `json:"subject,omitempty" yaml:"subject,omitempty"` // the attribute that is the sub of their logins; empty: externalId
+	// AllowUnknown lets people log in whom the directory does not have, while it is being filled.
+	AllowUnknown bool `json:"allow_unknown,omitzero" yaml:"allow_unknown,omitempty"`
+}
+
+// The attributes of a user that can be the sub of its logins.
+const (
+	AttributeExternalID = "externalId"
+	AttributeUserName   = "userName"
+)
 
 // Agent is an AI workload of the org: a client, and an actor.
 type Agent struct {

@@ -124,6 +124,7 @@ type Org struct {
 	servers   map[string]*AuthorizationServer
 	clientCAs *x509.CertPool // nil when there are none
 	streams   map[string]*Stream
+	scim      [][32]byte // SHA-256 of the live tokens of its directory's provider, at most MaxSecrets
 }
 
 // Compile makes an Org of a document, the operator's policies and the org's client secrets. The document is not validated
@@ -171,6 +172,7 @@ func Compile(c store.OrgConfig, platform store.OrgConfig, secrets []store.Client
 		return nil, fmt.Errorf("registry: signal streams of org %s: %w", c.Org, err)
 	}
 	o.indexServices()
+	o.scim = newest(secrets, ScimClient)
 	return o, nil
 }
 
@@ -196,12 +198,19 @@ func newClient(doc *Document, a Agent, secrets []store.ClientSecret) (*Client, e
 			return nil, err
 		}
 	}
-	own := slices.DeleteFunc(slices.Clone(secrets), func(s store.ClientSecret) bool { return s.Agent != a.Name })
-	slices.SortStableFunc(own, func(x, y store.ClientSecret) int { return y.Created.Compare(x.Created) })
-	for _, s := range own[:min(len(own), MaxSecrets)] {
-		c.Secrets = append(c.Secrets, s.Hash)
-	}
+	c.Secrets = newest(secrets, a.Name)
 	return c, nil
+}
+
+// newest are the hashes of a client's live secrets.
+func newest(secrets []store.ClientSecret, client string) [][32]byte {
+	own := slices.DeleteFunc(slices.Clone(secrets), func(s store.ClientSecret) bool { return s.Agent != client })
+	slices.SortStableFunc(own, func(x, y store.ClientSecret) int { return y.Created.Compare(x.Created) })
+	var out [][32]byte
+	for _, s := range own[:min(len(own), MaxSecrets)] {
+		out = append(out, s.Hash)
+	}
+	return out
 }
 
 // ID is the org's id.

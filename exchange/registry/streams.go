@@ -68,8 +68,10 @@ func (v *validator) streams() {
 }
 
 func (v *validator) stream(path string, s SignalStream) {
-	known := slices.ContainsFunc(v.doc.Issuers, func(i Issuer) bool { return i.Name == s.Issuer })
-	v.require(known, path+"/issuer", "%q is not in issuers", clip(s.Issuer))
+	at := slices.IndexFunc(v.doc.Issuers, func(i Issuer) bool { return i.Name == s.Issuer })
+	v.require(at >= 0, path+"/issuer", "%q is not in issuers", clip(s.Issuer))
+	v.require(at < 0 || v.doc.Issuers[at].SubjectClaim == "", path+"/issuer",
+		"%q has a subject_claim, and events name users by sub: they would end nobody's tokens", clip(s.Issuer))
 	v.url(path+"/transmitter", s.Transmitter)
 	v.require(isText(s.Audience), path+"/audience", "must be 1 to %d printable characters: the aud of the stream", maxText)
 	for _, i := range v.doc.Issuers { // JW4: what is for both could be taken for the other

@@ -71,6 +71,7 @@ func (d Document) Validate() error {
 	v.trust()
 	v.administrators()
 	v.streams()
+	v.directory()
 	v.services()
 	if len(v.problems) == 0 { // a schema made of broken names would only say the same again, less clearly
 		_, err := policy.Compile(d.bundle("0", nil))
@@ -169,6 +170,7 @@ func (v *validator) issuer(i int, is Issuer) {
 	v.require((is.OrgClaim == "") == (is.OrgValue == ""), path+"/org_claim", "org_claim and org_value come together")
 	v.meaningful(path+"/groups_claim", is.GroupsClaim)
 	v.meaningful(path+"/org_claim", is.OrgClaim)
+	v.subjectClaim(path, is)
 	v.require(is.OrgValue == "" || isText(is.OrgValue), path+"/org_value", "must be at most %d printable characters", maxText)
 }
 

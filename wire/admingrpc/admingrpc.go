@@ -124,6 +124,21 @@ func (s server) RotateClientSecret(ctx context.Context, in *obov1.RotateClientSe
 	}, nil
 }
 
+// RotateScimToken implements AdminService.
+func (s server) RotateScimToken(ctx context.Context, in *obov1.RotateScimTokenRequest) (*obov1.RotateScimTokenResponse, error) {
+	org, err := orgID(in.GetOrgId())
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.as(ctx).RotateScimToken(ctx, admin.RotateScimTokenRequest{
+		Org: org, DropPrevious: in.GetDropPrevious(), DryRun: in.GetDryRun(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.RotateScimTokenResponse{Token: got.Token.Reveal(), Changes: changes(got.Changes)}, nil
+}
+
 // Revoke implements AdminService. Without an org it is about the server's own administrators.
 func (s server) Revoke(ctx context.Context, in *obov1.RevokeRequest) (*obov1.RevokeResponse, error) {
 	org := store.PlatformOrg

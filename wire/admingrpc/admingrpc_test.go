@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -19,7 +18,6 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/onbehalf/obo/audit"
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/exchange/admin"
 	"github.com/onbehalf/obo/exchange/exchangetest"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
@@ -49,14 +47,7 @@ func dialWith(t *testing.T, w *exchangetest.World, change func(*admin.Config), r
 // connect serves the world's administration, and makes every call with the operator's credential.
 func connect(t *testing.T, w *exchangetest.World, change func(*admin.Config), roster admingrpc.Roster) *grpc.ClientConn {
 	t.Helper()
-	cfg := admin.Config{
-		Orgs:        w.Store.OrgsPage,
-		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
-		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
-		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) }, Key: w.Key,
-		Registry: w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
-	}
+	cfg := w.Admin()
 	if change != nil {
 		change(&cfg)
 	}

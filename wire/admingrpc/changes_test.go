@@ -47,6 +47,13 @@ func TestChanges(t *testing.T) {
 				c.Refused = &obov1.RotateClientSecretRequest{OrgId: "acme", Agent: "nobody"}
 				return c
 			},
+			"RotateScimToken": func(t *testing.T) admintest.Case {
+				c, _, w := newCase(t)
+				w.Directory(t, "acme", nil)
+				c.Good = &obov1.RotateScimTokenRequest{OrgId: "acme", DropPrevious: true}
+				c.Refused = &obov1.RotateScimTokenRequest{OrgId: "globex"}
+				return c
+			},
 			"Revoke": func(t *testing.T) admintest.Case {
 				c, _, _ := newCase(t)
 				c.Good = &obov1.RevokeRequest{OrgId: "acme", Kind: "agent", Id: "orchestrator", Reason: "behaves oddly"}

@@ -101,14 +101,7 @@ func listen(t *testing.T, change func(*exchange.Config)) listening {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
 	w.Listen(t, nil)
-	a, err := admin.New(admin.Config{
-		Orgs:        w.Store.OrgsPage,
-		Config:      func(id delegation.OrgID) admin.ConfigStore { return w.Store.Org(id) },
-		Revocations: func(id delegation.OrgID) admin.RevocationStore { return w.Store.Org(id) },
-		Activity:    func(id delegation.OrgID) admin.ActivityStore { return w.Store.Org(id) },
-		Signals:     func(id delegation.OrgID) admin.SignalStore { return w.Store.Org(id) }, Key: w.Key,
-		Registry: w.Registry, Audit: w.Trail, Keys: w.Ring, Roles: w.Roles, Sync: w.Hub.Sync, MaxLife: time.Hour, Now: w.Clock.Now,
-	})
+	a, err := admin.New(w.Admin())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1140,6 +1140,125 @@ func (x *RotateClientSecretRequest) GetDryRun() bool {
 	return false
 }
 
+// RotateScimTokenRequest names an org.
+type RotateScimTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Stop accepting the token before at once.
+	DropPrevious bool `protobuf:"varint,2,opt,name=drop_previous,json=dropPrevious,proto3" json:"drop_previous,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateScimTokenRequest) Reset() {
+	*x = RotateScimTokenRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateScimTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateScimTokenRequest) ProtoMessage() {}
+
+func (x *RotateScimTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateScimTokenRequest.ProtoReflect.Descriptor instead.
+func (*RotateScimTokenRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RotateScimTokenRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *RotateScimTokenRequest) GetDropPrevious() bool {
+	if x != nil {
+		return x.DropPrevious
+	}
+	return false
+}
+
+func (x *RotateScimTokenRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RotateScimTokenResponse shows the token once.
+type RotateScimTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A bearer token: the org's id, a dot, and 43 characters of A-Z a-z 0-9 - _. Its hash is all that is kept. Empty of a dry run.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// What changed or, of a dry run, would.
+	Changes       []*Change `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateScimTokenResponse) Reset() {
+	*x = RotateScimTokenResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateScimTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateScimTokenResponse) ProtoMessage() {}
+
+func (x *RotateScimTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateScimTokenResponse.ProtoReflect.Descriptor instead.
+func (*RotateScimTokenResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RotateScimTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *RotateScimTokenResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // RotateClientSecretResponse shows the secret once.
 type RotateClientSecretResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1155,7 +1274,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1286,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[18]
+	mi := &file_obo_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1299,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RotateClientSecretResponse) GetClientId() string {
@@ -1223,7 +1342,7 @@ type PutSignalCredentialRequest struct {
 
 func (x *PutSignalCredentialRequest) Reset() {
 	*x = PutSignalCredentialRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1354,7 @@ func (x *PutSignalCredentialRequest) String() string {
 func (*PutSignalCredentialRequest) ProtoMessage() {}
 
 func (x *PutSignalCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[19]
+	mi := &file_obo_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1367,7 @@ func (x *PutSignalCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSignalCredentialRequest.ProtoReflect.Descriptor instead.
 func (*PutSignalCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutSignalCredentialRequest) GetOrgId() string {
@@ -1297,7 +1416,7 @@ type PutSignalCredentialResponse struct {
 
 func (x *PutSignalCredentialResponse) Reset() {
 	*x = PutSignalCredentialResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1428,7 @@ func (x *PutSignalCredentialResponse) String() string {
 func (*PutSignalCredentialResponse) ProtoMessage() {}
 
 func (x *PutSignalCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[20]
+	mi := &file_obo_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1441,7 @@ func (x *PutSignalCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSignalCredentialResponse.ProtoReflect.Descriptor instead.
 func (*PutSignalCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutSignalCredentialResponse) GetChanges() []*Change {
@@ -1343,7 +1462,7 @@ type ListSignalStreamsRequest struct {
 
 func (x *ListSignalStreamsRequest) Reset() {
 	*x = ListSignalStreamsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1474,7 @@ func (x *ListSignalStreamsRequest) String() string {
 func (*ListSignalStreamsRequest) ProtoMessage() {}
 
 func (x *ListSignalStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[21]
+	mi := &file_obo_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1487,7 @@ func (x *ListSignalStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSignalStreamsRequest.ProtoReflect.Descriptor instead.
 func (*ListSignalStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSignalStreamsRequest) GetOrgId() string {
@@ -1389,7 +1508,7 @@ type ListSignalStreamsResponse struct {
 
 func (x *ListSignalStreamsResponse) Reset() {
 	*x = ListSignalStreamsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1520,7 @@ func (x *ListSignalStreamsResponse) String() string {
 func (*ListSignalStreamsResponse) ProtoMessage() {}
 
 func (x *ListSignalStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[22]
+	mi := &file_obo_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1533,7 @@ func (x *ListSignalStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSignalStreamsResponse.ProtoReflect.Descriptor instead.
 func (*ListSignalStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSignalStreamsResponse) GetStreams() []*SignalStream {
@@ -1451,7 +1570,7 @@ type SignalStream struct {
 
 func (x *SignalStream) Reset() {
 	*x = SignalStream{}
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1582,7 @@ func (x *SignalStream) String() string {
 func (*SignalStream) ProtoMessage() {}
 
 func (x *SignalStream) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[23]
+	mi := &file_obo_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1595,7 @@ func (x *SignalStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalStream.ProtoReflect.Descriptor instead.
 func (*SignalStream) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignalStream) GetName() string {
@@ -1567,7 +1686,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1698,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[24]
+	mi := &file_obo_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1711,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeRequest) GetOrgId() string {
@@ -1670,7 +1789,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1801,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[25]
+	mi := &file_obo_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1814,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevokeResponse) GetRevocation() *Revocation {
@@ -1758,7 +1877,7 @@ type LiveToken struct {
 
 func (x *LiveToken) Reset() {
 	*x = LiveToken{}
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1889,7 @@ func (x *LiveToken) String() string {
 func (*LiveToken) ProtoMessage() {}
 
 func (x *LiveToken) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[26]
+	mi := &file_obo_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1902,7 @@ func (x *LiveToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveToken.ProtoReflect.Descriptor instead.
 func (*LiveToken) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LiveToken) GetId() string {
@@ -1857,7 +1976,7 @@ type ListRevocationsRequest struct {
 
 func (x *ListRevocationsRequest) Reset() {
 	*x = ListRevocationsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1988,7 @@ func (x *ListRevocationsRequest) String() string {
 func (*ListRevocationsRequest) ProtoMessage() {}
 
 func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[27]
+	mi := &file_obo_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2001,7 @@ func (x *ListRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListRevocationsRequest) GetOrgId() string {
@@ -1919,7 +2038,7 @@ type ListRevocationsResponse struct {
 
 func (x *ListRevocationsResponse) Reset() {
 	*x = ListRevocationsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2050,7 @@ func (x *ListRevocationsResponse) String() string {
 func (*ListRevocationsResponse) ProtoMessage() {}
 
 func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[28]
+	mi := &file_obo_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2063,7 @@ func (x *ListRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*ListRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListRevocationsResponse) GetRevocations() []*Revocation {
@@ -1974,7 +2093,7 @@ type ListFollowersRequest struct {
 
 func (x *ListFollowersRequest) Reset() {
 	*x = ListFollowersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2105,7 @@ func (x *ListFollowersRequest) String() string {
 func (*ListFollowersRequest) ProtoMessage() {}
 
 func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[29]
+	mi := &file_obo_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2118,7 @@ func (x *ListFollowersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersRequest.ProtoReflect.Descriptor instead.
 func (*ListFollowersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListFollowersRequest) GetPageSize() int32 {
@@ -2032,7 +2151,7 @@ type ListFollowersResponse struct {
 
 func (x *ListFollowersResponse) Reset() {
 	*x = ListFollowersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2163,7 @@ func (x *ListFollowersResponse) String() string {
 func (*ListFollowersResponse) ProtoMessage() {}
 
 func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[30]
+	mi := &file_obo_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2176,7 @@ func (x *ListFollowersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFollowersResponse.ProtoReflect.Descriptor instead.
 func (*ListFollowersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListFollowersResponse) GetReplicas() []*Replica {
@@ -2105,7 +2224,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2236,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[31]
+	mi := &file_obo_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2249,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Replica) GetId() string {
@@ -2213,7 +2332,7 @@ type Follower struct {
 
 func (x *Follower) Reset() {
 	*x = Follower{}
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2344,7 @@ func (x *Follower) String() string {
 func (*Follower) ProtoMessage() {}
 
 func (x *Follower) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[32]
+	mi := &file_obo_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2357,7 @@ func (x *Follower) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Follower.ProtoReflect.Descriptor instead.
 func (*Follower) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Follower) GetName() string {
@@ -2331,7 +2450,7 @@ type AwaitSequenceRequest struct {
 
 func (x *AwaitSequenceRequest) Reset() {
 	*x = AwaitSequenceRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2462,7 @@ func (x *AwaitSequenceRequest) String() string {
 func (*AwaitSequenceRequest) ProtoMessage() {}
 
 func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[33]
+	mi := &file_obo_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2475,7 @@ func (x *AwaitSequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceRequest.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AwaitSequenceRequest) GetSequence() uint64 {
@@ -2386,7 +2505,7 @@ type AwaitSequenceResponse struct {
 
 func (x *AwaitSequenceResponse) Reset() {
 	*x = AwaitSequenceResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2517,7 @@ func (x *AwaitSequenceResponse) String() string {
 func (*AwaitSequenceResponse) ProtoMessage() {}
 
 func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[34]
+	mi := &file_obo_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2530,7 @@ func (x *AwaitSequenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitSequenceResponse.ProtoReflect.Descriptor instead.
 func (*AwaitSequenceResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AwaitSequenceResponse) GetComplete() bool {
@@ -2437,7 +2556,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2568,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[35]
+	mi := &file_obo_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2581,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 // ListKeysResponse lists them, newest first.
@@ -2476,7 +2595,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2607,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[36]
+	mi := &file_obo_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2620,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListKeysResponse) GetKeys() []*SigningKey {
@@ -2536,7 +2655,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2667,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[37]
+	mi := &file_obo_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2680,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -2635,7 +2754,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2766,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[38]
+	mi := &file_obo_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2779,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateKeysRequest) GetCompromisedKids() []string {
@@ -2699,7 +2818,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2711,7 +2830,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[39]
+	mi := &file_obo_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2724,7 +2843,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RotateKeysResponse) GetKeys() []*SigningKey {
@@ -2761,7 +2880,7 @@ type RetireKeyRequest struct {
 
 func (x *RetireKeyRequest) Reset() {
 	*x = RetireKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2892,7 @@ func (x *RetireKeyRequest) String() string {
 func (*RetireKeyRequest) ProtoMessage() {}
 
 func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[40]
+	mi := &file_obo_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2905,7 @@ func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
 func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RetireKeyRequest) GetKid() string {
@@ -2816,7 +2935,7 @@ type RetireKeyResponse struct {
 
 func (x *RetireKeyResponse) Reset() {
 	*x = RetireKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +2947,7 @@ func (x *RetireKeyResponse) String() string {
 func (*RetireKeyResponse) ProtoMessage() {}
 
 func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[41]
+	mi := &file_obo_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +2960,7 @@ func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
 func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RetireKeyResponse) GetKeys() []*SigningKey {
@@ -2877,7 +2996,7 @@ type ImportKeyRequest struct {
 
 func (x *ImportKeyRequest) Reset() {
 	*x = ImportKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3008,7 @@ func (x *ImportKeyRequest) String() string {
 func (*ImportKeyRequest) ProtoMessage() {}
 
 func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[42]
+	mi := &file_obo_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3021,7 @@ func (x *ImportKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyRequest.ProtoReflect.Descriptor instead.
 func (*ImportKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ImportKeyRequest) GetAlg() string {
@@ -2953,7 +3072,7 @@ type ImportKeyResponse struct {
 
 func (x *ImportKeyResponse) Reset() {
 	*x = ImportKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3084,7 @@ func (x *ImportKeyResponse) String() string {
 func (*ImportKeyResponse) ProtoMessage() {}
 
 func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[43]
+	mi := &file_obo_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3097,7 @@ func (x *ImportKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeyResponse.ProtoReflect.Descriptor instead.
 func (*ImportKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ImportKeyResponse) GetKeys() []*SigningKey {
@@ -3008,7 +3127,7 @@ type ProviderFile struct {
 
 func (x *ProviderFile) Reset() {
 	*x = ProviderFile{}
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3139,7 @@ func (x *ProviderFile) String() string {
 func (*ProviderFile) ProtoMessage() {}
 
 func (x *ProviderFile) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[44]
+	mi := &file_obo_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3152,7 @@ func (x *ProviderFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderFile.ProtoReflect.Descriptor instead.
 func (*ProviderFile) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ProviderFile) GetName() string {
@@ -3067,7 +3186,7 @@ type ApplyProvidersRequest struct {
 
 func (x *ApplyProvidersRequest) Reset() {
 	*x = ApplyProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3198,7 @@ func (x *ApplyProvidersRequest) String() string {
 func (*ApplyProvidersRequest) ProtoMessage() {}
 
 func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[45]
+	mi := &file_obo_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3211,7 @@ func (x *ApplyProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersRequest.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ApplyProvidersRequest) GetOrgId() string {
@@ -3138,7 +3257,7 @@ type ApplyProvidersResponse struct {
 
 func (x *ApplyProvidersResponse) Reset() {
 	*x = ApplyProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3269,7 @@ func (x *ApplyProvidersResponse) String() string {
 func (*ApplyProvidersResponse) ProtoMessage() {}
 
 func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[46]
+	mi := &file_obo_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3282,7 @@ func (x *ApplyProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyProvidersResponse.ProtoReflect.Descriptor instead.
 func (*ApplyProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ApplyProvidersResponse) GetProviders() []string {
@@ -3198,7 +3317,7 @@ type GetProvidersRequest struct {
 
 func (x *GetProvidersRequest) Reset() {
 	*x = GetProvidersRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3329,7 @@ func (x *GetProvidersRequest) String() string {
 func (*GetProvidersRequest) ProtoMessage() {}
 
 func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[47]
+	mi := &file_obo_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3342,7 @@ func (x *GetProvidersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersRequest.ProtoReflect.Descriptor instead.
 func (*GetProvidersRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetProvidersRequest) GetOrgId() string {
@@ -3246,7 +3365,7 @@ type GetProvidersResponse struct {
 
 func (x *GetProvidersResponse) Reset() {
 	*x = GetProvidersResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3377,7 @@ func (x *GetProvidersResponse) String() string {
 func (*GetProvidersResponse) ProtoMessage() {}
 
 func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[48]
+	mi := &file_obo_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3390,7 @@ func (x *GetProvidersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProvidersResponse.ProtoReflect.Descriptor instead.
 func (*GetProvidersResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetProvidersResponse) GetProviders() []*ProviderFile {
@@ -3315,7 +3434,7 @@ type PutConnectionRequest struct {
 
 func (x *PutConnectionRequest) Reset() {
 	*x = PutConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3446,7 @@ func (x *PutConnectionRequest) String() string {
 func (*PutConnectionRequest) ProtoMessage() {}
 
 func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[49]
+	mi := &file_obo_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3459,7 @@ func (x *PutConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionRequest.ProtoReflect.Descriptor instead.
 func (*PutConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutConnectionRequest) GetOrgId() string {
@@ -3417,7 +3536,7 @@ type PutConnectionResponse struct {
 
 func (x *PutConnectionResponse) Reset() {
 	*x = PutConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +3548,7 @@ func (x *PutConnectionResponse) String() string {
 func (*PutConnectionResponse) ProtoMessage() {}
 
 func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[50]
+	mi := &file_obo_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +3561,7 @@ func (x *PutConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConnectionResponse.ProtoReflect.Descriptor instead.
 func (*PutConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutConnectionResponse) GetConnection() *Connection {
@@ -3479,7 +3598,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_obo_v1_admin_proto_msgTypes[51]
+	mi := &file_obo_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +3610,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[51]
+	mi := &file_obo_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3623,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Connection) GetId() string {
@@ -3585,7 +3704,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[52]
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +3716,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[52]
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +3729,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -3647,7 +3766,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[53]
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3778,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[53]
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3791,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -3706,7 +3825,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +3837,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +3850,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -3773,7 +3892,7 @@ type DeleteConnectionResponse struct {
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3785,7 +3904,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3798,7 +3917,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DeleteConnectionResponse) GetConnection() *Connection {
@@ -3821,7 +3940,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	mi := &file_obo_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3833,7 +3952,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	mi := &file_obo_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3846,7 +3965,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -3874,7 +3993,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	mi := &file_obo_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3886,7 +4005,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	mi := &file_obo_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3899,7 +4018,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -3988,7 +4107,14 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12#\n" +
 	"\rdrop_previous\x18\x03 \x01(\bR\fdropPrevious\x12\x17\n" +
-	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x88\x01\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"m\n" +
+	"\x16RotateScimTokenRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12#\n" +
+	"\rdrop_previous\x18\x02 \x01(\bR\fdropPrevious\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"Y\n" +
+	"\x17RotateScimTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12(\n" +
+	"\achanges\x18\x02 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x88\x01\n" +
 	"\x1aRotateClientSecretResponse\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12#\n" +
 	"\rclient_secret\x18\x02 \x01(\tR\fclientSecret\x12(\n" +
@@ -4200,7 +4326,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x84\x01\n" +
 	"\rSignInService\x127\n" +
 	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse\x12:\n" +
-	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xa0\t\n" +
+	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xf4\t\n" +
 	"\fAdminService\x12=\n" +
 	"\bListOrgs\x12\x17.obo.v1.ListOrgsRequest\x1a\x18.obo.v1.ListOrgsResponse\x127\n" +
 	"\x06GetOrg\x12\x15.obo.v1.GetOrgRequest\x1a\x16.obo.v1.GetOrgResponse\x12=\n" +
@@ -4210,7 +4336,8 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"ListAgents\x12\x19.obo.v1.ListAgentsRequest\x1a\x1a.obo.v1.ListAgentsResponse\x12[\n" +
 	"\x12RotateClientSecret\x12!.obo.v1.RotateClientSecretRequest\x1a\".obo.v1.RotateClientSecretResponse\x12^\n" +
 	"\x13PutSignalCredential\x12\".obo.v1.PutSignalCredentialRequest\x1a#.obo.v1.PutSignalCredentialResponse\x12X\n" +
-	"\x11ListSignalStreams\x12 .obo.v1.ListSignalStreamsRequest\x1a!.obo.v1.ListSignalStreamsResponse\x127\n" +
+	"\x11ListSignalStreams\x12 .obo.v1.ListSignalStreamsRequest\x1a!.obo.v1.ListSignalStreamsResponse\x12R\n" +
+	"\x0fRotateScimToken\x12\x1e.obo.v1.RotateScimTokenRequest\x1a\x1f.obo.v1.RotateScimTokenResponse\x127\n" +
 	"\x06Revoke\x12\x15.obo.v1.RevokeRequest\x1a\x16.obo.v1.RevokeResponse\x12R\n" +
 	"\x0fListRevocations\x12\x1e.obo.v1.ListRevocationsRequest\x1a\x1f.obo.v1.ListRevocationsResponse\x12L\n" +
 	"\rListFollowers\x12\x1c.obo.v1.ListFollowersRequest\x1a\x1d.obo.v1.ListFollowersResponse\x12L\n" +
@@ -4240,7 +4367,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),               // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),              // 1: obo.v1.SignInResponse
@@ -4260,156 +4387,161 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*Agent)(nil),                       // 15: obo.v1.Agent
 	(*AgentRight)(nil),                  // 16: obo.v1.AgentRight
 	(*RotateClientSecretRequest)(nil),   // 17: obo.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil),  // 18: obo.v1.RotateClientSecretResponse
-	(*PutSignalCredentialRequest)(nil),  // 19: obo.v1.PutSignalCredentialRequest
-	(*PutSignalCredentialResponse)(nil), // 20: obo.v1.PutSignalCredentialResponse
-	(*ListSignalStreamsRequest)(nil),    // 21: obo.v1.ListSignalStreamsRequest
-	(*ListSignalStreamsResponse)(nil),   // 22: obo.v1.ListSignalStreamsResponse
-	(*SignalStream)(nil),                // 23: obo.v1.SignalStream
-	(*RevokeRequest)(nil),               // 24: obo.v1.RevokeRequest
-	(*RevokeResponse)(nil),              // 25: obo.v1.RevokeResponse
-	(*LiveToken)(nil),                   // 26: obo.v1.LiveToken
-	(*ListRevocationsRequest)(nil),      // 27: obo.v1.ListRevocationsRequest
-	(*ListRevocationsResponse)(nil),     // 28: obo.v1.ListRevocationsResponse
-	(*ListFollowersRequest)(nil),        // 29: obo.v1.ListFollowersRequest
-	(*ListFollowersResponse)(nil),       // 30: obo.v1.ListFollowersResponse
-	(*Replica)(nil),                     // 31: obo.v1.Replica
-	(*Follower)(nil),                    // 32: obo.v1.Follower
-	(*AwaitSequenceRequest)(nil),        // 33: obo.v1.AwaitSequenceRequest
-	(*AwaitSequenceResponse)(nil),       // 34: obo.v1.AwaitSequenceResponse
-	(*ListKeysRequest)(nil),             // 35: obo.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),            // 36: obo.v1.ListKeysResponse
-	(*SigningKey)(nil),                  // 37: obo.v1.SigningKey
-	(*RotateKeysRequest)(nil),           // 38: obo.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),          // 39: obo.v1.RotateKeysResponse
-	(*RetireKeyRequest)(nil),            // 40: obo.v1.RetireKeyRequest
-	(*RetireKeyResponse)(nil),           // 41: obo.v1.RetireKeyResponse
-	(*ImportKeyRequest)(nil),            // 42: obo.v1.ImportKeyRequest
-	(*ImportKeyResponse)(nil),           // 43: obo.v1.ImportKeyResponse
-	(*ProviderFile)(nil),                // 44: obo.v1.ProviderFile
-	(*ApplyProvidersRequest)(nil),       // 45: obo.v1.ApplyProvidersRequest
-	(*ApplyProvidersResponse)(nil),      // 46: obo.v1.ApplyProvidersResponse
-	(*GetProvidersRequest)(nil),         // 47: obo.v1.GetProvidersRequest
-	(*GetProvidersResponse)(nil),        // 48: obo.v1.GetProvidersResponse
-	(*PutConnectionRequest)(nil),        // 49: obo.v1.PutConnectionRequest
-	(*PutConnectionResponse)(nil),       // 50: obo.v1.PutConnectionResponse
-	(*Connection)(nil),                  // 51: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),      // 52: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),     // 53: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),     // 54: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),    // 55: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),             // 56: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),            // 57: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),       // 58: google.protobuf.Timestamp
-	(*Change)(nil),                      // 59: obo.v1.Change
-	(*Revocation)(nil),                  // 60: obo.v1.Revocation
-	(*durationpb.Duration)(nil),         // 61: google.protobuf.Duration
+	(*RotateScimTokenRequest)(nil),      // 18: obo.v1.RotateScimTokenRequest
+	(*RotateScimTokenResponse)(nil),     // 19: obo.v1.RotateScimTokenResponse
+	(*RotateClientSecretResponse)(nil),  // 20: obo.v1.RotateClientSecretResponse
+	(*PutSignalCredentialRequest)(nil),  // 21: obo.v1.PutSignalCredentialRequest
+	(*PutSignalCredentialResponse)(nil), // 22: obo.v1.PutSignalCredentialResponse
+	(*ListSignalStreamsRequest)(nil),    // 23: obo.v1.ListSignalStreamsRequest
+	(*ListSignalStreamsResponse)(nil),   // 24: obo.v1.ListSignalStreamsResponse
+	(*SignalStream)(nil),                // 25: obo.v1.SignalStream
+	(*RevokeRequest)(nil),               // 26: obo.v1.RevokeRequest
+	(*RevokeResponse)(nil),              // 27: obo.v1.RevokeResponse
+	(*LiveToken)(nil),                   // 28: obo.v1.LiveToken
+	(*ListRevocationsRequest)(nil),      // 29: obo.v1.ListRevocationsRequest
+	(*ListRevocationsResponse)(nil),     // 30: obo.v1.ListRevocationsResponse
+	(*ListFollowersRequest)(nil),        // 31: obo.v1.ListFollowersRequest
+	(*ListFollowersResponse)(nil),       // 32: obo.v1.ListFollowersResponse
+	(*Replica)(nil),                     // 33: obo.v1.Replica
+	(*Follower)(nil),                    // 34: obo.v1.Follower
+	(*AwaitSequenceRequest)(nil),        // 35: obo.v1.AwaitSequenceRequest
+	(*AwaitSequenceResponse)(nil),       // 36: obo.v1.AwaitSequenceResponse
+	(*ListKeysRequest)(nil),             // 37: obo.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),            // 38: obo.v1.ListKeysResponse
+	(*SigningKey)(nil),                  // 39: obo.v1.SigningKey
+	(*RotateKeysRequest)(nil),           // 40: obo.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),          // 41: obo.v1.RotateKeysResponse
+	(*RetireKeyRequest)(nil),            // 42: obo.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),           // 43: obo.v1.RetireKeyResponse
+	(*ImportKeyRequest)(nil),            // 44: obo.v1.ImportKeyRequest
+	(*ImportKeyResponse)(nil),           // 45: obo.v1.ImportKeyResponse
+	(*ProviderFile)(nil),                // 46: obo.v1.ProviderFile
+	(*ApplyProvidersRequest)(nil),       // 47: obo.v1.ApplyProvidersRequest
+	(*ApplyProvidersResponse)(nil),      // 48: obo.v1.ApplyProvidersResponse
+	(*GetProvidersRequest)(nil),         // 49: obo.v1.GetProvidersRequest
+	(*GetProvidersResponse)(nil),        // 50: obo.v1.GetProvidersResponse
+	(*PutConnectionRequest)(nil),        // 51: obo.v1.PutConnectionRequest
+	(*PutConnectionResponse)(nil),       // 52: obo.v1.PutConnectionResponse
+	(*Connection)(nil),                  // 53: obo.v1.Connection
+	(*ListConnectionsRequest)(nil),      // 54: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),     // 55: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),     // 56: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),    // 57: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),             // 58: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),            // 59: obo.v1.ShredOrgResponse
+	(*timestamppb.Timestamp)(nil),       // 60: google.protobuf.Timestamp
+	(*Change)(nil),                      // 61: obo.v1.Change
+	(*Revocation)(nil),                  // 62: obo.v1.Revocation
+	(*durationpb.Duration)(nil),         // 63: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	58, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	59, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	60, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	61, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	59, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
+	61, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
 	15, // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	58, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	60, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
 	16, // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	58, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	59, // 8: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
-	59, // 9: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
-	23, // 10: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	58, // 11: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	58, // 12: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	58, // 13: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	58, // 14: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	60, // 15: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	26, // 16: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	58, // 17: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	58, // 18: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	60, // 19: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	31, // 20: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	58, // 21: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	58, // 22: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	32, // 23: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	58, // 24: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	61, // 25: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	58, // 26: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	61, // 27: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	58, // 28: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	58, // 29: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	61, // 30: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	31, // 31: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	37, // 32: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	58, // 33: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	58, // 34: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	58, // 35: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	58, // 36: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	37, // 37: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 38: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
-	37, // 39: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 40: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
-	37, // 41: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	59, // 42: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
-	44, // 43: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	59, // 44: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
-	44, // 45: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	51, // 46: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	58, // 47: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	58, // 48: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	51, // 49: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	51, // 50: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
-	0,  // 51: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 52: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 53: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 54: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 55: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 56: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 57: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 58: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	19, // 59: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	21, // 60: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	24, // 61: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	27, // 62: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	29, // 63: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	33, // 64: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	35, // 65: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	38, // 66: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	40, // 67: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	42, // 68: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	45, // 69: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	47, // 70: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	49, // 71: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	52, // 72: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	54, // 73: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	56, // 74: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 75: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 76: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 77: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 78: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 79: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 80: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 81: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	18, // 82: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	20, // 83: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	22, // 84: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	25, // 85: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	28, // 86: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	30, // 87: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	34, // 88: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	36, // 89: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	39, // 90: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	41, // 91: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	43, // 92: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	46, // 93: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	48, // 94: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	50, // 95: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	53, // 96: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	55, // 97: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	57, // 98: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	75, // [75:99] is the sub-list for method output_type
-	51, // [51:75] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	60, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	61, // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
+	61, // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
+	61, // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
+	25, // 11: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
+	60, // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	60, // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	60, // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	60, // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	62, // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	28, // 17: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	60, // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	60, // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	62, // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	33, // 21: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	60, // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	60, // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	34, // 24: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	60, // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	63, // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	60, // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	63, // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	60, // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	60, // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	63, // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	33, // 32: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	39, // 33: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	60, // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	60, // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	60, // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	60, // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	39, // 38: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	61, // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	39, // 40: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	61, // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	39, // 42: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	61, // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	46, // 44: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	61, // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	46, // 46: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	53, // 47: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	60, // 48: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	60, // 49: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	53, // 50: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	53, // 51: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
+	0,  // 52: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 53: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 54: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 55: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 56: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 57: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 58: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 59: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	21, // 60: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	23, // 61: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	18, // 62: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
+	26, // 63: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	29, // 64: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	31, // 65: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	35, // 66: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	37, // 67: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	40, // 68: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	42, // 69: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	44, // 70: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	47, // 71: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	49, // 72: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	51, // 73: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	54, // 74: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	56, // 75: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	58, // 76: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	1,  // 77: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 78: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 79: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 80: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 81: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 82: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 83: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20, // 84: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22, // 85: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24, // 86: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19, // 87: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27, // 88: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30, // 89: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32, // 90: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36, // 91: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38, // 92: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41, // 93: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43, // 94: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45, // 95: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48, // 96: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50, // 97: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52, // 98: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	55, // 99: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	57, // 100: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	59, // 101: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	77, // [77:102] is the sub-list for method output_type
+	52, // [52:77] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -4420,15 +4552,15 @@ func file_obo_v1_admin_proto_init() {
 	file_obo_v1_change_proto_init()
 	file_obo_v1_feed_proto_init()
 	file_obo_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
-	file_obo_v1_admin_proto_msgTypes[49].OneofWrappers = []any{}
-	file_obo_v1_admin_proto_msgTypes[54].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[51].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[56].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -179,6 +179,7 @@ const (
 	AdminService_RotateClientSecret_FullMethodName  = "/obo.v1.AdminService/RotateClientSecret"
 	AdminService_PutSignalCredential_FullMethodName = "/obo.v1.AdminService/PutSignalCredential"
 	AdminService_ListSignalStreams_FullMethodName   = "/obo.v1.AdminService/ListSignalStreams"
+	AdminService_RotateScimToken_FullMethodName     = "/obo.v1.AdminService/RotateScimToken"
 	AdminService_Revoke_FullMethodName              = "/obo.v1.AdminService/Revoke"
 	AdminService_ListRevocations_FullMethodName     = "/obo.v1.AdminService/ListRevocations"
 	AdminService_ListFollowers_FullMethodName       = "/obo.v1.AdminService/ListFollowers"
@@ -217,6 +218,9 @@ type AdminServiceClient interface {
 	PutSignalCredential(ctx context.Context, in *PutSignalCredentialRequest, opts ...grpc.CallOption) (*PutSignalCredentialResponse, error)
 	// ListSignalStreams lists an org's streams of security events and, of those that are polled, how that goes.
 	ListSignalStreams(ctx context.Context, in *ListSignalStreamsRequest, opts ...grpc.CallOption) (*ListSignalStreamsResponse, error)
+	// RotateScimToken makes a token with which the identity provider of an org keeps its directory up to date by SCIM 2.0 (RFC 7644),
+	// shown once. The one before stays valid until it is rotated out or dropped. NOT_FOUND for an org without a directory.
+	RotateScimToken(ctx context.Context, in *RotateScimTokenRequest, opts ...grpc.CallOption) (*RotateScimTokenResponse, error)
 	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
@@ -323,6 +327,16 @@ func (c *adminServiceClient) ListSignalStreams(ctx context.Context, in *ListSign
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListSignalStreamsResponse)
 	err := c.cc.Invoke(ctx, AdminService_ListSignalStreams_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RotateScimToken(ctx context.Context, in *RotateScimTokenRequest, opts ...grpc.CallOption) (*RotateScimTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateScimTokenResponse)
+	err := c.cc.Invoke(ctx, AdminService_RotateScimToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -437,6 +451,9 @@ type AdminServiceServer interface {
 	PutSignalCredential(context.Context, *PutSignalCredentialRequest) (*PutSignalCredentialResponse, error)
 	// ListSignalStreams lists an org's streams of security events and, of those that are polled, how that goes.
 	ListSignalStreams(context.Context, *ListSignalStreamsRequest) (*ListSignalStreamsResponse, error)
+	// RotateScimToken makes a token with which the identity provider of an org keeps its directory up to date by SCIM 2.0 (RFC 7644),
+	// shown once. The one before stays valid until it is rotated out or dropped. NOT_FOUND for an org without a directory.
+	RotateScimToken(context.Context, *RotateScimTokenRequest) (*RotateScimTokenResponse, error)
 	// Revoke refuses tokens of one key from now on, and says which live ones it hits. A dry run only says so.
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// ListRevocations lists an org's live entries, oldest first.
@@ -492,6 +509,9 @@ func (UnimplementedAdminServiceServer) PutSignalCredential(context.Context, *Put
 }
 func (UnimplementedAdminServiceServer) ListSignalStreams(context.Context, *ListSignalStreamsRequest) (*ListSignalStreamsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSignalStreams not implemented")
+}
+func (UnimplementedAdminServiceServer) RotateScimToken(context.Context, *RotateScimTokenRequest) (*RotateScimTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateScimToken not implemented")
 }
 func (UnimplementedAdminServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
@@ -682,6 +702,24 @@ func _AdminService_ListSignalStreams_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_RotateScimToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateScimTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RotateScimToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RotateScimToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RotateScimToken(ctx, req.(*RotateScimTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RevokeRequest)
 	if err := dec(in); err != nil {
@@ -864,6 +902,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSignalStreams",
 			Handler:    _AdminService_ListSignalStreams_Handler,
+		},
+		{
+			MethodName: "RotateScimToken",
+			Handler:    _AdminService_RotateScimToken_Handler,
 		},
 		{
 			MethodName: "Revoke",
