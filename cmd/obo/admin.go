@@ -35,6 +35,7 @@ type connectionCommand struct {
 }
 
 type connectionPutCommand struct {
+	dryRunFlag
 	ID         string `arg:"" help:"The connection's id within the org."`
 	Provider   string `required:"" placeholder:"NAME" help:"The provider it is for."`
 	Pattern    string `enum:"developer_secret,api_key,basic" default:"api_key" help:"developer_secret, api_key or basic."`
@@ -61,7 +62,7 @@ func (c connectionPutCommand) Run(ctx context.Context, a *app) error {
 	}
 	return a.asExecutorOperator(ctx, "cannot store the connection", func(ctx context.Context, e *remote.Executor) error {
 		resp, err := e.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: org, Connection: c.ID, Provider: c.Provider,
-			Pattern: c.Pattern, Subject: c.Subject, Username: c.Username, Secret: secret.Reveal()})
+			Pattern: c.Pattern, Subject: c.Subject, Username: c.Username, Secret: secret.Reveal(), DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
@@ -105,6 +106,7 @@ func (a *app) showConnections(connections []*obov1.Connection) {
 }
 
 type connectionDeleteCommand struct {
+	dryRunFlag
 	ID string `arg:"" help:"The connection's id within the org."`
 }
 
@@ -119,15 +121,16 @@ func (c connectionDeleteCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.asExecutorOperator(ctx, "cannot delete the connection", func(ctx context.Context, e *remote.Executor) error {
-		resp, err := e.Admin.DeleteConnection(ctx, &obov1.DeleteConnectionRequest{OrgId: org, Connection: c.ID})
+		resp, err := e.Admin.DeleteConnection(ctx, &obov1.DeleteConnectionRequest{OrgId: org, Connection: c.ID, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.Printf("%s %s\n", a.Green("deleted"), c.ID) })
+		return a.Print(resp, func() { a.Printf("%s %s\n", did(c.DryRun, a.Green("deleted"), a.Yellow("would delete")), c.ID) })
 	})
 }
 
 type connectionShredCommand struct {
+	dryRunFlag
 	Org string `arg:"" help:"The org."`
 	Yes bool   `help:"Yes: this cannot be undone."`
 }
@@ -141,15 +144,18 @@ Example:
 }
 
 func (c connectionShredCommand) Run(ctx context.Context, a *app) error {
-	if !c.Yes {
+	if !c.Yes && !c.DryRun {
 		return explain.Misuse("not destroying the credentials of "+c.Org, "this cannot be undone", "say --yes when you mean it")
 	}
 	a.DefaultOrg = c.Org // whose login it is
 	return a.asExecutorOperator(ctx, "cannot destroy the credentials", func(ctx context.Context, e *remote.Executor) error {
-		resp, err := e.Admin.ShredOrg(ctx, &obov1.ShredOrgRequest{OrgId: c.Org})
+		resp, err := e.Admin.ShredOrg(ctx, &obov1.ShredOrgRequest{OrgId: c.Org, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.Printf("%s %d credentials of %s\n", a.Green("destroyed"), resp.GetConnections(), c.Org) })
+		return a.Print(resp, func() {
+			what := did(c.DryRun, a.Green("destroyed"), a.Yellow("would destroy"))
+			a.Printf("%s %d credentials of %s\n", what, resp.GetConnections(), c.Org)
+		})
 	})
 }

@@ -20,6 +20,7 @@ type agentSecretCommand struct {
 	Org          string `arg:"" help:"The org."`
 	Agent        string `arg:"" help:"The agent's name within the org."`
 	DropPrevious bool   `help:"Only the new one works from now on: after a leak."`
+	dryRunFlag
 }
 
 // Help is shown below the flags.
@@ -35,11 +36,17 @@ func (c agentSecretCommand) Run(ctx context.Context, a *app) error {
 	a.DefaultOrg = c.Org // whose login it is
 	return a.asOperator(ctx, "cannot make a secret for "+c.Agent, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.RotateClientSecret(ctx,
-			&obov1.RotateClientSecretRequest{OrgId: c.Org, Agent: c.Agent, DropPrevious: c.DropPrevious})
+			&obov1.RotateClientSecretRequest{OrgId: c.Org, Agent: c.Agent, DropPrevious: c.DropPrevious, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.Printf("%s\n", resp.GetClientSecret()) })
+		return a.Print(resp, func() {
+			if c.DryRun {
+				a.showChanges(resp.GetChanges())
+				return
+			}
+			a.Printf("%s\n", resp.GetClientSecret())
+		})
 	})
 }
 

@@ -39,6 +39,7 @@ type keysRotateCommand struct {
 	Kid       []string `placeholder:"KID" help:"With --emergency: which keys. Default: all that are published."`
 	Reason    string   `placeholder:"TEXT" help:"With --emergency: why, for people. Required."`
 
+	dryRunFlag
 	WaitFor time.Duration `default:"10s" help:"With --emergency: how long to wait for every follower to refuse what the keys signed, at most 30s."`
 }
 
@@ -74,19 +75,24 @@ func (c keysRotateCommand) Run(ctx context.Context, a *app) error {
 			for _, k := range list.GetKeys() {
 				kids = append(kids, k.GetKid())
 			}
-			fmt.Fprintf(a.err, "giving up %d keys; should this fail, complete it with: obo keys rotate --emergency --kid %s --reason ...\n",
-				len(kids), strings.Join(kids, " --kid "))
+			if !c.DryRun {
+				fmt.Fprintf(a.err, "giving up %d keys; should this fail, complete it with: obo keys rotate --emergency --kid %s --reason ...\n",
+					len(kids), strings.Join(kids, " --kid "))
+			}
 		}
-		resp, err := s.Admin.RotateKeys(ctx, &obov1.RotateKeysRequest{CompromisedKids: kids, Reason: c.Reason})
+		resp, err := s.Admin.RotateKeys(ctx, &obov1.RotateKeysRequest{CompromisedKids: kids, Reason: c.Reason, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
-		w, err := a.await(ctx, s, waitFlags{Wait: c.Emergency, WaitFor: c.WaitFor}, resp.GetSequence())
+		w, err := a.await(ctx, s, waitFlags{Wait: c.Emergency && !c.DryRun, WaitFor: c.WaitFor}, resp.GetSequence())
 		if err != nil {
 			return err
 		}
 		err = a.Print(withWait(resp, w), func() {
-			if c.Emergency {
+			switch {
+			case c.DryRun:
+				a.showChanges(resp.GetChanges())
+			case c.Emergency:
 				a.Printf("%s %s: nothing that was signed with it is taken any more\n", a.Green("given up"), strings.Join(kids, ", "))
 				a.showFollowers(w.GetReplicas(), resp.GetSequence())
 			}
@@ -97,6 +103,7 @@ func (c keysRotateCommand) Run(ctx context.Context, a *app) error {
 }
 
 type keysRetireCommand struct {
+	dryRunFlag
 	KID string `arg:"" help:"The key, as obo keys list shows it."`
 }
 
@@ -112,15 +119,21 @@ Examples:
 
 func (c keysRetireCommand) Run(ctx context.Context, a *app) error {
 	return a.asOperator(ctx, "cannot retire "+c.KID, func(ctx context.Context, s *remote.STS) error {
-		resp, err := s.Admin.RetireKey(ctx, &obov1.RetireKeyRequest{Kid: c.KID})
+		resp, err := s.Admin.RetireKey(ctx, &obov1.RetireKeyRequest{Kid: c.KID, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
+		return a.Print(resp, func() {
+			if c.DryRun {
+				a.showChanges(resp.GetChanges())
+			}
+			a.showKeys(resp.GetKeys())
+		})
 	})
 }
 
 type keysImportCommand struct {
+	dryRunFlag
 	Alg    string `required:"" placeholder:"ALG" help:"Its one algorithm: ES256, EdDSA, PS256 or RS256."`
 	File   string `placeholder:"FILE" xor:"where" required:"" help:"File with the private key, JWK or PEM (PKCS #8); - for standard input. It is sealed in the server's store."`
 	Pkcs11 string `name:"pkcs11" placeholder:"LABEL" xor:"where" required:"" help:"Label of a key pair in the token that signing.pkcs11 names; it never leaves there."`
@@ -136,7 +149,7 @@ Examples:
 }
 
 func (c keysImportCommand) Run(ctx context.Context, a *app) error {
-	req := &obov1.ImportKeyRequest{Alg: c.Alg, Reference: c.Pkcs11}
+	req := &obov1.ImportKeyRequest{Alg: c.Alg, Reference: c.Pkcs11, DryRun: c.DryRun}
 	if c.Pkcs11 != "" {
 		req.Source = "pkcs11"
 	} else {
@@ -151,7 +164,12 @@ func (c keysImportCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.showKeys(resp.GetKeys()) })
+		return a.Print(resp, func() {
+			if c.DryRun {
+				a.showChanges(resp.GetChanges())
+			}
+			a.showKeys(resp.GetKeys())
+		})
 	})
 }
 

@@ -79,10 +79,11 @@ type grammar struct {
 type app struct {
 	render.Printer
 	Global
-	in  io.Reader
-	err io.Writer
-	env func(name string) (string, bool)
-	now func() time.Time
+	in       io.Reader
+	terminal bool // somebody sits at in
+	err      io.Writer
+	env      func(name string) (string, bool)
+	now      func() time.Time
 }
 
 func main() {
@@ -119,7 +120,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return explain.Usage
 	}
 	_, noColor := env("NO_COLOR")
-	a := &app{Printer: render.New(out, asJSON, noColor), Global: g.Global, in: in, err: errOut, env: env, now: time.Now}
+	a := &app{Printer: render.New(out, asJSON, noColor), Global: g.Global, in: in, terminal: isTerminal(in), err: errOut, env: env, now: time.Now}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(a)
 	if err := parsed.Run(); err != nil {
@@ -130,6 +131,16 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return p.Code
 	}
 	return explain.OK
+}
+
+// isTerminal reports whether somebody can answer a question.
+func isTerminal(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // commandWords is the command without its arguments.

@@ -61,6 +61,7 @@ func (a *app) showStreams(streams []*obov1.SignalStream) {
 }
 
 type signalsCredentialCommand struct {
+	dryRunFlag
 	Org      string `arg:"" help:"The org."`
 	Stream   string `arg:"" help:"The stream's name within the org."`
 	FromFile string `placeholder:"FILE" help:"File with the bearer token that the transmitter gave, - for standard input."`
@@ -78,7 +79,7 @@ Examples:
 }
 
 func (c signalsCredentialCommand) Run(ctx context.Context, a *app) error {
-	req := &obov1.PutSignalCredentialRequest{OrgId: c.Org, Stream: c.Stream, Remove: c.Remove}
+	req := &obov1.PutSignalCredentialRequest{OrgId: c.Org, Stream: c.Stream, Remove: c.Remove, DryRun: c.DryRun}
 	switch {
 	case c.Remove == (c.FromFile != ""):
 		return explain.Misuse("the credential cannot be stored", "exactly one of --from-file and --remove must be given", "give one")
@@ -94,6 +95,12 @@ func (c signalsCredentialCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.Printf("%s\n", map[bool]string{false: "stored", true: "forgotten"}[c.Remove]) })
+		return a.Print(resp, func() {
+			if c.DryRun {
+				a.showChanges(resp.GetChanges())
+				return
+			}
+			a.Printf("%s\n", map[bool]string{false: "stored", true: "forgotten"}[c.Remove])
+		})
 	})
 }

@@ -67,6 +67,13 @@ func Failure(what string, cause error, do string) *Problem {
 	return p
 }
 
+// Instead is the problem for the same reason, of something else.
+func (p *Problem) Instead(what, do string) *Problem {
+	out := *p
+	out.What, out.Do = what, do
+	return &out
+}
+
 // Misuse is a wrong command line.
 func Misuse(what, why, do string) *Problem {
 	return &Problem{What: what, Why: why, Do: do, Code: Usage}
