@@ -47,8 +47,8 @@ type diffCommand struct {
 
 // Help is shown below the flags.
 func (diffCommand) Help() string {
-	return `Nothing is changed. It asks no more than what is in force, so whoever may read the org may see how the files differ from it; what the
-servers would object to, apply finds out.
+	return `Nothing is changed. The files are checked here, policies against their schema; the servers are asked no more than what is in force, so
+whoever may read the org may run it. What depends on the other orgs, or on the operator, apply finds out.
 
 Examples:
   obo diff -f orgs/acme

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -386,6 +387,15 @@ func TestDiffOnlyReads(t *testing.T) {
 		t.Errorf("%v: %s", err, d.out.String())
 	}
 	d.expect(t, false, false)
+
+	bad := filepath.Join(d.dir, "policies", "bad.cedar")
+	if err := errors.Join(os.Mkdir(filepath.Dir(bad), 0o700),
+		os.WriteFile(bad, []byte(`@id("x") permit (principal, action, resource) when { context.nothing };`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (diffCommand{File: d.dir}).Run(t.Context(), d.app); err == nil || !strings.Contains(explain.Of("", err).Why, "bad.cedar") {
+		t.Errorf("a policy that does not compile: %v", err)
+	}
 }
 
 // TestEvery: a list is read to its end, or to its limit, and no further.

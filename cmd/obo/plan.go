@@ -7,6 +7,7 @@ import (
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
 	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
+	"github.com/onbehalf/obo/store"
 )
 
 // inForce is what a plan is made from.
@@ -52,6 +53,10 @@ func makePlan(now inForce, org *orgdir.Org, prune bool) (p plan, err error) {
 			return p, err
 		}
 		p.Kept = append(p.Kept, kept...)
+	}
+	// The very compiler of the token server, so that a bad policy is found without asking it.
+	if _, err := registry.Compile(store.OrgConfig{Org: org.ID, Version: 1, Document: org.Document}, store.OrgConfig{}, nil); err != nil {
+		return p, err
 	}
 	p.Providers = compareProviders(now.providers, org.Providers)
 	changes, err := now.compare(org.Document)
