@@ -130,6 +130,7 @@ func (a *app) confirm(question string) bool {
 
 // inForce reads what both servers have of an org.
 func (a *app) inForce(ctx context.Context, org string) (now inForce, err error) {
+	a.DefaultOrg = org // whose login it is
 	err = a.asExecutorOperator(ctx, "cannot read the provider records", func(ctx context.Context, e *remote.Executor) error {
 		got, err := e.Admin.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: org})
 		now.providers, now.etag = got.GetProviders(), got.GetEtag()

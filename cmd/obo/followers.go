@@ -30,7 +30,7 @@ Examples:
 }
 
 func (c followersCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot list the followers", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot list the followers", func(ctx context.Context, s *remote.STS) error {
 		resp := &obov1.ListFollowersResponse{}
 		parts, err := every(c.listFlags, func(size int32, token string) ([]follows, string, error) {
 			page, err := s.Admin.ListFollowers(ctx, &obov1.ListFollowersRequest{PageSize: size, PageToken: token})

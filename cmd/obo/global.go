@@ -92,6 +92,12 @@ func (a *app) asOperator(ctx context.Context, what string, f func(context.Contex
 	return nil
 }
 
+// onServer is asOperator for what is of no org: the login of an org does not go for it.
+func (a *app) onServer(ctx context.Context, what string, f func(context.Context, *remote.STS) error) error {
+	a.DefaultOrg = ""
+	return a.asOperator(ctx, what, f)
+}
+
 // asExecutorOperator runs one request against the executor's admin API.
 func (a *app) asExecutorOperator(ctx context.Context, what string, f func(context.Context, *remote.Executor) error) error {
 	executor, err := a.executor()

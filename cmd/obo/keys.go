@@ -25,7 +25,7 @@ type keysListCommand struct{}
 func (keysListCommand) Help() string { return "Example:\n  obo keys list" }
 
 func (keysListCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot list the keys", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot list the keys", func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.ListKeys(ctx, &obov1.ListKeysRequest{})
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (c keysRotateCommand) Run(ctx context.Context, a *app) error {
 	case c.Emergency && strings.TrimSpace(c.Reason) == "":
 		return explain.Misuse("not giving keys up", "an emergency needs a reason, for the audit trail", `add --reason "what happened"`)
 	}
-	return a.asOperator(ctx, "cannot rotate the keys", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot rotate the keys", func(ctx context.Context, s *remote.STS) error {
 		kids := c.Kid
 		if c.Emergency && len(kids) == 0 {
 			list, err := s.Admin.ListKeys(ctx, &obov1.ListKeysRequest{})
@@ -118,7 +118,7 @@ Examples:
 }
 
 func (c keysRetireCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot retire "+c.KID, func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot retire "+c.KID, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.RetireKey(ctx, &obov1.RetireKeyRequest{Kid: c.KID, DryRun: c.DryRun})
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func (c keysImportCommand) Run(ctx context.Context, a *app) error {
 		}
 		req.PrivateKey = []byte(secret.Reveal())
 	}
-	return a.asOperator(ctx, "cannot import the key", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot import the key", func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.ImportKey(ctx, req)
 		if err != nil {
 			return err

@@ -252,7 +252,7 @@ func (a *app) showWho(w who) error {
 // session is the login that a command uses: that of its org, or else the operator's.
 func (a *app) session() (session.Session, error) {
 	nobody := explain.Misuse("who you are is not known",
-		"there is no login, and neither --admin-token-file nor OBO_ADMIN_TOKEN_FILE is set", "obo login ORG, or set one of them")
+		"there is no login, and neither --admin-token-file nor OBO_ADMIN_TOKEN_FILE is set", "obo login ORG, obo login --operator, or set one of them")
 	if a.STS == "" {
 		return session.Session{}, nobody // a login is of a token server
 	}

@@ -20,7 +20,7 @@ type orgListCommand struct{ listFlags }
 func (orgListCommand) Help() string { return "Example:\n  obo org list" }
 
 func (c orgListCommand) Run(ctx context.Context, a *app) error {
-	return a.asOperator(ctx, "cannot list the orgs", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "cannot list the orgs", func(ctx context.Context, s *remote.STS) error {
 		orgs, err := every(c.listFlags, func(size int32, token string) ([]string, string, error) {
 			page, err := s.Admin.ListOrgs(ctx, &obov1.ListOrgsRequest{PageSize: size, PageToken: token})
 			return page.GetOrgIds(), page.GetNextPageToken(), err

@@ -42,7 +42,7 @@ func (c platformApplyCommand) Run(ctx context.Context, a *app) error {
 	for _, f := range files {
 		req.Policies = append(req.Policies, &obov1.PolicyFile{Name: f.Name, Text: f.Text})
 	}
-	return a.asOperator(ctx, "the token server does not take the policies", func(ctx context.Context, s *remote.STS) error {
+	return a.onServer(ctx, "the token server does not take the policies", func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.ApplyPlatform(ctx, req)
 		if err == nil && !c.DryRun {
 			req.DryRun, req.ExpectedVersion = false, proto.Int64(resp.GetVersion())

@@ -44,7 +44,7 @@ func (c revokeCommand) Run(ctx context.Context, a *app) error {
 	org, err := a.org()
 	switch {
 	case c.Kind == "subject" && strings.HasPrefix(c.ID, "operator:"):
-		org = "" // operators belong to the server
+		org, a.DefaultOrg = "", "" // operators belong to the server
 	case err != nil:
 		return err
 	}

@@ -30,6 +30,7 @@ Examples:
 }
 
 func (c scimTokenCommand) Run(ctx context.Context, a *app) error {
+	a.DefaultOrg = c.Org // whose login it is
 	return a.asOperator(ctx, "cannot make a SCIM token for "+c.Org, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.RotateScimToken(ctx, &obov1.RotateScimTokenRequest{OrgId: c.Org, DropPrevious: c.DropPrevious})
 		if err != nil {

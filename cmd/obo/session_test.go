@@ -62,7 +62,7 @@ func TestLoginIsOfAServerAndAnOrg(t *testing.T) {
 		}
 	}
 	who := func(env map[string]string, org string) string {
-		got := obo(t, with(env, "OBO_ORG", org), "", "org", "list")
+		got := obo(t, with(env, "OBO_ORG", org), "", "org", "show")
 		if got.code != explain.OK {
 			return got.err
 		}
@@ -74,7 +74,8 @@ func TestLoginIsOfAServerAndAnOrg(t *testing.T) {
 		}
 	}
 	for name, got := range map[string]string{
-		"another org": who(env, "initech"), "no org": who(env, ""), "another server": who(elsewhere, "acme"),
+		"another org": who(env, "initech"), "another server": who(elsewhere, "acme"),
+		"the server itself": obo(t, with(env, "OBO_ORG", "acme"), "", "org", "list").err,
 	} {
 		if !strings.Contains(got, "obo login") {
 			t.Errorf("%s: %s", name, got)
@@ -91,6 +92,10 @@ func TestLoginIsOfAServerAndAnOrg(t *testing.T) {
 	}
 	if got := who(env, "acme"); got != "Bearer canary-of-acme" {
 		t.Errorf("an operator who has a login of the org: %s", got)
+	}
+	got := obo(t, with(env, "OBO_ORG", "acme"), "", "org", "list")
+	if last := d.callers[len(d.callers)-1]; got.code != explain.OK || last != "Bearer canary-of-" {
+		t.Errorf("an operator who has a login of the org, to list orgs: %s, %+v", last, got)
 	}
 	// What is named goes first.
 	file := filepath.Join(t.TempDir(), "admin")
@@ -112,7 +117,7 @@ func TestExpiredLogin(t *testing.T) {
 	if got := login(t, env, asAlice); got.code != explain.OK {
 		t.Fatalf("%+v", got)
 	}
-	for _, args := range []string{"org list", "whoami"} {
+	for _, args := range []string{"org show", "whoami"} {
 		got := obo(t, env, "", strings.Fields(args)...)
 		if got.code != explain.Refused || !strings.Contains(got.err, "obo login acme") || strings.Contains(got.err+got.out, "canary") {
 			t.Errorf("%s: %+v", args, got)
@@ -151,7 +156,7 @@ func TestLoginThatOthersCanRead(t *testing.T) {
 			if err := spoil(filepath.Dir(files[0]), files[0]); err != nil {
 				t.Fatal(err)
 			}
-			got := obo(t, env, "", "org", "list")
+			got := obo(t, env, "", "org", "show")
 			if got.code != explain.Failed || !strings.Contains(got.err, "log in again") || len(d.callers) != 0 {
 				t.Errorf("%+v", got)
 			}
@@ -220,7 +225,7 @@ func TestLogout(t *testing.T) {
 		if text := kept(t, env, 1); strings.Contains(text, "canary") || !strings.Contains(text, sample.AdminClient) {
 			t.Errorf("kept %s", text)
 		}
-		if got := obo(t, env, "", "org", "list"); got.code != explain.Usage {
+		if got := obo(t, env, "", "org", "show"); got.code != explain.Usage {
 			t.Errorf("after it: %+v", got)
 		}
 	}

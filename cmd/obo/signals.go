@@ -90,6 +90,7 @@ func (c signalsCredentialCommand) Run(ctx context.Context, a *app) error {
 		}
 		req.Credential = secret.Reveal()
 	}
+	a.DefaultOrg = c.Org // whose login it is
 	return a.asOperator(ctx, "cannot store the credential of "+c.Stream, func(ctx context.Context, s *remote.STS) error {
 		resp, err := s.Admin.PutSignalCredential(ctx, req)
 		if err != nil {

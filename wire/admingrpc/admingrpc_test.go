@@ -84,6 +84,25 @@ func connect(t *testing.T, w *exchangetest.World, change func(*admin.Config), ro
 	return conn
 }
 
+// TestRevokeWithoutAnOrg: what is of no org is an operator of the server, and nothing else.
+func TestRevokeWithoutAnOrg(t *testing.T) {
+	t.Parallel()
+	w := exchangetest.NewWorld(t)
+	client := dial(t, w, nil)
+	got, err := client.Revoke(t.Context(), &obov1.RevokeRequest{Kind: "subject", Id: "operator:corp|root"})
+	if err != nil || got.GetSequence() == 0 {
+		t.Errorf("an operator: %v, %v", got, err)
+	}
+	for _, in := range []*obov1.RevokeRequest{
+		{Kind: "agent", Id: "researcher"}, {Kind: "subject", Id: "user:acme/okta|00u1"}, {Kind: "org", Id: "_platform"},
+		{OrgId: "_platform", Kind: "subject", Id: "operator:corp|root"}, {OrgId: "acme", Kind: "subject", Id: "operator:corp|root"},
+	} {
+		if _, err := client.Revoke(t.Context(), in); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%v: %v", in, err)
+		}
+	}
+}
+
 // TestOperator: every method once, as an operator would go about it.
 func TestOperator(t *testing.T) {
 	t.Parallel()
