@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 
@@ -62,6 +63,9 @@ func (c Client) Open(ctx context.Context, h revocation.Hello) (revocation.Stream
 	s, err := obov1.NewFeedServiceClient(conn).Follow(ctx)
 	if err == nil {
 		err = s.Send(&obov1.FollowRequest{Event: &obov1.FollowRequest_Hello{Hello: hello(h)}})
+	}
+	if errors.Is(err, io.EOF) { // the server has ended the stream already, and only Recv knows why
+		_, err = s.Recv()
 	}
 	if err != nil {
 		_ = conn.Close()
