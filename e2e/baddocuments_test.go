@@ -105,6 +105,8 @@ func (b *badWorld) controls() []bad {
 		{b.sts, "AdminService/ApplyOrg", operator, &obov1.ApplyOrgRequest{OrgId: "acme", Document: []byte(`{"org":"acme"}`), DryRun: true}},
 		{b.sts, "AdminService/ApplyPlatform", operator, &obov1.ApplyPlatformRequest{Policies: []*obov1.PolicyFile{{Name: "x.cedar"}}}},
 		{b.sts, "AdminService/RotateClientSecret", operator, &obov1.RotateClientSecretRequest{OrgId: "acme", Agent: "orchestrator"}},
+		{b.sts, "AdminService/PutSignalCredential", operator, &obov1.PutSignalCredentialRequest{OrgId: "acme", Stream: "x", Credential: "x"}},
+		{b.sts, "AdminService/ListSignalStreams", operator, &obov1.ListSignalStreamsRequest{}},
 		{b.sts, "AdminService/Revoke", operator, &obov1.RevokeRequest{OrgId: "acme", Kind: "token", Id: "x", Reason: "x"}},
 		{b.sts, "AdminService/ListRevocations", operator, &obov1.ListRevocationsRequest{}},
 		{b.sts, "AuditService/ListRecords", operator, &obov1.ListRecordsRequest{OrgId: "acme", ActionId: "x"}},
@@ -165,6 +167,9 @@ var controlCodes = map[string]string{
 	"ExecutorService/Execute tool":                   "NotFound NOT_FOUND",
 	"ExecutorService/Execute connection":             "OK -", // a tool error: the user has no such connection
 	"AdminService/RotateClientSecret agent":          "NotFound NOT_FOUND",
+	"AdminService/PutSignalCredential stream":        "NotFound NOT_FOUND",
+	"AdminService/PutSignalCredential credential":    "NotFound NOT_FOUND", // of a stream that is not there
+	"ExecutorAdminService/ApplyProviders etag":       "Aborted CONFLICT",
 }
 
 // spoilt are copies of a request, each with control characters in one field, by the field's name.
