@@ -43,7 +43,7 @@ const (
 // refusal of rubbish can be recorded.
 type Record struct {
 	Sequence       uint64           `json:"-"`                        // given by the store; set by Decode
-	ActionID       string           `json:"action_id"`                // "<txn>.<jti>", "<txn>.<call>" or "<org>.<uuid>"; at most 256 bytes
+	ActionID       string           `json:"action_id"`                // "<txn>.<jti>", "<txn>.<call>", "<org>.<uuid>"; at most 256 bytes
 	Kind           string           `json:"kind"`                     // one of the kinds
 	Outcome        string           `json:"outcome"`                  // one of the outcomes
 	Reason         string           `json:"reason,omitempty"`         // stable, when refused or failed; at most 64 bytes

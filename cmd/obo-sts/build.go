@@ -186,7 +186,8 @@ func reachable(cfg config.STS, c egress.Config) egress.Config {
 // buildPoller makes what fetches the events of streams that are polled. They do what those that are pushed do.
 func (p *parts) buildPoller(cfg config.STS, kek seal.Key, log *slog.Logger) (err error) {
 	p.poller, err = poller.New(poller.Config{
-		List: p.db.Orgs, Store: func(id delegation.OrgID) poller.Store { return p.db.org(id) }, Orgs: p.registry, Take: p.exchange, Key: kek,
+		List: p.db.Orgs, Store: func(id delegation.OrgID) poller.Store { return p.db.org(id) }, Orgs: p.registry, Take: p.exchange,
+		Key:  kek,
 		HTTP: egress.NewClient(reachable(cfg, egress.Config{Timeout: poller.Timeout, MaxResponse: signals.MaxReply})),
 		Now:  time.Now, Log: log,
 	})
@@ -197,7 +198,9 @@ func (p *parts) buildPoller(cfg config.STS, kek seal.Key, log *slog.Logger) (err
 func operators(list []config.Operator) []exchange.Operator {
 	out := make([]exchange.Operator, len(list))
 	for i, o := range list {
-		out[i] = exchange.Operator{Name: o.Name, URL: o.Issuer, Audience: o.Audience, Subject: o.Subject, Group: o.Group, GroupsClaim: o.GroupsClaim}
+		out[i] = exchange.Operator{
+			Name: o.Name, URL: o.Issuer, Audience: o.Audience, Subject: o.Subject, Group: o.Group, GroupsClaim: o.GroupsClaim,
+		}
 	}
 	return out
 }
@@ -210,7 +213,8 @@ func (p *parts) buildAdmin(cfg config.STS, kek seal.Key) (err error) {
 		Activity:    func(id delegation.OrgID) admin.ActivityStore { return p.db.org(id) },
 		Directory:   func(id delegation.OrgID) admin.DirectoryStore { return p.db.org(id) },
 		Signals:     func(id delegation.OrgID) admin.SignalStore { return p.db.org(id) }, Key: kek,
-		Registry: p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync, MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
+		Registry: p.registry, Audit: p.trail, Keys: p.ring, Roles: p.roles, Sync: p.hub.Sync,
+		MaxLife: cfg.Limits.MaxLife + clockSkew, Now: time.Now,
 	})
 	return err
 }

@@ -44,7 +44,8 @@ func (c agentFlags) find(a *app) (agent, error) {
 		out.secret, err = remote.ReadSecret(c.ClientSecretFile, a.in)
 	case c.ClientKey != "":
 	case c.ClientID != "":
-		return agent{}, explain.Misuse("the client cannot authenticate", "neither --client-secret-file nor --client-key is given", "give one")
+		return agent{}, explain.Misuse("the client cannot authenticate",
+			"neither --client-secret-file nor --client-key is given", "give one")
 	default:
 		s, _ := a.env(prefix + "_SECRET")
 		out.secret = telemetry.Secret(s)

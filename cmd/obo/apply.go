@@ -147,8 +147,8 @@ func (a *app) inForce(ctx context.Context, org string) (now inForce, err error) 
 	return now, err
 }
 
-// rehearse lets both servers check the plan, made of the very versions that it was made from. What the token server says would change
-// is what is shown.
+// rehearse lets both servers check the plan, made of the very versions that it was made from. What the token server says would
+// change is what is shown.
 func (a *app) rehearse(ctx context.Context, org orgdir.Org, now inForce, p *plan) error {
 	if len(p.Providers) > 0 { // who may change policies alone is not asked for more
 		if _, err := a.applyProviders(ctx, p.Org, now.etag, org.Providers, true); err != nil {
@@ -166,8 +166,8 @@ func (a *app) rehearse(ctx context.Context, org orgdir.Org, now inForce, p *plan
 	return nil
 }
 
-// carryOut does what was shown, or nothing. The two servers have a database each, so there is no one transaction: the executor goes
-// first, since a tool that no policy permits yet harms nobody, and is put back when the token server does not follow.
+// carryOut does what was shown, or nothing. The two servers have a database each, so there is no one transaction: the executor
+// goes first, since a tool that no policy permits yet harms nobody, and is put back when the token server does not follow.
 func (a *app) carryOut(ctx context.Context, org orgdir.Org, now inForce, p *plan) error {
 	applied := ""
 	if len(p.Providers) > 0 { // what changes nothing is not to be on the trail
@@ -207,8 +207,8 @@ func (a *app) carryOut(ctx context.Context, org orgdir.Org, now inForce, p *plan
 // certain reports whether a server has said that it did nothing.
 func certain(err error) bool {
 	switch status.Code(err) {
-	case codes.Aborted, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.NotFound, codes.FailedPrecondition,
-		codes.ResourceExhausted, codes.Unimplemented:
+	case codes.Aborted, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.NotFound,
+		codes.FailedPrecondition, codes.ResourceExhausted, codes.Unimplemented:
 		return true
 	}
 	return false
@@ -230,9 +230,10 @@ func (a *app) stale(ctx context.Context, now inForce, org string, refused error)
 		Do: "run it again: it shows what would be done now"}
 }
 
-func (a *app) applyProviders(ctx context.Context, org, etag string, files []*obov1.ProviderFile, dry bool) (resp *obov1.ApplyProvidersResponse,
-	err error) {
-	err = a.asExecutorOperator(ctx, "the executor does not take the provider records", func(ctx context.Context, e *remote.Executor) error {
+func (a *app) applyProviders(ctx context.Context, org, etag string, files []*obov1.ProviderFile, dry bool) (
+	resp *obov1.ApplyProvidersResponse, err error) {
+	what := "the executor does not take the provider records"
+	err = a.asExecutorOperator(ctx, what, func(ctx context.Context, e *remote.Executor) error {
 		resp, err = e.Admin.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: org, Providers: files, Etag: etag, DryRun: dry})
 		return err
 	})

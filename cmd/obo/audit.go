@@ -72,7 +72,8 @@ func (t trail) records(ctx context.Context, org, action string, after uint64, n 
 		if n > 0 {
 			size = min(page, n-len(out))
 		}
-		resp, err := t.client.ListRecords(ctx, &obov1.ListRecordsRequest{OrgId: org, ActionId: action, After: after, PageSize: int32(size)})
+		resp, err := t.client.ListRecords(ctx,
+			&obov1.ListRecordsRequest{OrgId: org, ActionId: action, After: after, PageSize: int32(size)})
 		if err != nil {
 			return nil, explain.Of("cannot read the trail of the "+t.server, err)
 		}
@@ -158,7 +159,8 @@ func (c auditShowCommand) Run(ctx context.Context, a *app) error {
 	}
 	if len(entries) == 0 {
 		return &explain.Problem{What: "no record of " + render.Clean(c.Action), Code: explain.Failed,
-			Why: "neither server has recorded such an action in this org", Do: "check the id and --org; obo audit list shows what there is"}
+			Why: "neither server has recorded such an action in this org",
+			Do:  "check the id and --org; obo audit list shows what there is"}
 	}
 	return a.Print(render.EntryViews(entries), func() {
 		if subject := entries[0].Record.GetSubject(); subject != "" { // an operator's change is on nobody's behalf

@@ -58,7 +58,8 @@ func (a *app) showReport(r report) {
 }
 
 func numbers(r load.Result) []string {
-	return []string{fmt.Sprintf("%.0f", r.Rate), short(r.P50), short(r.P99), short(r.P999), short(r.Max), fmt.Sprint(r.Errors), cpuOf(r)}
+	return []string{fmt.Sprintf("%.0f", r.Rate), short(r.P50), short(r.P99), short(r.P999), short(r.Max),
+		fmt.Sprint(r.Errors), cpuOf(r)}
 }
 
 // cpuOf is the server's processor time for one request.
@@ -91,7 +92,8 @@ func (a *app) showRevocation(r report) {
 			name string
 			r    load.Result
 		}{{"sent", v.FromSent}, {"answered", v.FromDone}} {
-			rows = append(rows, []string{v.Store, s.name, fmt.Sprint(v.Rounds), short(s.r.P50), short(s.r.P99), short(s.r.Max), short(v.Probe)})
+			rows = append(rows, []string{v.Store, s.name, fmt.Sprint(v.Rounds), short(s.r.P50), short(s.r.P99),
+				short(s.r.Max), short(v.Probe)})
 		}
 	}
 	a.Table(rows)
@@ -101,7 +103,8 @@ func (a *app) showCrowd(r report) {
 	a.Printf("\nRevoke to refusal at followers, since the operator's request was sent:\n\n")
 	rows := [][]string{{"STORE", "REPLICAS", "FOLLOWERS", "ROUNDS", "P50", "P99", "MAX", "ALL REFUSE, P50", "ONE LOOK AT ALL"}}
 	for _, f := range r.Followers {
-		rows = append(rows, []string{f.Store, fmt.Sprint(f.Replicas), fmt.Sprint(f.Followers), fmt.Sprint(f.Rounds), short(f.P50), short(f.P99),
+		rows = append(rows, []string{f.Store, fmt.Sprint(f.Replicas), fmt.Sprint(f.Followers), fmt.Sprint(f.Rounds),
+			short(f.P50), short(f.P99),
 			short(f.Max), short(f.Last), "<= " + short(f.Look)})
 	}
 	a.Table(rows)

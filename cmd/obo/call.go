@@ -53,7 +53,8 @@ func (c callCommand) Run(ctx context.Context, a *app) error {
 	var resp *obov1.ExecuteResponse
 	err = c.present(ctx, a, token, obov1.ExecutorService_Execute_FullMethodName,
 		func(ctx context.Context, opts ...grpc.CallOption) (err error) {
-			resp, err = executor.Executor.Execute(ctx, &obov1.ExecuteRequest{Tool: c.Tool, Arguments: args, Connection: c.Connection}, opts...)
+			resp, err = executor.Executor.Execute(ctx,
+				&obov1.ExecuteRequest{Tool: c.Tool, Arguments: args, Connection: c.Connection}, opts...)
 			return err
 		})
 	if err != nil {

@@ -48,8 +48,9 @@ func (c demoCommand) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if !report.OK {
-		return &explain.Problem{What: "the story did not turn out as it should", Why: "the steps marked ✗ failed", Code: explain.Failed,
-			Do: "the servers' logs and obo audit list say more (run it against obo dev --state DIR to keep them)"}
+		return &explain.Problem{What: "the story did not turn out as it should", Why: "the steps marked ✗ failed",
+			Code: explain.Failed,
+			Do:   "the servers' logs and obo audit list say more (run it against obo dev --state DIR to keep them)"}
 	}
 	return nil
 }

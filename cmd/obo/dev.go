@@ -45,7 +45,8 @@ func (c devStartCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer e.Stop()
-	if err := a.Print(map[string]any{"env_file": filepath.Join(e.Dir, "env"), "env": publicVars(e)}, func() { a.showDev(e) }); err != nil {
+	answer := map[string]any{"env_file": filepath.Join(e.Dir, "env"), "env": publicVars(e)}
+	if err := a.Print(answer, func() { a.showDev(e) }); err != nil {
 		return err
 	}
 	err = e.Wait(ctx)
@@ -72,7 +73,9 @@ func (a *app) startDev(ctx context.Context, state, postgres, level string) (*dev
 			a.Printf("%s %s\n", a.Dim(took.Round(10*time.Millisecond).String()), step)
 		}
 	}
-	return dev.Start(ctx, dev.Config{Dir: state, Temporary: temporary, Postgres: dsn, LogLevel: level, Progress: progress, Now: a.now})
+	return dev.Start(ctx, dev.Config{
+		Dir: state, Temporary: temporary, Postgres: dsn, LogLevel: level, Progress: progress, Now: a.now,
+	})
 }
 
 // onStderr is the same app, but what it prints is not in the way of a result.

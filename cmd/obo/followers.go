@@ -89,10 +89,11 @@ func (a *app) showFollowers(replicas []*obov1.Replica, sequence uint64) {
 		if r.GetEnded() {
 			state = "ended"
 		}
-		rows = append(rows, []string{render.Clean(r.GetName()), "-", "-", when(r.GetSince()), fmt.Sprint(r.GetSequence()), "-", "-", state})
+		rows = append(rows, []string{render.Clean(r.GetName()), "-", "-", when(r.GetSince()),
+			fmt.Sprint(r.GetSequence()), "-", "-", state})
 		for _, f := range r.GetFollowers() {
-			rows = append(rows, []string{render.Clean(r.GetName()), render.Clean(f.GetName()), render.Clean(f.GetAddress()), when(f.GetSince()),
-				fmt.Sprint(f.GetSequence()), short(f.GetLag().AsDuration()), fmt.Sprint(f.GetStopped()), stateOf(f, sequence)})
+			rows = append(rows, []string{render.Clean(r.GetName()), render.Clean(f.GetName()), render.Clean(f.GetAddress()),
+				when(f.GetSince()), fmt.Sprint(f.GetSequence()), short(f.GetLag().AsDuration()), fmt.Sprint(f.GetStopped()), stateOf(f, sequence)})
 		}
 	}
 	a.Table(rows)
@@ -160,5 +161,6 @@ func unconfirmed(w *obov1.AwaitSequenceResponse, sequence uint64) error {
 	}
 	return &explain.Problem{What: "the change is made, but not yet in force everywhere", Code: explain.Unavailable,
 		Why: fmt.Sprintf("not confirmed by %s", strings.Join(names, ", ")),
-		Do:  "wait for `obo followers` to show them current or gone; a follower that hears nothing refuses every token by its own bound"}
+		Do: "wait for `obo followers` to show them current or gone; " +
+			"a follower that hears nothing refuses every token by its own bound"}
 }

@@ -76,7 +76,8 @@ func (c keysRotateCommand) Run(ctx context.Context, a *app) error {
 				kids = append(kids, k.GetKid())
 			}
 			if !c.DryRun {
-				fmt.Fprintf(a.err, "giving up %d keys; should this fail, complete it with: obo keys rotate --emergency --kid %s --reason ...\n",
+				fmt.Fprintf(a.err, "giving up %d keys; "+
+					"should this fail, complete it with: obo keys rotate --emergency --kid %s --reason ...\n",
 					len(kids), strings.Join(kids, " --kid "))
 			}
 		}

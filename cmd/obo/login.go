@@ -102,7 +102,8 @@ func (c loginCommand) Run(ctx context.Context, a *app) error {
 		return a.Print(resp, func() { a.Printf("%s\n", resp.GetToken()) })
 	}
 	if err := store.Save(now, a.now()); err != nil {
-		return explain.Failure("cannot keep the login", err, "it goes below XDG_STATE_HOME or ~/.local/state; --print prints it instead")
+		return explain.Failure("cannot keep the login", err, "it goes below XDG_STATE_HOME or ~/.local/state; "+
+			"--print prints it instead")
 	}
 	if a.AdminTokenFile != "" {
 		fmt.Fprintf(a.err, "OBO_ADMIN_TOKEN_FILE or --admin-token-file is set, and goes before this login: leave it out\n")

@@ -120,7 +120,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return explain.Usage
 	}
 	_, noColor := env("NO_COLOR")
-	a := &app{Printer: render.New(out, asJSON, noColor), Global: g.Global, in: in, terminal: isTerminal(in), err: errOut, env: env, now: time.Now}
+	a := &app{
+		Printer: render.New(out, asJSON, noColor), Global: g.Global, in: in, terminal: isTerminal(in), err: errOut, env: env, now: time.Now,
+	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(a)
 	if err := parsed.Run(); err != nil {

@@ -55,7 +55,8 @@ func makePlan(now inForce, org *orgdir.Org, prune bool) (p plan, err error) {
 		p.Kept = append(p.Kept, kept...)
 	}
 	// The very compiler of the token server, so that a bad policy is found without asking it.
-	if _, err := registry.Compile(store.OrgConfig{Org: org.ID, Version: 1, Document: org.Document}, store.OrgConfig{}, nil); err != nil {
+	config := store.OrgConfig{Org: org.ID, Version: 1, Document: org.Document}
+	if _, err := registry.Compile(config, store.OrgConfig{}, nil); err != nil {
 		return p, err
 	}
 	p.Providers = compareProviders(now.providers, org.Providers)

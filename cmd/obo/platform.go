@@ -36,7 +36,8 @@ func (c platformApplyCommand) Run(ctx context.Context, a *app) error {
 		return explain.Failure("cannot read the policies", err, "name a directory with *.cedar files")
 	}
 	if len(files) == 0 {
-		return explain.Failure(c.File+" has no *.cedar file", nil, "an empty set would lift every guardrail; put at least one file there")
+		return explain.Failure(c.File+" has no *.cedar file", nil,
+			"an empty set would lift every guardrail; put at least one file there")
 	}
 	req := &obov1.ApplyPlatformRequest{DryRun: true}
 	for _, f := range files {

@@ -48,7 +48,9 @@ func (c revokeCommand) Run(ctx context.Context, a *app) error {
 	case err != nil:
 		return err
 	}
-	req := &obov1.RevokeRequest{OrgId: org, Kind: c.Kind, Id: c.ID, Reason: c.Reason, Provider: c.Provider, Departed: c.Departed, DryRun: c.DryRun}
+	req := &obov1.RevokeRequest{
+		OrgId: org, Kind: c.Kind, Id: c.ID, Reason: c.Reason, Provider: c.Provider, Departed: c.Departed, DryRun: c.DryRun,
+	}
 	if c.Since != "" {
 		since, err := parseSince(c.Since, a.now())
 		if err != nil {
@@ -123,7 +125,8 @@ func (a *app) showRevoked(resp *obov1.RevokeResponse, dryRun bool) {
 		}
 	}
 	if kind := r.GetKind(); kind == "agent" || kind == "client" {
-		a.Printf("%s\n", a.Dim("New logins still bring it new tokens. To stop those, set disabled: true for the agent in org.yaml, and obo apply."))
+		a.Printf("%s\n", a.Dim("New logins still bring it new tokens. "+
+			"To stop those, set disabled: true for the agent in org.yaml, and obo apply."))
 	}
 }
 
