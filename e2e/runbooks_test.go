@@ -157,8 +157,8 @@ func (s *stage) soon(what, script string) {
 }
 
 const (
-	callWith = `obo call tracker.list_issues --args '{"project":"apollo"}' --token-file `
-	signIn   = `obo dev token > "$OBO_USER_TOKEN_FILE"; `
+	callWith   = `obo call tracker.list_issues --args '{"project":"apollo"}' --token-file `
+	freshLogin = `obo dev token > "$OBO_USER_TOKEN_FILE"; `
 )
 
 // handedOn is a token of the orchestrator and one that it handed on to the researcher; both are good.
@@ -180,11 +180,11 @@ func leakedClientSecret(t *testing.T) {
 	exchange := `obo exchange --client-id "$OBO_ORCHESTRATOR_ID" --client-secret-file `
 	s.must(exchange + s.file("leaked") + " > " + s.file("stolen"))
 	follow(t, "leaked-client-secret", s.env)
-	s.refused("the leaked secret", signIn+exchange+s.file("leaked"))
+	s.refused("the leaked secret", freshLogin+exchange+s.file("leaked"))
 	s.refused("what was got with it", callWith+s.file("stolen"))
 	s.refused("the agent's token of before", callWith+first)
 	s.refused("what it had handed on", callWith+second)
-	s.soon("the new secret", signIn+exchange+s.file("secret")+" > "+s.file("new")+"; "+callWith+s.file("new"))
+	s.soon("the new secret", freshLogin+exchange+s.file("secret")+" > "+s.file("new")+"; "+callWith+s.file("new"))
 }
 
 func leakedSigningKey(t *testing.T) {
@@ -200,7 +200,7 @@ func leakedSigningKey(t *testing.T) {
 			t.Errorf("the key %s is still published", kid[1])
 		}
 	}
-	s.soon("a new token", signIn+"obo exchange > "+s.file("new")+"; "+callWith+s.file("new"))
+	s.soon("a new token", freshLogin+"obo exchange > "+s.file("new")+"; "+callWith+s.file("new"))
 }
 
 func compromisedAgent(t *testing.T) {
@@ -210,7 +210,7 @@ func compromisedAgent(t *testing.T) {
 	follow(t, "compromised-agent", s.env)
 	s.refused("its token", callWith+first)
 	s.refused("what it handed on", callWith+second)
-	s.refused("a new one", signIn+"obo exchange")
+	s.refused("a new one", freshLogin+"obo exchange")
 	s.soon("another org's agent goes on", other(s))
 }
 
