@@ -23,14 +23,39 @@ func CreateKeyFile(path string) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	if err := insecurecleartextkeyset.Write(key.handle, keyset.NewJSONWriter(&b)); err != nil {
-		return fmt.Errorf("seal: write keyset: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err = writeNew(path, key)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w %s exists already; a new key could not open what the old one sealed: %w", ErrKeyFile, path, err)
 	}
+	return err
+}
+
+// ReplaceKeyFile puts a changed key in the place of the one in a file, whole or not at all, at every moment of a power cut.
+func ReplaceKeyFile(path string, key Key) error {
+	next := path + ".new"
+	err := writeNew(next, key)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w %s exists: somebody else is changing the key, or a change was interrupted; if nobody is, remove it: %w",
+			ErrKeyFile, next, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return errors.Join(fmt.Errorf("%w %s: %w", ErrKeyFile, path, err), os.Remove(next))
+	}
+	return syncFolder(path)
+}
+
+func writeNew(path string, key Key) error {
+	if key.IsZero() {
+		return ErrNoKey
+	}
+	var b bytes.Buffer
+	if err := insecurecleartextkeyset.Write(key.shared.Load().handle, keyset.NewJSONWriter(&b)); err != nil {
+		return fmt.Errorf("seal: write keyset: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
@@ -49,7 +74,12 @@ func writeDurably(f *os.File, data []byte) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(f.Name()))
+	return syncFolder(f.Name())
+}
+
+// syncFolder makes the name of a file durable.
+func syncFolder(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

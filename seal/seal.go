@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/aead/aesgcm"
@@ -27,9 +28,14 @@ var (
 	ErrKey = errors.New("seal: not an AES-256-GCM keyset")
 )
 
-// Key seals and opens: a keyset, so that it can hold older keys beside the one that seals. It is safe for many goroutines.
-// Printing it in any way shows no key bytes.
+// Key seals and opens: a keyset, so that it can hold other keys beside the one that seals. Copies share it, so that all who hold
+// the key of a file act by the file when it has been read again (Adopt). It is safe for many goroutines. Printing it in any way
+// shows no key bytes.
 type Key struct {
+	shared *atomic.Pointer[keys] // nil in the zero Key
+}
+
+type keys struct {
 	handle    *keyset.Handle
 	primitive tink.AEAD
 }
@@ -67,18 +73,29 @@ func newKey(handle *keyset.Handle) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	return Key{handle: handle, primitive: primitive}, nil
+	k := Key{new(atomic.Pointer[keys])}
+	k.shared.Store(&keys{handle, primitive})
+	return k, nil
 }
 
 // IsZero reports whether k holds no key. Who needs a key for security refuses a zero one when it is constructed.
-func (k Key) IsZero() bool { return k.primitive == nil }
+func (k Key) IsZero() bool { return k.shared == nil }
+
+// Adopt lets k, and every copy of it, seal and open as next does from now on. Neither may be zero.
+func (k Key) Adopt(next Key) error {
+	if k.IsZero() || next.IsZero() {
+		return ErrNoKey
+	}
+	k.shared.Store(next.shared.Load())
+	return nil
+}
 
 // Seal encrypts plaintext and binds it to associated, which is not secret and is needed again to open it.
 func (k Key) Seal(plaintext, associated []byte) ([]byte, error) {
 	if k.IsZero() {
 		return nil, ErrNoKey
 	}
-	sealed, err := k.primitive.Encrypt(plaintext, bind(holdsData, associated))
+	sealed, err := k.shared.Load().primitive.Encrypt(plaintext, bind(holdsData, associated))
 	if err != nil {
 		return nil, fmt.Errorf("seal: encrypt: %w", err)
 	}
@@ -90,7 +107,7 @@ func (k Key) Open(sealed, associated []byte) ([]byte, error) {
 	if k.IsZero() {
 		return nil, ErrNoKey
 	}
-	plaintext, err := k.primitive.Decrypt(sealed, bind(holdsData, associated))
+	plaintext, err := k.shared.Load().primitive.Decrypt(sealed, bind(holdsData, associated))
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -103,7 +120,7 @@ func (k Key) Wrap(data Key, associated []byte) ([]byte, error) {
 		return nil, ErrNoKey
 	}
 	var b bytes.Buffer
-	err := data.handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&b), k.primitive, bind(holdsKey, associated))
+	err := data.shared.Load().handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&b), k.shared.Load().primitive, bind(holdsKey, associated))
 	if err != nil {
 		return nil, fmt.Errorf("seal: wrap: %w", err)
 	}
@@ -119,7 +136,7 @@ func (k Key) Unwrap(sealed, associated []byte) (Key, error) {
 		return Key{}, ErrOpen
 	}
 	r := keyset.NewBinaryReader(bytes.NewReader(sealed))
-	handle, err := keyset.ReadWithAssociatedData(r, k.primitive, bind(holdsKey, associated))
+	handle, err := keyset.ReadWithAssociatedData(r, k.shared.Load().primitive, bind(holdsKey, associated))
 	if err != nil {
 		return Key{}, ErrOpen
 	}

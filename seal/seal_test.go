@@ -16,7 +16,7 @@ import (
 	"github.com/onbehalf/obo/seal"
 )
 
-func newKey(t testing.TB) seal.Key {
+func newKey(t rapid.TB) seal.Key {
 	t.Helper()
 	k, err := seal.NewDataKey()
 	if err != nil {

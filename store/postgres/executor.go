@@ -82,6 +82,13 @@ func (o *ExecutorOrg) CreateDataKey(ctx context.Context, k store.DataKey) error 
 		string(o.id), bytes(k.Sealed), k.Version)
 }
 
+// ResealDataKey replaces the sealed bytes of the org's data key; store.ErrConflict unless they are the old ones. A key that was
+// deleted meanwhile stays so.
+func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) error {
+	return o.one(ctx, "reseal data key", store.ErrConflict,
+		"UPDATE data_keys SET sealed = $3 WHERE org = $1 AND sealed = $2", string(o.id), old, sealed)
+}
+
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. Its bytes
 // stay in the table's file until the next VACUUM, and in the write-ahead log and backups as long as those are kept: still
 // sealed by the key-encryption key.

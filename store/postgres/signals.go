@@ -41,6 +41,21 @@ func (o *STSOrg) SignalCredentials(ctx context.Context) ([]store.SignalCredentia
 	return out, nil
 }
 
+// ResealSignalCredential replaces the sealed bytes of a stream's credential; store.ErrConflict unless they are the old ones. It is no
+// change that followers hear of: what is sealed is the same.
+func (o *STSOrg) ResealSignalCredential(ctx context.Context, stream string, old, sealed []byte) error {
+	n, err := o.s.exec(ctx, orgScope(o.id), statement{
+		"UPDATE signal_credentials SET sealed = $4 WHERE org = $1 AND stream = $2 AND sealed = $3", []any{string(o.id), stream, old, sealed},
+	})
+	if err == nil && n == 0 {
+		err = store.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: reseal signal credential of %s: %w", o.id, err)
+	}
+	return nil
+}
+
 // PutSignalPoll says that p.Holder polls the stream. It is store.ErrConflict while another does, until its time is before now.
 // Times of success and failure never go back. It is no change that followers hear of.
 func (o *STSOrg) PutSignalPoll(ctx context.Context, p store.SignalPoll, now time.Time) error {

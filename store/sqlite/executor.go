@@ -103,6 +103,13 @@ func (o *ExecutorOrg) CreateDataKey(ctx context.Context, k store.DataKey) error 
 		string(o.id), blob(k.Sealed), k.Version)
 }
 
+// ResealDataKey replaces the sealed bytes of the org's data key; store.ErrConflict unless they are the old ones. A key that was
+// deleted meanwhile stays so.
+func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) error {
+	return o.one(ctx, "reseal data key", store.ErrConflict,
+		"UPDATE data_keys SET sealed = ? WHERE org = ? AND sealed = ?", sealed, string(o.id), old)
+}
+
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. The bytes
 // are overwritten in the file (secure_delete) and the log that still holds them is emptied, as far as readers allow.
 func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {

@@ -43,6 +43,19 @@ func (o *STSOrg) SignalCredentials(ctx context.Context) ([]store.SignalCredentia
 	return out, nil
 }
 
+// ResealSignalCredential replaces the sealed bytes of a stream's credential; store.ErrConflict unless they are the old ones. It is no
+// change that followers hear of: what is sealed is the same.
+func (o *STSOrg) ResealSignalCredential(ctx context.Context, stream string, old, sealed []byte) error {
+	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		return swapped(conn.ExecContext(ctx, "UPDATE signal_credentials SET sealed = ? WHERE org = ? AND stream = ? AND sealed = ?",
+			sealed, string(o.id), stream, old))
+	})
+	if err != nil {
+		return fmt.Errorf("sqlite: reseal signal credential of %s: %w", o.id, err)
+	}
+	return nil
+}
+
 // PutSignalPoll says that p.Holder polls the stream. It is store.ErrConflict while another does, until its time is before now.
 // Times of success and failure never go back. It is no change that followers hear of.
 func (o *STSOrg) PutSignalPoll(ctx context.Context, p store.SignalPoll, now time.Time) error {

@@ -57,6 +57,13 @@ func testSTSApart[O STSOrg](t *testing.T, s, _ STS[O]) {
 			ok(t, mine.PutSignalCredential(t.Context(), store.SignalCredential{Stream: "same"}))
 			equal(t, got(theirs.SignalCredentials(t.Context()))(t), []store.SignalCredential{credential})
 		},
+		"ResealSignalCredential": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutSignalCredential(t.Context(), credential))
+			is(t, mine.ResealSignalCredential(t.Context(), "same", credential.Sealed, []byte("mine")), store.ErrConflict)
+			ok(t, mine.PutSignalCredential(t.Context(), credential))
+			ok(t, mine.ResealSignalCredential(t.Context(), "same", credential.Sealed, []byte("mine")))
+			equal(t, got(theirs.SignalCredentials(t.Context()))(t), []store.SignalCredential{credential})
+		},
 		"SignalCredentials": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutSignalCredential(t.Context(), credential))
 			equal(t, got(mine.SignalCredentials(t.Context()))(t), nil)
@@ -127,6 +134,13 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 		"CreateDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
 			ok(t, mine.CreateDataKey(t.Context(), store.DataKey{Sealed: []byte("mine"), Version: 1}))
+			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
+		},
+		"ResealDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
+			is(t, mine.ResealDataKey(t.Context(), theirKey.Sealed, []byte("mine")), store.ErrConflict)
+			ok(t, mine.CreateDataKey(t.Context(), theirKey))
+			ok(t, mine.ResealDataKey(t.Context(), theirKey.Sealed, []byte("mine")))
 			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
 		},
 		"DeleteDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {

@@ -58,7 +58,11 @@ func testDataKey[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("one"), Version: 7}))
 	is(t, b.Org("data-key").CreateDataKey(ctx, store.DataKey{Sealed: []byte("two"), Version: 8}), store.ErrConflict)
 	equal(t, got(b.Org("data-key").DataKey(ctx))(t), store.DataKey{Sealed: []byte("one"), Version: 7})
+	is(t, org.ResealDataKey(ctx, []byte("stale"), []byte("again")), store.ErrConflict)
+	ok(t, org.ResealDataKey(ctx, []byte("one"), []byte("again")))
+	equal(t, got(b.Org("data-key").DataKey(ctx))(t), store.DataKey{Sealed: []byte("again"), Version: 7})
 	ok(t, org.DeleteDataKey(ctx))
+	is(t, org.ResealDataKey(ctx, []byte("again"), []byte("back")), store.ErrConflict) // a shredded key does not come back
 	_, err = b.Org("data-key").DataKey(ctx)
 	is(t, err, store.ErrNotFound)
 

@@ -174,6 +174,11 @@ func (f *FaultySTSOrg[O]) PutSignalCredential(ctx context.Context, c store.Signa
 	return doErr(f.hook, Call{"PutSignalCredential", f.id}, func() error { return f.org.PutSignalCredential(ctx, c) })
 }
 
+// ResealSignalCredential is STSOrg.ResealSignalCredential.
+func (f *FaultySTSOrg[O]) ResealSignalCredential(ctx context.Context, stream string, old, sealed []byte) error {
+	return doErr(f.hook, Call{"ResealSignalCredential", f.id}, func() error { return f.org.ResealSignalCredential(ctx, stream, old, sealed) })
+}
+
 // SignalCredentials is STSOrg.SignalCredentials.
 func (f *FaultySTSOrg[O]) SignalCredentials(ctx context.Context) ([]store.SignalCredential, error) {
 	return do(f.hook, Call{"SignalCredentials", f.id}, func() ([]store.SignalCredential, error) { return f.org.SignalCredentials(ctx) })
@@ -313,6 +318,11 @@ func (f *FaultyExecutorOrg[O]) DataKey(ctx context.Context) (store.DataKey, erro
 // CreateDataKey is ExecutorOrg.CreateDataKey.
 func (f *FaultyExecutorOrg[O]) CreateDataKey(ctx context.Context, k store.DataKey) error {
 	return doErr(f.hook, Call{"CreateDataKey", f.id}, func() error { return f.org.CreateDataKey(ctx, k) })
+}
+
+// ResealDataKey is ExecutorOrg.ResealDataKey.
+func (f *FaultyExecutorOrg[O]) ResealDataKey(ctx context.Context, old, sealed []byte) error {
+	return doErr(f.hook, Call{"ResealDataKey", f.id}, func() error { return f.org.ResealDataKey(ctx, old, sealed) })
 }
 
 // DeleteDataKey is ExecutorOrg.DeleteDataKey.

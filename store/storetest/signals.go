@@ -23,6 +23,12 @@ func testSignals[O STSOrg](t *testing.T, a, b STS[O]) {
 	ok(t, org.PutSignalCredential(ctx, store.SignalCredential{Stream: "a"}))
 	ok(t, org.PutSignalCredential(ctx, store.SignalCredential{Stream: "never"}))
 	equal(t, got(other.SignalCredentials(ctx))(t), []store.SignalCredential{first})
+
+	is(t, org.ResealSignalCredential(ctx, "b", []byte("stale"), []byte("x")), store.ErrConflict)
+	is(t, org.ResealSignalCredential(ctx, "a", first.Sealed, []byte("x")), store.ErrConflict) // it was forgotten
+	ok(t, org.ResealSignalCredential(ctx, "b", first.Sealed, []byte("again")))
+	first.Sealed = []byte("again")
+	equal(t, got(other.SignalCredentials(ctx))(t), []store.SignalCredential{first})
 	var told int // beside what other tests change
 	for _, c := range changes(t, a, head, store.MaxPage) {
 		if c.Org == "signals" && c.Kind == store.ChangeConfig {

@@ -42,6 +42,7 @@ type STSOrg interface {
 	Activity(ctx context.Context) ([]store.Activity, error)
 	PutSignalCredential(ctx context.Context, c store.SignalCredential) error
 	SignalCredentials(ctx context.Context) ([]store.SignalCredential, error)
+	ResealSignalCredential(ctx context.Context, stream string, old, sealed []byte) error
 	PutSignalPoll(ctx context.Context, p store.SignalPoll, now time.Time) error
 	SignalPolls(ctx context.Context) ([]store.SignalPoll, error)
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
@@ -72,6 +73,7 @@ type Executor[O ExecutorOrg] interface {
 type ExecutorOrg interface {
 	DataKey(ctx context.Context) (store.DataKey, error)
 	CreateDataKey(ctx context.Context, k store.DataKey) error
+	ResealDataKey(ctx context.Context, old, sealed []byte) error
 	DeleteDataKey(ctx context.Context) error
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error)
