@@ -29,6 +29,7 @@ const callTimeout = 60 * time.Second
 // parts is the executor without its doors.
 type parts struct {
 	db       engine
+	kek      seal.Key // key-encryption key
 	set      *revocation.Set
 	policies *executor.Policies
 	follower *revocation.Follower
@@ -46,7 +47,7 @@ func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	p := &parts{db: db, set: revocation.NewSet(cfg.Feed.StaleAfter), policies: executor.NewPolicies(log)}
+	p := &parts{db: db, kek: key, set: revocation.NewSet(cfg.Feed.StaleAfter), policies: executor.NewPolicies(log)}
 	safe, err := vault.Open(vault.Config{Org: func(id delegation.OrgID) vault.DataKeyStore { return db.org(id) }, Key: key})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 // database is what both engines have in common.
 type database interface {
 	audit.Appender
+	Orgs(ctx context.Context) ([]delegation.OrgID, error)
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error
@@ -26,6 +27,7 @@ type database interface {
 // orgStore is one org's part of a database.
 type orgStore interface {
 	vault.DataKeyStore
+	vault.ResealStore
 	connection.Store
 	connection.ProviderStore
 	executor.Connections

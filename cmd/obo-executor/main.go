@@ -20,7 +20,7 @@ func program() daemon.Program[config.Executor] {
 		Name:  "obo-executor",
 		About: "Provider calls on behalf of users, for AI agents.",
 		Load:  config.LoadExecutor,
-		Serve: serve,
+		Serve: serve, KeyFile: func(cfg config.Executor) string { return cfg.KeyFile }, Sealed: openSealed,
 		Folder: daemon.Folder{
 			Key: keyFile, Tokens: []string{adminFile}, Config: configFile, Sample: sample,
 			Before: "copy the feed.token of obo-sts there, then ",

@@ -36,7 +36,7 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 	if err != nil {
 		return nil, err
 	}
-	live.guard = guard
+	live.guard, live.key, live.sealed = guard, p.kek, sealed{p.db}
 	if err := live.apply(cfg); err != nil {
 		return nil, err
 	}

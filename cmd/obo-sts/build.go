@@ -51,6 +51,7 @@ type parts struct {
 	admin    *admin.Service
 	poller   *poller.Poller
 	nonces   *dpop.Nonces  // nil when none are demanded
+	kek      seal.Key      // key-encryption key
 	reload   chan struct{} // the signing keys have changed
 }
 
@@ -61,6 +62,7 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
+	p.kek = kek
 	p.registry, err = registry.Open(registry.Config{
 		Orgs: db.Orgs, Org: func(id delegation.OrgID) registry.OrgStore { return db.org(id) },
 		Fresh: p.set.Fresh, Now: time.Now,

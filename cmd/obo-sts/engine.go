@@ -11,6 +11,7 @@ import (
 	"github.com/onbehalf/obo/exchange/admin"
 	"github.com/onbehalf/obo/exchange/poller"
 	"github.com/onbehalf/obo/exchange/registry"
+	"github.com/onbehalf/obo/exchange/signals"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/store"
@@ -43,6 +44,7 @@ type orgStore interface {
 	admin.ActivityStore
 	admin.SignalStore
 	poller.Store
+	signals.ResealStore
 	admin.DirectoryStore
 	exchange.ActivityStore
 	exchange.Assertions

@@ -17,10 +17,11 @@ import (
 
 func main() {
 	daemon.Program[config.STS]{
-		Name:   "obo-sts",
-		About:  "Token exchange (RFC 8693) on behalf of users, for AI agents.",
-		Load:   config.LoadSTS,
-		Serve:  serve,
+		Name:    "obo-sts",
+		About:   "Token exchange (RFC 8693) on behalf of users, for AI agents.",
+		Load:    config.LoadSTS,
+		Serve:   serve,
+		KeyFile: func(cfg config.STS) string { return cfg.KeyFile }, Sealed: openSealed,
 		Folder: daemon.Folder{Key: keyFile, Tokens: []string{adminFile, feedFile}, Config: configFile, Sample: sample},
 	}.Main()
 }

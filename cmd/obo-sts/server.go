@@ -57,7 +57,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 	if err != nil {
 		return nil, err
 	}
-	live.guard, live.limited, live.exchange = guard, limited, p.exchange
+	live.guard, live.limited, live.exchange, live.key, live.sealed = guard, limited, p.exchange, p.kek, sealed{p.db}
 	if err := live.apply(cfg); err != nil {
 		return nil, err
 	}

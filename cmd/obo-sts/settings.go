@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/exchange"
+	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/wire/grpcauth"
 )
 
@@ -14,10 +17,15 @@ import (
 type settings struct {
 	level    slog.LevelVar
 	guard    *grpcauth.Guard
+	key      seal.Key // key-encryption key, as all who seal hold it
+	sealed   sealed   // under it
 	limited  *limiter
 	exchange *exchange.Service
 	delay    atomic.Int64
 }
+
+// lookFor bounds the look at what is sealed under the key-encryption key.
+const lookFor = 30 * time.Second
 
 // apply puts all of it in force, or returns an error and changes nothing.
 func (s *settings) apply(cfg config.STS) error {
@@ -25,7 +33,19 @@ func (s *settings) apply(cfg config.STS) error {
 	if err != nil {
 		return err
 	}
+	key, err := seal.OpenKeyFile(cfg.KeyFile)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	defer cancel()
+	if err := daemon.KeyFits(ctx, key, s.sealed.Under); err != nil {
+		return err
+	}
 	if err := s.guard.Replace(bearer); err != nil {
+		return err
+	}
+	if err := s.key.Adopt(key); err != nil {
 		return err
 	}
 	s.level.Set(cfg.Log.SlogLevel())

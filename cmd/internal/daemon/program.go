@@ -28,6 +28,9 @@ type Program[C config.Server] struct {
 	Serve func(ctx context.Context, cfg C, again Reloads[C], log io.Writer) error
 	// Folder is what init writes.
 	Folder Folder
+	// KeyFile is the file with the key-encryption key, and Sealed opens what is sealed under it.
+	KeyFile func(C) string
+	Sealed  func(ctx context.Context, cfg C) (Sealed, error)
 }
 
 type commands struct {
@@ -39,7 +42,8 @@ type commands struct {
 	Init struct {
 		Dir string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
 	} `cmd:"" help:"Write a key-encryption key, credentials and a sample configuration to a folder."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Key     keyCommands `cmd:"" help:"Change the key-encryption key while servers run: add, promote, reseal, drop, each followed by a reload."`
+	Version struct{}    `cmd:"" help:"Print the version."`
 }
 
 // Main runs the command that os.Args names, and ends the process when that fails.
@@ -54,7 +58,12 @@ func (p Program[C]) Main() {
 	}
 	parsed, err := parser.Parse(args)
 	parser.FatalIfErrorf(err)
-	switch parsed.Command() {
+	words := strings.Fields(parsed.Command())
+	switch words[0] {
+	case "key":
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		err = p.key(ctx, words[1], c.Key, os.Stdout)
 	case "init":
 		err = p.Init(c.Init.Dir)
 	case "version":
