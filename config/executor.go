@@ -34,7 +34,8 @@ type Executor struct {
 	Listen Listen `yaml:"listen"`
 	// Store is the database; never the token server's. Required.
 	Store Store `yaml:"store"`
-	// KeyFile is the file with the key-encryption key, made by `obo-executor init`, mode 0600. Required.
+	// KeyFile is the file with the key-encryption key, made by `obo-executor init`, mode 0600. What is in it is read again
+	// at a reload. Required.
 	KeyFile string `yaml:"key_file"`
 	// Admin is the operator's credential for ExecutorAdminService and AuditService. Required.
 	Admin Credential `yaml:"admin"`

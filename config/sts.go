@@ -19,7 +19,8 @@ type STS struct {
 	Listen Listen `yaml:"listen"`
 	// Store is the database. Required.
 	Store Store `yaml:"store"`
-	// KeyFile is the file with the key-encryption key, made by `obo-sts init`, mode 0600. Required.
+	// KeyFile is the file with the key-encryption key, made by `obo-sts init`, mode 0600. What is in it is read again
+	// at a reload. Required.
 	KeyFile string `yaml:"key_file"`
 	// Admin is the operator's credential for AdminService and AuditService. Required.
 	Admin Credential `yaml:"admin"`

@@ -20,8 +20,11 @@ import (
 // scenarios set up, page by page, the bad situation that a runbook is about, run its commands, and hold what they lead to against
 // what the page promises.
 var scenarios = map[string]func(t *testing.T){
-	"leaked-client-secret":  leakedClientSecret,
-	"leaked-signing-key":    leakedSigningKey,
+	"leaked-client-secret": leakedClientSecret,
+	"leaked-signing-key":   leakedSigningKey,
+
+	"leaked-key-encryption-key": leakedKeyEncryptionKey,
+
 	"compromised-agent":     compromisedAgent,
 	"departed-user":         departedUser,
 	"lost-postgres-primary": lostPrimary,
@@ -201,6 +204,37 @@ func leakedSigningKey(t *testing.T) {
 		}
 	}
 	s.soon("a new token", freshLogin+"obo exchange > "+s.file("new")+"; "+callWith+s.file("new"))
+}
+
+func leakedKeyEncryptionKey(t *testing.T) {
+	s := newStage(t)
+	first, _ := s.handedOn()
+	state := filepath.Join(s.dir, "state")
+	s.env["ORGS"] = s.env["OBO_ORG"]
+	for _, server := range []string{"sts", "executor"} {
+		config := filepath.Join(state, server, "dev.yaml")
+		s.env[strings.ToUpper(server)+"_CONFIG"] = config
+		s.env["RELOAD_"+strings.ToUpper(server)] = "pkill -HUP -f 'obo-" + server + " serve -c " + config + "'; sleep 1"
+	}
+	lists := func() (ids []string) {
+		for _, server := range []string{"sts", "executor"} {
+			out, err := shell(t, s.env, "obo-"+server+` key list -c "$`+strings.ToUpper(server)+`_CONFIG" | awk 'NR > 1 {print $1}'`)
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			ids = append(ids, strings.Fields(out)...)
+		}
+		return ids
+	}
+	before := lists()
+	s.must("obo connection list | grep alice-tracker")
+	follow(t, "leaked-key-encryption-key", s.env)
+	if after := lists(); len(before) != 2 || len(after) != 2 || slices.ContainsFunc(after, func(id string) bool { return slices.Contains(before, id) }) {
+		t.Errorf("the keys were %q and are %q", before, after)
+	}
+	s.refused("a token of before", callWith+first)
+	s.soon("a new token", freshLogin+"obo exchange > "+s.file("new"))
+	s.refused("a call with a credential of before", callWith+s.file("new"))
 }
 
 func compromisedAgent(t *testing.T) {

@@ -38,7 +38,7 @@ func (r Reloads[C]) Run(ctx context.Context, current C, apply func(C) error, log
 				continue
 			}
 			current = next
-			log.InfoContext(ctx, "configuration reloaded; credentials were read again", "changed", change.Reload)
+			log.InfoContext(ctx, "configuration reloaded; credentials and the key file were read again", "changed", change.Reload)
 		}
 	}
 }
