@@ -50,6 +50,10 @@ pkcs11: ## Sign with keys in a software token (SoftHSM, installed when missing; 
 	CGO_ENABLED=1 go vet -tags pkcs11 ./keys/pkcs11 ./cmd/obo-sts
 	CGO_ENABLED=1 OBO_TEST_PKCS11_MODULE=$(or $(PKCS11_MODULE),/usr/lib/softhsm/libsofthsm2.so) go test -count=1 -tags pkcs11 ./keys/pkcs11
 
+awskms: ## Sign with keys in a service that speaks the protocol of AWS KMS (on loopback: not the cloud)
+	go vet -tags awskms ./keys/awskms ./cmd/obo-sts
+	go test -count=1 -tags awskms ./keys/awskms
+
 race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')
 
@@ -84,4 +88,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop pkcs11 race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop pkcs11 awskms race fuzz bench lint gen verify ci

@@ -79,6 +79,7 @@ var rooms = map[string][]string{
 	"golang.org/x/oauth2":                      {"client", "cmd/obo/internal/signin"},
 	"github.com/coreos/go-oidc/v3":             {"cmd/obo/internal/signin"},
 	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11"},
+	"github.com/aws/aws-sdk-go-v2":             {"keys/awskms"},
 	"github.com/elimity-com/scim":              {"wire/scimhttp"},
 	"github.com/scim2/filter-parser/v2":        {"wire/scimhttp"},
 }

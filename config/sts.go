@@ -70,11 +70,23 @@ type Signing struct {
 	Algorithm string `yaml:"algorithm"`
 	// Algorithms are further ones that orgs may choose. There is one signing key for each. Optional.
 	Algorithms []string `yaml:"algorithms"`
-	// Source is where new signing keys are made and kept: store, sealed with the key-encryption key, or pkcs11, in a device that
-	// they never leave. pkcs11 needs a binary that was built with that tag, and makes no EdDSA keys. Default store.
+	// Source is where new signing keys are made and kept: store, sealed with the key-encryption key, or pkcs11, in a device, or
+	// awskms, in the AWS Key Management Service, neither of which they leave. Both need a binary that was built with that tag, and
+	// make no EdDSA keys. Default store.
 	Source string `yaml:"source"`
 	// PKCS11 is the device, for keys that are made or imported there. Optional.
 	PKCS11 *PKCS11 `yaml:"pkcs11"`
+	// AWSKMS is the service, for keys that are made or imported there. Optional.
+	AWSKMS *AWSKMS `yaml:"awskms"`
+}
+
+// AWSKMS is the AWS Key Management Service. Credentials are found as its clients find them: a role of the workload, the
+// environment, a profile.
+type AWSKMS struct {
+	// Region is that of the keys, such as eu-central-1. Required.
+	Region string `yaml:"region"`
+	// Endpoint is the https URL of a VPC endpoint; http on loopback. Default: the region's.
+	Endpoint string `yaml:"endpoint"`
 }
 
 // PKCS11 is a token of a PKCS#11 device, such as an HSM.
@@ -232,7 +244,16 @@ func (p *problems) mtls(c *STS) {
 
 // signing wants a device for keys that are made in one.
 func (p *problems) signing(s Signing) {
-	p.oneOf("signing.source", s.Source, "store", "pkcs11")
+	p.oneOf("signing.source", s.Source, "store", "pkcs11", "awskms")
+	switch {
+	case s.AWSKMS != nil:
+		p.required("signing.awskms.region", s.AWSKMS.Region, "name the region of the keys, such as eu-central-1")
+		if s.AWSKMS.Endpoint != "" {
+			p.webURL("signing.awskms.endpoint", s.AWSKMS.Endpoint)
+		}
+	case s.Source == "awskms":
+		p.required("signing.awskms", "", "name the region of the keys")
+	}
 	switch {
 	case s.PKCS11 != nil:
 		p.required("signing.pkcs11.module", s.PKCS11.Module, "name the vendor's library, such as /usr/lib/softhsm/libsofthsm2.so")
@@ -241,7 +262,7 @@ func (p *problems) signing(s Signing) {
 	case s.Source == "pkcs11":
 		p.required("signing.pkcs11", "", "name the device that makes the keys")
 	}
-	if s.Source == "pkcs11" && (s.Algorithm == "EdDSA" || slices.Contains(s.Algorithms, "EdDSA")) {
+	if s.Source != "store" && (s.Algorithm == "EdDSA" || slices.Contains(s.Algorithms, "EdDSA")) {
 		p.oneOf("signing.algorithm", "EdDSA", "ES256", "PS256", "RS256")
 	}
 }

@@ -78,7 +78,7 @@ func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*p
 	if err := p.hub.Sync(ctx); err != nil {
 		return nil, err
 	}
-	sources, err := openSources(cfg.Signing)
+	sources, err := openSources(ctx, cfg.Signing)
 	if err != nil {
 		return nil, err
 	}

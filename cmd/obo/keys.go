@@ -137,6 +137,7 @@ type keysImportCommand struct {
 	dryRunFlag
 	Alg    string `required:"" placeholder:"ALG" help:"Its one algorithm: ES256, EdDSA, PS256 or RS256."`
 	File   string `placeholder:"FILE" xor:"where" required:"" help:"File with the private key, JWK or PEM (PKCS #8); - for standard input. It is sealed in the server's store."`
+	AWSKMS string `name:"awskms" placeholder:"ARN" xor:"where" required:"" help:"ARN or id of a key in the AWS Key Management Service that signing.awskms names."`
 	Pkcs11 string `name:"pkcs11" placeholder:"LABEL" xor:"where" required:"" help:"Label of a key pair in the token that signing.pkcs11 names; it never leaves there."`
 }
 
@@ -146,14 +147,18 @@ func (keysImportCommand) Help() string {
 
 Examples:
   obo keys import --alg ES256 --file signing.jwk
-  obo keys import --alg ES256 --pkcs11 obo-2027`
+  obo keys import --alg ES256 --pkcs11 obo-2027
+  obo keys import --alg ES256 --awskms arn:aws:kms:eu-central-1:111122223333:key/0f...`
 }
 
 func (c keysImportCommand) Run(ctx context.Context, a *app) error {
-	req := &obov1.ImportKeyRequest{Alg: c.Alg, Reference: c.Pkcs11, DryRun: c.DryRun}
-	if c.Pkcs11 != "" {
+	req := &obov1.ImportKeyRequest{Alg: c.Alg, Reference: cmp.Or(c.Pkcs11, c.AWSKMS), DryRun: c.DryRun}
+	switch {
+	case c.Pkcs11 != "":
 		req.Source = "pkcs11"
-	} else {
+	case c.AWSKMS != "":
+		req.Source = "awskms"
+	default:
 		secret, err := remote.ReadSecret(c.File, a.in)
 		if err != nil {
 			return err

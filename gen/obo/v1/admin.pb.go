@@ -2984,7 +2984,7 @@ type ImportKeyRequest struct {
 	Alg string `protobuf:"bytes,1,opt,name=alg,proto3" json:"alg,omitempty"`
 	// The private key: a JWK, or PEM (PKCS #8); at most 16 KiB. A secret.
 	PrivateKey []byte `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
-	// Or where it is: "pkcs11".
+	// Or where it is: "pkcs11" or "awskms".
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// And what it is called there: a label.
 	Reference string `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
