@@ -65,6 +65,24 @@ func (s *Service) enrolled(ctx context.Context, org *registry.Org, l *login) (*l
 	return &out, nil
 }
 
+// addressee is the user's id that an e-mail address is of in the org's directory, as far as it is of the stream's issuer: none when
+// it is nobody's primary address, or several users'. Inactive users count: what was delegated in their names can be older.
+func (s *Service) addressee(ctx context.Context, org *registry.Org, stream *registry.Stream, email string) (string, error) {
+	d, ok := org.Directory()
+	if email == "" || !ok || d.Issuer != stream.Of.Name || s.cfg.Users == nil {
+		return "", nil
+	}
+	found, _, err := s.cfg.Users(org.ID()).Users(ctx, store.UserQuery{Email: email, Limit: 2})
+	if err != nil {
+		return "", awayOr(ctx, err)
+	}
+	if len(found) != 1 {
+		return "", nil
+	}
+	id, _ := d.SubjectOf(org.ID(), found[0].UserName, found[0].ExternalID)
+	return id, nil
+}
+
 func awayOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

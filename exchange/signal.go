@@ -69,8 +69,12 @@ func (s *Service) takeSignal(ctx context.Context, id delegation.OrgID, name, tok
 	if err := s.proveSignal(ctx, stream, m); err != nil {
 		return err
 	}
+	addressee, err := s.addressee(ctx, org, stream, event.Email())
+	if err != nil {
+		return err
+	}
 	effect, err := signals.Stream{
-		Org: id, IssuerName: stream.Of.Name, IssuerURL: stream.Of.URL, Tenant: stream.Of.OrgValue, Transmitter: stream.Transmitter,
+		Org: id, Addressee: addressee, IssuerName: stream.Of.Name, IssuerURL: stream.Of.URL, Tenant: stream.Of.OrgValue, Transmitter: stream.Transmitter,
 		Audience: stream.Audience, ID: stream.StreamID, Opaque: stream.Subject == registry.SubjectOpaque,
 		Critical: stream.CriticalSubjectMembers,
 	}.Judge(event, now)

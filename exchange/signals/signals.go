@@ -116,6 +116,15 @@ func Parse(payload []byte) (Event, error) {
 	return e, nil
 }
 
+// Email is the e-mail address by which an event names its user, or empty. Whose it is, the event does not say: a directory knows.
+func (e Event) Email() string {
+	who := e.subject
+	if who.Format == formatComplex {
+		who = who.complex["user"]
+	}
+	return who.Email
+}
+
 func audience(raw json.RawMessage) ([]string, error) {
 	var one string
 	var several []string
@@ -137,6 +146,7 @@ type Stream struct {
 	Transmitter string // iss of its SETs
 	Audience    string
 	ID          string   // the transmitter's own id for it, of verification events; empty: any
+	Addressee   string   // the user's id that the event's e-mail address is of; empty: nobody's, or several users'
 	Opaque      bool     // an opaque sub_id is the issuer's sub
 	Critical    []string // members of a complex subject that the transmitter wants understood, or the event discarded
 }

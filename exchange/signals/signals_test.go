@@ -91,6 +91,8 @@ func TestRefusals(t *testing.T) {
 		"SS2 timestamp is no time":    {claims(caep+"session-revoked", object{"event_timestamp": -1}, nil), signals.InvalidRequest},
 		"SS3 no format":               {revoked(object{"sub_id": object{"sub": "alice"}}), signals.InvalidRequest},
 		"SS3 iss_sub without sub":     {revoked(object{"sub_id": object{"format": "iss_sub", "iss": idp}}), signals.InvalidRequest},
+		"SS3 email without email":     {revoked(object{"sub_id": object{"format": "email"}}), signals.InvalidRequest},
+		"SS3 email of two lines":      {revoked(object{"sub_id": object{"format": "email", "email": "a\nb"}}), signals.InvalidRequest},
 		"SS3 another issuer":          {revoked(object{"sub_id": object{"format": "iss_sub", "iss": "https://b.test", "sub": "a"}}), signals.AccessDenied},
 		"SS3 another tenant":          {revoked(object{"sub_id": complexSubject(object{"user": issSub("a"), "tenant": opaque("b")})}), signals.AccessDenied},
 		"SS3 complex within complex":  {revoked(object{"sub_id": complexSubject(object{"user": complexSubject(nil)})}), signals.InvalidRequest},
@@ -121,6 +123,9 @@ func TestEffects(t *testing.T) {
 	credential := func(change string) object {
 		return object{"credential_type": "password", "change_type": change, "event_timestamp": now.Unix()}
 	}
+	addressed := stream
+	addressed.Addressee = alice
+	email := object{"format": "email", "email": "alice@acme.test"}
 	onDevice := complexSubject(object{"user": issSub("alice"), "device": opaque("d")})
 	all := complexSubject(object{"user": issSub("alice"), "session": opaque("s-1"), "tenant": opaque("acme-1")})
 	for name, c := range map[string]struct {
@@ -155,6 +160,11 @@ func TestEffects(t *testing.T) {
 		"SS3 opaque, mapped":                {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), revocation.Subject, alice, false},
 		"SS3 opaque, not mapped":            {stream, claims(caep+"session-revoked", object{}, object{"sub_id": opaque("alice")}), "", "", false},
 		"SS3 email":                         {mapped, claims(caep+"session-revoked", object{}, object{"sub_id": object{"format": "email", "email": "a@acme.test"}}), "", "", false},
+		"SS3 email, known":                  {addressed, claims(caep+"session-revoked", object{}, object{"sub_id": email}), revocation.Subject, alice, false},
+		"SS3 email, account-disabled":       {addressed, claims(risc+"account-disabled", object{}, object{"sub_id": email}), revocation.Subject, alice, true},
+		"SS3 email in a complex subject":    {addressed, claims(caep+"session-revoked", object{}, object{"sub_id": complexSubject(object{"user": email, "tenant": opaque("acme-1")})}), revocation.Subject, alice, false},
+		"SS3 email on a device":             {addressed, claims(risc+"account-disabled", object{}, object{"sub_id": complexSubject(object{"user": email, "device": opaque("d")})}), revocation.Subject, alice, false},
+		"SS3 phone_number":                  {addressed, claims(caep+"session-revoked", object{}, object{"sub_id": object{"format": "phone_number", "phone_number": "+1"}}), "", "", false},
 		"SS3 a sub that cannot be":          {stream, claims(caep+"session-revoked", object{}, object{"sub_id": issSub("\u00e9")}), "", "", false},
 		"SS5 verification":                  {stream, claims(ssf+"verification", object{"state": "x"}, object{"sub_id": opaque("stream-1")}), "", "", false},
 	} {

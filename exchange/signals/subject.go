@@ -14,6 +14,7 @@ const (
 	formatOpaque    = "opaque"
 	formatIssuerSub = "iss_sub"
 	formatComplex   = "complex"
+	formatEmail     = "email"
 )
 
 // subject is a sub_id, or a member of a complex one.
@@ -22,12 +23,13 @@ type subject struct {
 	Issuer  string `json:"iss"`
 	Subject string `json:"sub"`
 	ID      string `json:"id"`
+	Email   string `json:"email"`
 
 	complex map[string]subject
 	unread  bool // it has a member of which it is not known what it narrows
 }
 
-// readSubject reads a sub_id. Formats that name nobody here, such as email, are left as they are.
+// readSubject reads a sub_id. Formats that name nobody here, such as phone_number, are left as they are.
 func readSubject(raw json.RawMessage) (subject, error) {
 	s, err := readSimple(raw)
 	if err != nil || s.Format != formatComplex {
@@ -65,12 +67,13 @@ func readSimple(raw json.RawMessage) (subject, error) {
 	if jose.DecodeClaims(raw, &kind) != nil || kind.Format == "" {
 		return s, malformed("its sub_id is malformed, or has no format")
 	}
-	if s.Format = kind.Format; s.Format != formatOpaque && s.Format != formatIssuerSub {
+	if s.Format = kind.Format; s.Format != formatOpaque && s.Format != formatIssuerSub && s.Format != formatEmail {
 		return s, nil
 	}
 	switch {
 	case jose.DecodeClaims(raw, &s) != nil:
 	case s.Format == formatOpaque && s.ID == "":
+	case s.Format == formatEmail && (s.Email == "" || !text(s.Email)):
 	case s.Format == formatIssuerSub && (s.Issuer == "" || s.Subject == ""):
 	default:
 		return s, nil
@@ -121,6 +124,10 @@ func (s Stream) user(who subject, known event) (Effect, error) {
 	case who.Format == formatIssuerSub:
 	case who.Format == formatOpaque && s.Opaque:
 		sub = who.ID
+	case who.Format == formatEmail && s.Addressee != "":
+		return Effect{Event: known.name, Kind: revocation.Subject, ID: s.Addressee}, nil
+	case who.Format == formatEmail:
+		return nothing(known.name, "its e-mail address is not that of one user of the org's directory"), nil
 	default:
 		return nothing(known.name, "its sub_id has a format that names no user here"), nil
 	}

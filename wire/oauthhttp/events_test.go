@@ -226,6 +226,56 @@ func TestEventsOfOthers(t *testing.T) {
 	told(t, []byte(l.push(t, eventsPath, set, 400)), "invalid_key")
 }
 
+// TestEventsByEmail: SS3. An address is that of one user of the org's own directory, or nobody's.
+func TestEventsByEmail(t *testing.T) {
+	t.Parallel()
+	l := listen(t, nil)
+	a, err := admin.New(l.Admin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := a.Directory(t.Context(), l.Directory(t, exchangetest.Acme, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(sub, email string) {
+		t.Helper()
+		u := exchangetest.Person(sub)
+		u.Email = email
+		if _, err := d.CreateUser(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("alice", "Alice@acme.test")
+	add("bob", "team@acme.test")
+	add("carol", "team@acme.test")
+	alice, bob := l.token(t, "alice"), l.token(t, "bob")
+	push := func(email string) {
+		t.Helper()
+		l.push(t, eventsPath, l.IDP.SET(t, exchangetest.SessionRevoked, "x", func(c exchangetest.Claims) {
+			c["sub_id"] = map[string]any{"format": "email", "email": email}
+		}), 202)
+	}
+	push("team@acme.test") // of two
+	push("nobody@acme.test")
+	if !l.live(t, alice) || !l.live(t, bob) || len(l.entries(t)) != 0 {
+		t.Error("something changed")
+	}
+	push("alice@ACME.test")
+	if l.live(t, alice) || !l.live(t, bob) {
+		t.Errorf("alice's token is alive: %v, bob's: %v", l.live(t, alice), l.live(t, bob))
+	}
+	l.Apply(t, exchangetest.Acme, func(d *registry.Document) { // the directory is of another issuer's users
+		d.Issuers = append(d.Issuers, registry.Issuer{Name: "other", URL: "https://other.test", Audiences: []string{"x"}})
+		d.Directory.Issuer = "other"
+	})
+	before := len(l.entries(t))
+	push("alice@acme.test")
+	if len(l.entries(t)) != before {
+		t.Error("another issuer's user was meant")
+	}
+}
+
 // TestEventsByDiscovery: a transmitter's keys are found by its own discovery document (SSF §7), and not by a login's.
 func TestEventsByDiscovery(t *testing.T) {
 	t.Parallel()
