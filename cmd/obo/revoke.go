@@ -148,17 +148,27 @@ func describeRevocation(r *obov1.Revocation) string {
 	return text
 }
 
-type revocationsCommand struct{ listFlags }
+type revocationsCommand struct {
+	listFlags
+	Server bool `help:"Of operators, and of signing keys that were given up, instead of an org's."`
+}
 
 // Help is shown below the flags.
-func (revocationsCommand) Help() string { return "Example:\n  obo revocations --org acme" }
+func (revocationsCommand) Help() string {
+	return "Examples:\n  obo revocations --org acme\n  obo revocations --server"
+}
 
 func (c revocationsCommand) Run(ctx context.Context, a *app) error {
-	org, err := a.org()
-	if err != nil {
-		return err
+	var org string
+	ask := a.onServer
+	if !c.Server {
+		var err error
+		if org, err = a.org(); err != nil {
+			return err
+		}
+		ask = a.asOperator
 	}
-	return a.asOperator(ctx, "cannot list revocations", func(ctx context.Context, s *remote.STS) error {
+	return ask(ctx, "cannot list revocations", func(ctx context.Context, s *remote.STS) error {
 		entries, err := every(c.listFlags, func(size int32, token string) ([]*obov1.Revocation, string, error) {
 			page, err := s.Admin.ListRevocations(ctx, &obov1.ListRevocationsRequest{OrgId: org, PageSize: size, PageToken: token})
 			return page.GetRevocations(), page.GetNextPageToken(), err

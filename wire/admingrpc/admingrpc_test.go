@@ -101,6 +101,10 @@ func TestRevokeWithoutAnOrg(t *testing.T) {
 			t.Errorf("%v: %v", in, err)
 		}
 	}
+	listed, err := client.ListRevocations(t.Context(), &obov1.ListRevocationsRequest{})
+	if err != nil || len(listed.GetRevocations()) != 1 || listed.GetRevocations()[0].GetId() != "operator:corp|root" {
+		t.Errorf("the server's own: %v, %v", listed, err)
+	}
 }
 
 // TestOperator: every method once, as an operator would go about it.

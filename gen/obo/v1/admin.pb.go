@@ -1964,7 +1964,7 @@ func (x *LiveToken) GetExpiry() *timestamppb.Timestamp {
 // ListRevocationsRequest names an org.
 type ListRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The org.
+	// The org. Empty: the server's own, of operators and of signing keys that were given up; for operators alone.
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// At most this many, 1 to 1,000; more mean 1,000, and 0 means 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
