@@ -20,12 +20,15 @@ type UserStore interface {
 // remembered: a deactivation is in force for the next one. The error is a flaw, an *Error or the context's.
 func (s *Service) enrolled(ctx context.Context, org *registry.Org, l *login) (*login, error) {
 	d, ok := org.Directory()
-	_, issuer, sub, err := delegation.ParseUserID(l.subject.ID)
-	if !ok || err != nil || issuer != d.Issuer {
+	if !ok {
 		return l, nil
 	}
-	if s.cfg.Users == nil {
-		return nil, refuse(Internal, "", nil, "")
+	_, issuer, sub, err := delegation.ParseUserID(l.subject.ID)
+	switch {
+	case err != nil || s.cfg.Users == nil:
+		return nil, refuse(Internal, "", err, "")
+	case issuer != d.Issuer:
+		return l, nil
 	}
 	users := s.cfg.Users(org.ID())
 	who := store.UserQuery{ExternalID: sub, Limit: 1}

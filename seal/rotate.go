@@ -12,7 +12,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 )
 
-// ErrID: there is no such key, or it is the one that seals.
+// ErrID says that there is no such key, or that it is the one that seals.
 var ErrID = errors.New("seal: key id")
 
 // ID tells the keys of a keyset apart. It is no secret: it stands at the beginning of all that the key has sealed.

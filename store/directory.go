@@ -8,7 +8,7 @@ import (
 	"github.com/onbehalf/obo/delegation"
 )
 
-// ErrTaken: another record of the org has that name, or that external id.
+// ErrTaken says that another record of the org has that name, or that external id.
 var ErrTaken = errors.New("store: taken")
 
 // User is a person as an org's identity provider has provisioned it (RFC 7643 §4.1).

@@ -187,7 +187,7 @@ func (d *desk) apply(t *testing.T, yes bool) error {
 
 // as reports which of the two parts are as the files say.
 func (d *desk) as() (org, providers bool) {
-	return strings.Contains(string(d.document), "ops@acme.example"), len(d.plane.providers) == 1
+	return strings.Contains(string(d.document), "ops@acme.example"), len(d.providers) == 1
 }
 
 func (d *desk) expect(t *testing.T, org, providers bool) {
@@ -294,7 +294,7 @@ func TestStalePlan(t *testing.T) {
 		d.before = once("ApplyProviders", func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.plane.providers = []*obov1.ProviderFile{{Name: "other.yaml", Text: "x"}}
+			d.providers = []*obov1.ProviderFile{{Name: "other.yaml", Text: "x"}}
 		})
 		if p := explain.Of("", d.apply(t, true)); p.Code != explain.Refused || !strings.Contains(p.Why, "providers/other.yaml") {
 			t.Errorf("%+v", p)

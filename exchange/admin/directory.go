@@ -18,7 +18,7 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-// ErrTaken: somebody else in the directory has that name.
+// ErrTaken says that somebody else in the directory has that name.
 var ErrTaken = errors.New("admin: taken")
 
 // errNoProvider is all that somebody learns who has no token of a directory: not whether there is such an org.
@@ -168,7 +168,8 @@ func (d Directory) ChangeUser(ctx context.Context, id string, f func(store.User)
 		if err != nil {
 			return store.User{}, err
 		}
-		after.Org, after.ID, after.Version, after.Created, after.Updated = before.Org, before.ID, before.Version+1, before.Created, d.session.cfg.Now().UTC()
+		after.Org, after.ID, after.Version, after.Created = before.Org, before.ID, before.Version+1, before.Created
+		after.Updated = d.session.cfg.Now().UTC()
 		if sameUser(before, after) {
 			return before, nil
 		}
@@ -195,7 +196,8 @@ func (d Directory) DeleteUser(ctx context.Context, id string) error {
 			return err
 		}
 		end := d.ends(u, "deleted from the directory")
-		if err := d.session.record(ctx, d.Org(), "directory", "delete a user"+endOf(end), difference("users/"+u.ID, d.describe(u), nil)); err != nil {
+		gone := difference("users/"+u.ID, d.describe(u), nil)
+		if err := d.session.record(ctx, d.Org(), "directory", "delete a user"+endOf(end), gone); err != nil {
 			return err
 		}
 		err = d.store.DeleteUser(ctx, u.ID, u.Version, end)

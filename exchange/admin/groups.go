@@ -66,7 +66,8 @@ func (d Directory) ChangeGroup(
 		if after == before && !m.Replace && len(m.Add) == 0 && len(m.Remove) == 0 {
 			return before, nil
 		}
-		after.Org, after.ID, after.Version, after.Created, after.Updated = before.Org, before.ID, before.Version+1, before.Created, d.session.cfg.Now().UTC()
+		after.Org, after.ID, after.Version, after.Created = before.Org, before.ID, before.Version+1, before.Created
+		after.Updated = d.session.cfg.Now().UTC()
 		if err = d.putGroup(ctx, before, after, m); !errors.Is(err, ErrConflict) {
 			return after, err
 		}
@@ -121,7 +122,8 @@ func (d Directory) DeleteGroup(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := d.session.record(ctx, d.Org(), "directory", "delete a group", difference("groups/"+g.DisplayName, g.DisplayName, nil)); err != nil {
+	gone := difference("groups/"+g.DisplayName, g.DisplayName, nil)
+	if err := d.session.record(ctx, d.Org(), "directory", "delete a group", gone); err != nil {
 		return err
 	}
 	if err := d.store.DeleteGroup(ctx, id); err != nil && !errors.Is(err, store.ErrNotFound) { // somebody else was faster

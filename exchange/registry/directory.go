@@ -54,6 +54,6 @@ func (v *validator) subjectClaim(path string, is Issuer) {
 	v.meaningful(path, is.SubjectClaim)
 	v.require(!slices.Contains(reassignable, is.SubjectClaim), path,
 		"%q can be given to somebody else, who would take over what was delegated: use one that is never used again", is.SubjectClaim)
-	v.require(is.SubjectClaim == "" || !slices.Contains(is.TokenTypes, TokenTypeAssertion) && !slices.Contains(is.TokenTypes, TokenTypeIDJAG), path,
-		"is for logins; an assertion (jwt-bearer, id-jag) names its subject by sub")
+	asserts := slices.Contains(is.TokenTypes, TokenTypeAssertion) || slices.Contains(is.TokenTypes, TokenTypeIDJAG)
+	v.require(is.SubjectClaim == "" || !asserts, path, "is for logins; an assertion (jwt-bearer, id-jag) names its subject by sub")
 }

@@ -33,7 +33,8 @@ func (o *STSOrg) PutUser(ctx context.Context, u store.User, end *store.Revocatio
 		return err
 	}
 	err := o.s.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		const others = "SELECT EXISTS (SELECT 1 FROM directory_users WHERE org = ?1 AND id <> ?2 AND (name_key = ?3 OR external_id = ?4 AND ?4 <> ''))"
+		const others = `SELECT EXISTS (SELECT 1 FROM directory_users WHERE org = ?1 AND id <> ?2
+			AND (name_key = ?3 OR external_id = ?4 AND ?4 <> ''))`
 		if err := free(ctx, conn, others, string(o.id), u.ID, store.Fold(u.UserName), u.ExternalID); err != nil {
 			return err
 		}

@@ -136,6 +136,9 @@ func named(g store.Group, attributes scim.ResourceAttributes) store.Group {
 	return g
 }
 
+// isID reports whether a text can be an id of ours.
+func isID(text string) bool { return uuid.Validate(text) == nil }
+
 // memberIDs reads a list of members. A group within a group is refused: policies would not see who is in it.
 func memberIDs(v any) ([]string, error) {
 	list, _ := v.([]any)
@@ -143,7 +146,7 @@ func memberIDs(v any) ([]string, error) {
 	for _, m := range list {
 		member, _ := m.(map[string]any)
 		id, _ := member["value"].(string)
-		if kind, _ := member["type"].(string); uuid.Validate(id) != nil || kind != "" && !strings.EqualFold(kind, "User") {
+		if kind, _ := member["type"].(string); !isID(id) || kind != "" && !strings.EqualFold(kind, "User") {
 			return nil, invalid("invalidValue", "a member is a user of this directory, by its id in value; groups in groups are not taken")
 		}
 		ids = append(ids, id)
@@ -192,7 +195,7 @@ func patchMembers(m *store.Membership, op string, path *filter.Path, value any) 
 			!strings.EqualFold(eq.AttributePath.AttributeName, "value") {
 			return invalid("invalidPath", `a filter chooses a member to remove, as in members[value eq "ID"]`)
 		}
-		if uuid.Validate(id) != nil {
+		if !isID(id) {
 			return nil // nobody has it
 		}
 		ids = []string{id}
