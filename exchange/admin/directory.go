@@ -293,6 +293,8 @@ func checkUser(u store.User) error {
 		return fmt.Errorf("%w: userName must be 1 to %d bytes without control characters", ErrInvalid, maxName)
 	case len(u.ExternalID) > maxName || !oneLine(u.ExternalID):
 		return fmt.Errorf("%w: externalId must be at most %d bytes without control characters", ErrInvalid, maxName)
+	case len(u.Email) > maxName || !oneLine(u.Email): // it is a key: an engine would choke on it
+		return fmt.Errorf("%w: the primary email must be at most %d bytes without control characters", ErrInvalid, maxName)
 	case len(u.Document) > maxDocument:
 		return fmt.Errorf("%w: the attributes are larger than %d bytes", ErrInvalid, maxDocument)
 	}

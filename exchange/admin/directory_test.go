@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -290,5 +291,41 @@ func TestDirectoryBounds(t *testing.T) {
 	}
 	if after := len(w.Records(t, "acme")); after != before {
 		t.Errorf("%d records of what was refused", after-before)
+	}
+}
+
+// TestTrailOfMembers: the trail has everybody who joins and leaves, not the first few whose ids fit into one change.
+func TestTrailOfMembers(t *testing.T) {
+	t.Parallel()
+	w, d := directory(t, nil)
+	ids := make([]string, 60)
+	for i := range ids {
+		u, err := d.CreateUser(t.Context(), exchangetest.Person(fmt.Sprint("user", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = u.ID
+	}
+	g, err := d.CreateGroup(t.Context(), store.Group{DisplayName: "all"}, store.Membership{Add: ids})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ChangeGroup(t.Context(), g.ID, func(g store.Group) (store.Group, store.Membership, error) {
+		return g, store.Membership{Remove: ids}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var joined, left string
+	for _, r := range w.Records(t, "acme") {
+		for _, c := range r.Changes {
+			if c.Path == "groups/all/members" {
+				joined, left = joined+c.After, left+c.Before
+			}
+		}
+	}
+	for _, id := range ids {
+		if !strings.Contains(joined, id) || !strings.Contains(left, id) {
+			t.Fatalf("the trail lacks %s", id)
+		}
 	}
 }

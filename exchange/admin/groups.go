@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/onbehalf/obo/store"
 )
+
+// perChange is how many ids the trail keeps in one change; it cuts a longer text.
+const perChange = 25
 
 // Groups lists groups, and how many there are on all pages.
 func (d Directory) Groups(ctx context.Context, q store.GroupQuery) ([]store.Group, int, error) {
@@ -87,11 +91,11 @@ func (d Directory) putGroup(ctx context.Context, before, after store.Group, m st
 	if before.ID == "" {
 		verb, changes = "create a group", difference(path, nil, after.DisplayName)
 	}
-	if len(m.Add) > 0 {
-		changes = append(changes, difference(path+"/members", nil, m.Add)...)
+	for some := range slices.Chunk(m.Add, perChange) {
+		changes = append(changes, difference(path+"/members", nil, some)...)
 	}
-	if len(m.Remove) > 0 {
-		changes = append(changes, difference(path+"/members", m.Remove, nil)...)
+	for some := range slices.Chunk(m.Remove, perChange) {
+		changes = append(changes, difference(path+"/members", some, nil)...)
 	}
 	detail := fmt.Sprintf("%s; %d users join", verb, len(m.Add))
 	switch {

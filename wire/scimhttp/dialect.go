@@ -16,11 +16,14 @@ var (
 	keptOfGroups = []string{"displayName", "members"}
 )
 
-const maxOperations = 1000
+const (
+	maxOperations = 1000
+	maxEmails     = 50 // each is compared with each
+)
 
-// kept are the attributes that a request's resource type keeps, and its schema.
+// kept are the attributes that a request's resource type keeps, and its schema. The path is below the base URL.
 func kept(path string) (names []string, urn string) {
-	if strings.Contains(path, "/Groups") {
+	if strings.HasPrefix(path, "/Groups") {
 		return append([]string{"externalId"}, keptOfGroups...), schema.GroupSchema
 	}
 	return append([]string{"externalId"}, keptOfUsers...), schema.UserSchema
@@ -45,13 +48,13 @@ func attribute(names []string, urn, path string) string {
 // normalize reads a body strictly and brings it into the form of the RFC: attributes that are not kept are left out, which the
 // library would refuse in a PATCH, and the "True" and "False" that Microsoft Entra sends are booleans. It answers nil for a
 // PATCH of nothing that is kept.
-func normalize(r *http.Request, body []byte) ([]byte, error) {
+func normalize(method, path string, body []byte) ([]byte, error) {
 	resource := map[string]any{}
 	if jose.Decode(body, &resource) != nil {
 		return nil, invalid("invalidSyntax", "the body is no JSON object, or has a member twice")
 	}
-	names, urn := kept(r.URL.Path)
-	if r.Method != http.MethodPatch {
+	names, urn := kept(path)
+	if method != http.MethodPatch {
 		out, err := resourceOf(names, urn, resource)
 		if err != nil {
 			return nil, err
@@ -108,8 +111,8 @@ func operation(names []string, urn string, op map[string]any) (bool, error) {
 	value := op[fields["value"]]
 	if path != "" {
 		name := attribute(names, urn, path)
-		if name == "active" {
-			op[fields["value"]] = boolean(value)
+		if value != nil {
+			op[fields["value"]] = booleans(name, path, value)
 		}
 		return name != "", nil
 	}
@@ -133,10 +136,7 @@ func resourceOf(names []string, urn string, in map[string]any) (map[string]any, 
 			return invalid("invalidSyntax", "an attribute is there twice")
 		}
 		seen[full] = true
-		if attribute(names, urn, key) == "active" {
-			v = boolean(v)
-		}
-		out[key] = v
+		out[key] = booleans(attribute(names, urn, key), key, v)
 		return nil
 	}
 	for _, key := range keys(in) {
@@ -159,6 +159,27 @@ func resourceOf(names []string, urn string, in map[string]any) (map[string]any, 
 		}
 	}
 	return out, nil
+}
+
+// booleans reads active, and primary of emails, of which a path may name one (emails[type eq "work"].primary).
+func booleans(name, path string, v any) any {
+	switch at := v.(type) {
+	case string:
+		if name == "active" || name == "emails" && strings.HasSuffix(strings.ToLower(path), ".primary") {
+			return boolean(at)
+		}
+	case []any:
+		for i := range at {
+			at[i] = booleans(name, path, at[i])
+		}
+	case map[string]any:
+		for key := range at {
+			if name == "emails" && strings.EqualFold(key, "primary") {
+				at[key] = boolean(at[key])
+			}
+		}
+	}
+	return v
 }
 
 // boolean reads what Microsoft Entra sends for a boolean without its feature flag aadOptscim062020.

@@ -60,12 +60,11 @@ func (groupHandler) GetAll(r *http.Request, params scim.ListRequestParams) (scim
 	return page, nil
 }
 
-// Replace implements scim.ResourceHandler: who is not named leaves.
+// Replace implements scim.ResourceHandler: who is not named leaves. An externalId that is not named stays.
 func (groupHandler) Replace(r *http.Request, id string, attributes scim.ResourceAttributes) (scim.Resource, error) {
 	c := callOf(r)
 	g, err := c.directory.ChangeGroup(r.Context(), id, func(before store.Group) (store.Group, store.Membership, error) {
 		ids, err := memberIDs(attributes["members"])
-		before.ExternalID = ""
 		return named(before, attributes), store.Membership{Replace: true, Add: ids}, err
 	})
 	return c.group(r, g, err)
@@ -108,13 +107,13 @@ func (c *call) group(r *http.Request, g store.Group, err error) (scim.Resource, 
 		out.ExternalID = optional.NewString(g.ExternalID)
 	}
 	if wanted(r, "members") {
-		ids, err := c.directory.Members(r.Context(), g.ID, maxMembers+1)
+		ids, err := c.directory.Members(r.Context(), g.ID, maxMembers-c.listed+1)
 		if err != nil {
 			return scim.Resource{}, c.render(err)
 		}
-		if len(ids) > maxMembers {
+		if c.listed += len(ids); c.listed > maxMembers {
 			return scim.Resource{}, invalid("tooMany",
-				fmt.Sprintf("the group has more than %d members: ask with excludedAttributes=members", maxMembers))
+				fmt.Sprintf("more than %d members to list: ask with excludedAttributes=members, or for fewer groups", maxMembers))
 		}
 		list := make([]any, len(ids))
 		for i, id := range ids {

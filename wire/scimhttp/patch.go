@@ -104,6 +104,9 @@ func patchEmails(attributes map[string]any, op string, path *filter.Path, value 
 	before, _ := attributes["emails"].([]any)
 	emails := slices.Clone(before)
 	values, _ := value.([]any)
+	if len(values)+len(emails) > maxEmails {
+		return errManyEmails
+	}
 	switch {
 	case path.ValueExpression != nil:
 		var err error
@@ -130,6 +133,8 @@ func patchEmails(attributes map[string]any, op string, path *filter.Path, value 
 	attributes["emails"] = emails
 	return nil
 }
+
+var errManyEmails = invalid("tooMany", "more than 50 addresses of one user")
 
 func among(list []any, v any) bool {
 	return slices.ContainsFunc(list, func(e any) bool { return reflect.DeepEqual(e, v) })

@@ -40,7 +40,7 @@ const (
 	maxToken   = 256
 	maxQuery   = 2048
 	maxFilter  = 512
-	maxMembers = 10_000 // that an answer lists
+	maxMembers = 10_000 // that an answer lists, of all its groups together
 	pageSize   = 200    // what a page has at most
 	perSecond  = 50     // requests of one org, with a burst of as many
 )
@@ -60,6 +60,7 @@ type Config struct {
 
 type door struct {
 	cfg     Config
+	base    string // path of the base URL
 	scim    http.Handler
 	refused *rate.Sometimes // what strangers do is logged, and does not fill the log
 
@@ -89,6 +90,7 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	}
 	d := &door{
 		cfg: cfg, refused: &rate.Sometimes{First: 10, Interval: time.Second}, asked: map[delegation.OrgID]*rate.Limiter{},
+		base: strings.TrimSuffix(issuer.Path, "/") + Prefix + "v2",
 		scim: http.StripPrefix(strings.TrimSuffix(issuer.Path, "/")+strings.TrimSuffix(Prefix, "/"), server),
 	}
 	return http.HandlerFunc(d.serve), nil
@@ -170,6 +172,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) {
 type call struct {
 	directory admin.Directory
 	cause     error // why something is away
+	listed    int   // members, of all groups of the answer
 }
 
 type callKey struct{}
@@ -251,7 +254,7 @@ func (d *door) read(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid("invalidSyntax", "the body did not arrive whole")
 	}
-	if body, err = normalize(r, body); err != nil {
+	if body, err = normalize(r.Method, strings.TrimPrefix(r.URL.Path, d.base), body); err != nil {
 		return err
 	}
 	if body == nil { // a change of nothing that is kept: the answer is what is there

@@ -2,6 +2,7 @@ package scimhttp
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 
 	"github.com/elimity-com/scim"
@@ -67,10 +68,14 @@ func (userHandler) GetAll(r *http.Request, params scim.ListRequestParams) (scim.
 }
 
 // Replace implements scim.ResourceHandler. A user whose active is left out stays as active as it was: a provider that forgets
-// it brings nobody back.
+// it brings nobody back. Neither is one without externalId, as Okta sends, somebody else from now on.
 func (userHandler) Replace(r *http.Request, id string, attributes scim.ResourceAttributes) (scim.Resource, error) {
 	c := callOf(r)
 	u, err := c.directory.ChangeUser(r.Context(), id, func(before store.User) (store.User, error) {
+		if _, ok := attributes["externalId"]; !ok {
+			attributes = maps.Clone(attributes)
+			attributes["externalId"] = before.ExternalID
+		}
 		return userOf(attributes, before.Active)
 	})
 	return c.user(r, u, err)
@@ -153,6 +158,9 @@ func userOf(attributes map[string]any, active bool) (store.User, error) {
 		default:
 			document[name] = v
 		}
+	}
+	if list, _ := document["emails"].([]any); len(list) > maxEmails {
+		return store.User{}, errManyEmails
 	}
 	u.Email = primary(document["emails"])
 	var err error
