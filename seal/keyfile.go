@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -23,17 +24,23 @@ func CreateKeyFile(path string) error {
 	if err != nil {
 		return err
 	}
-	err = writeNew(path, key)
+	err = writeNew(path, key, nil)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w %s exists already; a new key could not open what the old one sealed: %w", ErrKeyFile, path, err)
 	}
 	return err
 }
 
-// ReplaceKeyFile puts a changed key in the place of the one in a file, whole or not at all, at every moment of a power cut.
-func ReplaceKeyFile(path string, key Key) error {
-	next := path + ".new"
-	err := writeNew(next, key)
+// ReplaceKeyFile puts a changed key in the place of the one in a file, whole or not at all, at every moment of a power cut. The
+// new file belongs to whom the old one did: root may change the key of a server that runs as somebody else. It fails when the
+// file does not hold before any more: what somebody else added meanwhile would be lost.
+func ReplaceKeyFile(path string, before, key Key) error {
+	old, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	next := path + ".new" // whoever makes it is the only one who changes the key
+	err = writeNew(next, key, old)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w %s exists: somebody else is changing the key, or a change was interrupted; if nobody is, remove it: %w",
 			ErrKeyFile, next, err)
@@ -41,13 +48,21 @@ func ReplaceKeyFile(path string, key Key) error {
 	if err != nil {
 		return err
 	}
+	now, err := OpenKeyFile(path)
+	if err == nil && !slices.Equal(now.IDs(), before.IDs()) {
+		err = fmt.Errorf("%w %s was changed by somebody else meanwhile: look at it, and try again", ErrKeyFile, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
 	if err := os.Rename(next, path); err != nil {
 		return errors.Join(fmt.Errorf("%w %s: %w", ErrKeyFile, path, err), os.Remove(next))
 	}
 	return syncFolder(path)
 }
 
-func writeNew(path string, key Key) error {
+// writeNew makes a file that only its owner may read, and that has the owner and the mode of like.
+func writeNew(path string, key Key, like fs.FileInfo) error {
 	if key.IsZero() {
 		return ErrNoKey
 	}
@@ -58,6 +73,12 @@ func writeNew(path string, key Key) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	if like != nil {
+		if err := belong(f, like); err != nil {
+			return errors.Join(fmt.Errorf("%w %s: run this as the owner of the key file or as root: %w", ErrKeyFile, path, err),
+				f.Close(), os.Remove(path))
+		}
 	}
 	if err := writeDurably(f, b.Bytes()); err != nil {
 		_ = os.Remove(path) // half a key is no key; the next attempt must not stumble over it

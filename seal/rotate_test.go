@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -136,14 +138,17 @@ func TestReplaceKeyFile(t *testing.T) {
 	if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, next); !errors.Is(err, seal.ErrKeyFile) {
+	if err := seal.ReplaceKeyFile(path, key, next); !errors.Is(err, seal.ErrKeyFile) {
 		t.Errorf("over somebody else's change: %v", err)
 	}
 	if err := os.Remove(path + ".new"); err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, next); err != nil {
+	if err := seal.ReplaceKeyFile(path, key, next); err != nil {
 		t.Fatal(err)
+	}
+	if err := seal.ReplaceKeyFile(path, key, next); !errors.Is(err, seal.ErrKeyFile) || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("a change of a key that is there no more: %v", err)
 	}
 	got, err := seal.OpenKeyFile(path) // refuses a file that others may read
 	if err != nil || !slices.Contains(got.IDs(), id) || got.IDs()[0] != key.IDs()[0] {
@@ -151,6 +156,44 @@ func TestReplaceKeyFile(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(path + ".*"); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestReplaceKeyFileOfAnother: root may change the key of a server that runs as somebody else, who can read it afterwards.
+func TestReplaceKeyFileOfAnother(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, who alone gives files away")
+	}
+	path := filepath.Join(t.TempDir(), "kek.json")
+	if err := seal.CreateKeyFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chown(path, 4711, 4712), os.Chmod(path, 0o400)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := seal.OpenKeyFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, _, err := key.WithNew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := seal.ReplaceKeyFile(path, key, next); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, is := before.Sys().(*syscall.Stat_t), after.Sys().(*syscall.Stat_t)
+	if os.SameFile(before, after) || is.Uid != was.Uid || is.Gid != was.Gid || after.Mode() != before.Mode() {
+		t.Errorf("owner %d:%d, mode %v; was %d:%d, %v", is.Uid, is.Gid, after.Mode(), was.Uid, was.Gid, before.Mode())
 	}
 }
 

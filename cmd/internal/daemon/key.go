@@ -126,6 +126,9 @@ func (k *keyring) drop(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
+	if err := fits(k.key, k.file, under); err != nil { // another server's file, perhaps, which needs the key
+		return err
+	}
 	if n := under[id]; n > 0 {
 		return fmt.Errorf("%d values are sealed under key %s and would be lost: run key reseal first", n, id)
 	}
@@ -137,7 +140,7 @@ func (k *keyring) replace(ctx context.Context, next seal.Key, what string) error
 	if err := k.record(ctx, what, audit.Change{Path: "key_file", Before: names(k.key), After: names(next)}); err != nil {
 		return err
 	}
-	if err := seal.ReplaceKeyFile(k.file, next); err != nil {
+	if err := seal.ReplaceKeyFile(k.file, k.key, next); err != nil {
 		return err
 	}
 	k.key = next
@@ -150,10 +153,10 @@ func (k *keyring) reseal(ctx context.Context) error {
 		return err
 	}
 	current, left := k.key.IDs()[0], 0
+	if err := fits(k.key, k.file, before); err != nil {
+		return err
+	}
 	for id, n := range before {
-		if !slices.Contains(k.key.IDs(), id) {
-			return fmt.Errorf("%d values are sealed under key %s, which is not in %s: use the file that the servers use", n, id, k.file)
-		}
 		if id != current {
 			left += n
 		}
@@ -175,6 +178,16 @@ func (k *keyring) reseal(ctx context.Context) error {
 			fmt.Fprintf(k.out, "sealed again: %d of %d\n", done, left)
 		}
 	})
+}
+
+// fits refuses a file that does not open all that is sealed: it is not the one that the servers use.
+func fits(key seal.Key, file string, under map[seal.ID]int) error {
+	for id, n := range under {
+		if !slices.Contains(key.IDs(), id) {
+			return fmt.Errorf("%d values are sealed under key %s, which is not in %s: use the file that the servers use", n, id, file)
+		}
+	}
+	return nil
 }
 
 // record puts a change on the trail before it is made. Whoever can run this has the key and the database: the operator.

@@ -164,14 +164,20 @@ func TestKeyCommands(t *testing.T) {
 	if err := KeyFits(t.Context(), first, d.Under); err == nil || !strings.Contains(err.Error(), "lacks key "+current) {
 		t.Errorf("%v", err)
 	}
-	if err := os.Remove(file); err != nil {
+	now, err := seal.OpenKeyFile(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(file, first); err != nil {
+	theirs, _, err := first.WithNew() // or it is another server's, which needs both
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range []string{"list", "reseal"} {
-		if _, _, err := run(command, ""); err == nil || !strings.Contains(err.Error(), "250 values are sealed under key "+current) {
+	if err := seal.ReplaceKeyFile(file, now, theirs); err != nil {
+		t.Fatal(err)
+	}
+	spare := theirs.IDs()[1].String()
+	for _, command := range []string{"list", "reseal", "drop"} {
+		if _, _, err := run(command, spare); err == nil || !strings.Contains(err.Error(), "250 values are sealed under key "+current) {
 			t.Errorf("%s with a file of before: %v", command, err)
 		}
 	}
