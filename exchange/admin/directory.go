@@ -203,8 +203,7 @@ func (d Directory) DeleteUser(ctx context.Context, id string) error {
 		err = d.store.DeleteUser(ctx, u.ID, u.Version, end)
 		switch {
 		case err == nil:
-			d.heard(ctx, end)
-			return nil
+			return d.ended(ctx, end)
 		case !errors.Is(err, store.ErrConflict):
 			return fmt.Errorf("admin: delete user of org %s: %w", d.Org(), err)
 		}
@@ -219,7 +218,7 @@ func (d Directory) putUser(ctx context.Context, before, after store.User) error 
 	will, _ := d.is.SubjectOf(d.Org(), after.UserName, after.ExternalID)
 	var end *store.Revocation
 	switch {
-	case before.ID == "" && !after.Active:
+	case !before.Active && !after.Active && was != will: // who was not known until now may have logged in
 		end = d.ends(after, "inactive in the directory")
 	case before.Active && !after.Active:
 		end = d.ends(before, "deactivated in the directory")
@@ -241,8 +240,7 @@ func (d Directory) putUser(ctx context.Context, before, after store.User) error 
 	case err != nil:
 		return fmt.Errorf("admin: put user of org %s: %w", d.Org(), err)
 	}
-	d.heard(ctx, end)
-	return nil
+	return d.ended(ctx, end)
 }
 
 // describe is what the trail keeps of a user: whom its agents act for, and whether they may. Names and addresses are in the
@@ -275,11 +273,24 @@ func endOf(end *store.Revocation) string {
 	return "; " + describe(*end)
 }
 
-// heard lets this replica act by a revocation at once.
-func (d Directory) heard(ctx context.Context, end *store.Revocation) {
-	if end != nil {
-		d.session.seen(ctx)
+// ended lets this replica act by a revocation at once. Until its commit the user could log in: when that took so long that a
+// login may be younger than the entry, a second one ends it.
+func (d Directory) ended(ctx context.Context, end *store.Revocation) error {
+	if end == nil {
+		return nil
 	}
+	s := d.session
+	defer s.seen(ctx)
+	now := s.cfg.Now()
+	if !now.Add(revocation.Margin / 2).After(end.Before) {
+		return nil
+	}
+	late := revocation.New(d.Org(), revocation.Subject, end.ID, end.Reason, now, s.remember(revocation.Subject))
+	late.Departed = true
+	if _, err := s.cfg.Revocations(d.Org()).Revoke(ctx, late); err != nil {
+		return fmt.Errorf("admin: the change is made, but a login of its last seconds may live until it expires; revoke subject %s: %w", end.ID, err)
+	}
+	return nil
 }
 
 // oneLine is what a person may write on one line.

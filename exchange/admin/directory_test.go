@@ -329,3 +329,72 @@ func TestTrailOfMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowDeparture: the store takes half a minute for the commit, until which the user may log in. That login ends too.
+func TestSlowDeparture(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(context.Context, admin.Directory, string) error{
+		"deleted": func(ctx context.Context, d admin.Directory, id string) error { return d.DeleteUser(ctx, id) },
+		"deactivated": func(ctx context.Context, d admin.Directory, id string) error {
+			_, err := d.ChangeUser(ctx, id, func(u store.User) (store.User, error) { u.Active = false; return u, nil })
+			return err
+		},
+	} {
+		w, s := start(t)
+		secret := w.Directory(t, "acme", nil)
+		whole, err := s.Directory(t.Context(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice, err := whole.CreateUser(t.Context(), exchangetest.Person("alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last string // login, just before the commit
+		slow := &storetest.FaultySTS[*sqlite.STSOrg]{Store: w.Store, Hook: func(c storetest.Call) storetest.Fault {
+			if c.Method == "PutUser" || c.Method == "DeleteUser" {
+				w.Advance(t, 30*time.Second)
+				last = w.Token(t, w.Orchestrator, "github:read", nil)
+			}
+			return storetest.Fault{}
+		}}
+		cfg := w.Admin()
+		cfg.Directory = func(id delegation.OrgID) admin.DirectoryStore { return slow.Org(id) }
+		late, err := admin.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := late.Directory(t.Context(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := leave(t.Context(), d, alice.ID); err != nil {
+			t.Fatal(err)
+		}
+		if last == "" || w.Alive(last) {
+			t.Errorf("%s: a token of the last moment lives on", name)
+		}
+	}
+}
+
+// TestInactiveFromNowOn: who is inactive when it turns out whose subject it is has no tokens left either.
+func TestInactiveFromNowOn(t *testing.T) {
+	t.Parallel()
+	w, d := directory(t, func(to *registry.Directory) { to.AllowUnknown = true })
+	hers := w.Token(t, w.Orchestrator, "github:read", nil)
+	nameless := exchangetest.Person("alice")
+	nameless.ExternalID, nameless.Active = "", false
+	u, err := d.CreateUser(t.Context(), nameless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !w.Alive(hers) {
+		t.Fatal("nobody knows yet whose it is")
+	}
+	if _, err := d.ChangeUser(t.Context(), u.ID, func(u store.User) (store.User, error) { u.ExternalID = "alice"; return u, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if w.Alive(hers) {
+		t.Error("an inactive user's token lives on")
+	}
+}
