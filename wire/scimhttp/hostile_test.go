@@ -137,6 +137,17 @@ func TestIssuerWithGroups(t *testing.T) {
 	}
 }
 
+// TestWithoutVersion: without v2 a group is a group all the same, whose members are not dropped.
+func TestWithoutVersion(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	id := s.create(t, "/Users", user("alice"))
+	unversioned := func(r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "/v2", "", 1) }
+	if code, out := s.ask(t, "POST", "/Groups", group("all", id), unversioned); code != http.StatusCreated || get(out, "members.0.value") != id {
+		t.Errorf("%d %v", code, out)
+	}
+}
+
 // crowded has 5,000 users in each group.
 type crowded struct{ admin.DirectoryStore }
 

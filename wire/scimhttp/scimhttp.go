@@ -60,7 +60,7 @@ type Config struct {
 
 type door struct {
 	cfg     Config
-	base    string // path of the base URL
+	base    string // path of the base URL, without the version, which the library takes as absent too
 	scim    http.Handler
 	refused *rate.Sometimes // what strangers do is logged, and does not fill the log
 
@@ -90,7 +90,7 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	}
 	d := &door{
 		cfg: cfg, refused: &rate.Sometimes{First: 10, Interval: time.Second}, asked: map[delegation.OrgID]*rate.Limiter{},
-		base: strings.TrimSuffix(issuer.Path, "/") + Prefix + "v2",
+		base: strings.TrimSuffix(issuer.Path, "/") + strings.TrimSuffix(Prefix, "/"),
 		scim: http.StripPrefix(strings.TrimSuffix(issuer.Path, "/")+strings.TrimSuffix(Prefix, "/"), server),
 	}
 	return http.HandlerFunc(d.serve), nil
@@ -254,7 +254,7 @@ func (d *door) read(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid("invalidSyntax", "the body did not arrive whole")
 	}
-	if body, err = normalize(r.Method, strings.TrimPrefix(r.URL.Path, d.base), body); err != nil {
+	if body, err = normalize(r.Method, strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, d.base), "/v2"), body); err != nil {
 		return err
 	}
 	if body == nil { // a change of nothing that is kept: the answer is what is there
