@@ -184,7 +184,8 @@ func (k *keyring) reseal(ctx context.Context) error {
 func fits(key seal.Key, file string, under map[seal.ID]int) error {
 	for id, n := range under {
 		if !slices.Contains(key.IDs(), id) {
-			return fmt.Errorf("%d values are sealed under key %s, which is not in %s: use the file that the servers use", n, id, file)
+			return fmt.Errorf("%s lacks key %s, under which %d values are sealed: use the file that the servers use, or bring the key back",
+				file, id, n)
 		}
 	}
 	return nil
@@ -271,10 +272,5 @@ func KeyFits(ctx context.Context, key seal.Key, under func(context.Context) (map
 	if err != nil {
 		return err
 	}
-	for id, n := range in {
-		if !slices.Contains(key.IDs(), id) {
-			return fmt.Errorf("key_file lacks key %s, under which %d values are sealed: bring it back, or run key reseal before dropping it", id, n)
-		}
-	}
-	return nil
+	return fits(key, "key_file", in)
 }
