@@ -223,16 +223,18 @@ func signing(now time.Time, records []Record, chosen jose.Algorithm, p Policy) i
 }
 
 // standIn signs for who chose no algorithm while the policy's own has no key yet: a key of the one before. A clock that was set
-// back before all keys gets the oldest, which verifiers know best.
+// back before all keys gets the oldest, which verifiers know best. By a clock that is not, a key whose time has not come signs for
+// nobody: verifiers may not know it yet (MD6).
 func standIn(now time.Time, records []Record, p Policy) int {
 	best, rank := -1, -1
+	behind := !slices.ContainsFunc(records, func(r Record) bool { return !r.Activate.After(now) })
 	for i, r := range records {
 		mine := 1
 		switch {
 		case r.withdrawn() || r.ended(now):
 			continue
 		case r.Activate.After(now):
-			if best < 0 {
+			if best < 0 && behind {
 				best = i
 			}
 			continue

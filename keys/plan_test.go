@@ -354,3 +354,28 @@ func TestBurntKeys(t *testing.T) {
 		t.Errorf("one that had left was called back: %+v", keys)
 	}
 }
+
+// TestStandIn: MD6. A key whose time has not come signs only by a clock that is behind all keys: by any other, nobody may have it yet.
+func TestStandIn(t *testing.T) {
+	t.Parallel()
+	p := Policy{Algorithm: jose.PS256, PublishAhead: time.Hour, ActiveFor: 24 * time.Hour, MaxTokenLife: time.Minute}
+	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	next := Record{KID: "next", Algorithm: jose.PS256, Published: now, Activate: now.Add(time.Hour)}
+	before := Record{KID: "before", Algorithm: jose.ES256, Published: now.Add(-24 * time.Hour), Activate: now.Add(-23 * time.Hour)}
+	over := before
+	over.Deactivate, over.Remove = now.Add(-time.Minute), now.Add(time.Hour)
+	for name, c := range map[string]struct {
+		records []Record
+		want    int
+	}{
+		"the key of the algorithm before":  {[]Record{before, next}, 0},
+		"whose end has come":               {[]Record{over, next}, -1},
+		"a clock that is behind all keys":  {[]Record{next}, 0},
+		"none":                             {nil, -1},
+		"a clock that is behind, and none": {[]Record{{KID: "w", Algorithm: jose.ES256, Activate: now.Add(1), Deactivate: now.Add(1)}}, -1},
+	} {
+		if got := signing(now, c.records, "", p); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}

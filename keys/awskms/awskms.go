@@ -58,7 +58,8 @@ var specs = map[jose.Algorithm]types.KeySpec{
 	jose.RS256: types.KeySpecRsa3072,
 }
 
-// Generate implements keys.Source: a key whose private part cannot be read out. It is called by its ARN.
+// Generate implements keys.Source: a key whose private part cannot be read out. It is called by its ARN. A key costs money by the month,
+// so it is asked for once and not again when no answer came, and one that cannot be used is given back.
 func (s *Source) Generate(ctx context.Context, alg jose.Algorithm) (string, error) {
 	spec, ok := specs[alg]
 	if !ok {
@@ -68,11 +69,41 @@ func (s *Source) Generate(ctx context.Context, alg jose.Algorithm) (string, erro
 	defer cancel()
 	made, err := s.client.CreateKey(ctx, &kms.CreateKeyInput{
 		KeySpec: spec, KeyUsage: types.KeyUsageTypeSignVerify, Description: aws.String("obo signing key for " + string(alg)),
-	})
+	}, func(o *kms.Options) { o.RetryMaxAttempts = 1 })
 	if err != nil {
 		return "", fmt.Errorf("awskms: create a key: %w", err)
 	}
-	return aws.ToString(made.KeyMetadata.Arn), nil
+	arn := aws.ToString(made.KeyMetadata.Arn)
+	if err := s.await(ctx, arn); err != nil {
+		return "", errors.Join(fmt.Errorf("awskms: the new key %s cannot be used: %w", arn, err), s.giveBack(ctx, arn))
+	}
+	return arn, nil
+}
+
+// await waits until the service knows its new key: its parts hear of one another by and by.
+func (s *Source) await(ctx context.Context, arn string) error {
+	for {
+		_, err := s.client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: aws.String(arn)})
+		if _, unknown := errors.AsType[*types.NotFoundException](err); !unknown {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// giveBack has a key deleted that nobody will use, in the shortest time that the service allows.
+func (s *Source) giveBack(ctx context.Context, arn string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	_, err := s.client.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: aws.String(arn), PendingWindowInDays: aws.Int32(7)})
+	if err != nil {
+		return fmt.Errorf("and it was not deleted, so delete it: %w", err)
+	}
+	return nil
 }
 
 // Signer implements keys.Source. reference is the ARN or id of a key; an alias is refused, because it can be moved to another key.

@@ -51,6 +51,9 @@ type service struct {
 	aliases map[string]string        // to ARN
 	usage   string
 	refuse  []string            // error types of the next answers
+	hidden  int                 // how many times a key is not known yet
+	lost    bool                // answers to CreateKey are lost
+	gone    []string            // ARNs that are to be deleted
 	signAs  string              // ARN of the key that really signs
 	damage  func([]byte) []byte // of signatures
 }
@@ -97,6 +100,11 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	} else if _, ok := s.keys[arn]; !ok && arn != "" {
 		arn = "arn:aws:kms:eu-central-1:111122223333:key/" + in.KeyId
 	}
+	if call == "GetPublicKey" && s.hidden > 0 {
+		s.hidden--
+		fail("NotFoundException")
+		return
+	}
 	key, ok := s.keys[arn]
 	if !ok && call != "CreateKey" {
 		fail("NotFoundException")
@@ -105,6 +113,10 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	switch call {
 	case "CreateKey":
 		arn = s.add(in.KeySpec)
+		if s.lost {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"KeyMetadata": map[string]any{"Arn": arn, "KeyId": arn[strings.LastIndex(arn, "/")+1:]}})
 	case "GetPublicKey":
 		der, _ := x509.MarshalPKIXPublicKey(key.Public())
@@ -126,6 +138,9 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 			signature = s.damage(signature)
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"KeyId": arn, "Signature": signature, "SigningAlgorithm": in.SigningAlgorithm})
+	case "ScheduleKeyDeletion":
+		s.gone = append(s.gone, arn)
+		_ = json.NewEncoder(w).Encode(map[string]any{"KeyId": arn})
 	default:
 		fail("UnknownOperationException")
 	}
@@ -345,6 +360,25 @@ func TestSignerRefuses(t *testing.T) {
 	}
 	if _, err := signer.Sign(nil, long, crypto.SHA256); err == nil {
 		t.Error("a digest that is none")
+	}
+}
+
+// TestNoKeyIsLeftBehind: a key is made once, waited for while the service does not know it yet, and given back when it is of no use.
+func TestNoKeyIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	source := s.open(t)
+	s.edit(func() { s.hidden = 3 })
+	if _, err := source.Generate(t.Context(), jose.ES256); err != nil || len(s.keys) != 1 || len(s.gone) != 0 {
+		t.Errorf("a key that is known late: %d keys, %q, %v", len(s.keys), s.gone, err)
+	}
+	s.edit(func() { s.lost = true })
+	if _, err := source.Generate(t.Context(), jose.ES256); err == nil || len(s.keys) != 2 {
+		t.Errorf("a lost answer: %d keys, %v", len(s.keys), err)
+	}
+	s.edit(func() { s.lost, s.hidden = false, 1_000_000 })
+	if _, err := source.Generate(t.Context(), jose.ES256); err == nil || len(s.gone) != 1 {
+		t.Errorf("a key that is never known: given back %q, %v", s.gone, err)
 	}
 }
 
