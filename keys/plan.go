@@ -224,7 +224,7 @@ func signing(now time.Time, records []Record, chosen jose.Algorithm, p Policy) i
 
 // standIn signs for who chose no algorithm while the policy's own has no key yet: a key of the one before. A clock that was set
 // back before all keys gets the oldest, which verifiers know best. By a clock that is not, a key whose time has not come signs for
-// nobody: verifiers may not know it yet (MD6).
+// nobody: verifiers may not know it yet.
 func standIn(now time.Time, records []Record, p Policy) int {
 	best, rank := -1, -1
 	behind := !slices.ContainsFunc(records, func(r Record) bool { return !r.Activate.After(now) })

@@ -355,7 +355,7 @@ func TestBurntKeys(t *testing.T) {
 	}
 }
 
-// TestStandIn: MD6. A key whose time has not come signs only by a clock that is behind all keys: by any other, nobody may have it yet.
+// TestStandIn: a key whose time has not come signs only by a clock that is behind all keys: by any other, nobody may have it yet.
 func TestStandIn(t *testing.T) {
 	t.Parallel()
 	p := Policy{Algorithm: jose.PS256, PublishAhead: time.Hour, ActiveFor: 24 * time.Hour, MaxTokenLife: time.Minute}
