@@ -136,7 +136,7 @@ type Follower struct {
 	c        FollowerConfig
 	instance string
 	ready    chan struct{}
-	once     bool                          // a stream was current
+	once     bool                          // ready is closed
 	at       Position                      // of the set
 	orgs     map[delegation.OrgID]struct{} // whose policy OnPolicy was last told
 	lacking  map[delegation.OrgID]struct{} // whose policy the server could not read
@@ -167,7 +167,7 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 		lacking: map[delegation.OrgID]struct{}{}}, nil
 }
 
-// Ready is closed once everything is there for the first time.
+// Ready is closed once everything is there for the first time, and the set has been heard to be fresh.
 func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
 // Run follows until ctx ends, then returns nil. It opens a stream again whenever one breaks.
@@ -313,10 +313,6 @@ func (f *Follower) complete(s *stream) {
 		f.tell(Policy{Org: org, Deleted: true})
 	}
 	s.current, s.draft, s.ending, s.policies = true, nil, nil, nil
-	if !f.once {
-		f.once = true
-		close(f.ready)
-	}
 }
 
 // ending are the entries that end connections.
@@ -372,6 +368,10 @@ func (f *Follower) heartbeat(s *stream, at time.Time) error {
 	}
 	heard := s.refLocal.Add(at.Sub(s.refServer))
 	f.c.Set.Heard(heard)
+	if !f.once {
+		f.once = true
+		close(f.ready)
+	}
 	if now.Sub(f.swept) >= sweep {
 		f.swept = now
 		f.c.Set.Expire(now)
