@@ -83,7 +83,7 @@ func TestReplicasAgree(t *testing.T) {
 				SubjectToken: w.idp.idToken(t, "acme"), SubjectTokenType: typeIDToken, Resource: []string{audience}, Scope: "tracker:issues:read",
 			})
 			if status.Code(err) == codes.Unauthenticated {
-				time.Sleep(500 * time.Millisecond) // of wrong secrets an address has ten, and one that is not known yet is one
+				time.Sleep(600 * time.Millisecond) // of wrong secrets an address has ten, and one that is not known yet is one
 			}
 			return status.Code(err) == codes.PermissionDenied
 		})

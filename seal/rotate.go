@@ -25,7 +25,7 @@ func (id ID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 func ParseID(text string) (ID, error) {
 	n, err := strconv.ParseUint(text, 16, 32)
 	if err != nil || len(text) != 8 {
-		return 0, fmt.Errorf("%w: %q is not eight hexadecimal digits", ErrID, text)
+		return 0, fmt.Errorf("%w: %q is not eight hexadecimal digits; key list shows the ids", ErrID, text)
 	}
 	return ID(n), nil
 }
@@ -63,7 +63,7 @@ func (k Key) WithNew() (Key, ID, error) {
 // SealingBy is k with another of its keys as the one that seals.
 func (k Key) SealingBy(id ID) (Key, error) {
 	if !slices.Contains(k.IDs(), id) {
-		return Key{}, fmt.Errorf("%w %s: there is no such key", ErrID, id)
+		return Key{}, fmt.Errorf("%w %s: there is no such key; key list shows those that there are", ErrID, id)
 	}
 	return k.managed(func(m *keyset.Manager) error { return m.SetPrimary(uint32(id)) })
 }
@@ -72,7 +72,7 @@ func (k Key) SealingBy(id ID) (Key, error) {
 func (k Key) Without(id ID) (Key, error) {
 	switch ids := k.IDs(); {
 	case !slices.Contains(ids, id):
-		return Key{}, fmt.Errorf("%w %s: there is no such key", ErrID, id)
+		return Key{}, fmt.Errorf("%w %s: there is no such key; key list shows those that there are", ErrID, id)
 	case ids[0] == id:
 		return Key{}, fmt.Errorf("%w %s: it is the one that seals; promote another first", ErrID, id)
 	}

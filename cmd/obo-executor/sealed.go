@@ -41,7 +41,7 @@ func (s sealed) Under(ctx context.Context) (map[seal.ID]int, error) {
 }
 
 // Reseal implements daemon.Sealed.
-func (s sealed) Reseal(ctx context.Context, kek seal.Key, done func()) error {
+func (s sealed) Reseal(ctx context.Context, kek seal.Key, done func(more int)) error {
 	orgs, err := s.Orgs(ctx)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (s sealed) Reseal(ctx context.Context, kek seal.Key, done func()) error {
 			return err
 		}
 		if again {
-			done()
+			done(1)
 		}
 	}
 	return nil

@@ -49,25 +49,22 @@ func (s sealed) Under(ctx context.Context) (map[seal.ID]int, error) {
 }
 
 // Reseal implements daemon.Sealed.
-func (s sealed) Reseal(ctx context.Context, kek seal.Key, done func()) error {
+func (s sealed) Reseal(ctx context.Context, kek seal.Key, done func(more int)) error {
 	n, err := keys.Reseal(ctx, s.engine, kek)
 	if err != nil {
 		return err
 	}
+	done(n)
 	orgs, err := s.Orgs(ctx)
 	if err != nil {
 		return err
 	}
 	for _, id := range orgs {
-		for range n {
-			done()
-		}
-		if n, err = signals.Reseal(ctx, s.org(id), kek, id); err != nil {
+		n, err := signals.Reseal(ctx, s.org(id), kek, id)
+		if err != nil {
 			return err
 		}
-	}
-	for range n {
-		done()
+		done(n)
 	}
 	return nil
 }

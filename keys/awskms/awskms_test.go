@@ -23,12 +23,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
 	"github.com/onbehalf/obo/keys/awskms"
+	"github.com/onbehalf/obo/keys/keystest"
 	"github.com/onbehalf/obo/seal"
-	"github.com/onbehalf/obo/store"
 )
 
 // TestMain gives the SDK credentials, so that it looks for none elsewhere.
@@ -177,29 +176,6 @@ func (s *service) open(t *testing.T) *awskms.Source {
 	return source
 }
 
-// memory is a store of signing keys.
-type memory struct {
-	mu         sync.Mutex
-	keys       []store.SigningKey
-	generation int64
-}
-
-func (m *memory) SigningKeys(context.Context) ([]store.SigningKey, int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.keys), m.generation, nil
-}
-
-func (m *memory) PutSigningKeys(_ context.Context, generation int64, keys []store.SigningKey) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if generation != m.generation {
-		return store.ErrConflict
-	}
-	m.keys, m.generation = slices.Clone(keys), generation+1
-	return nil
-}
-
 // TestServiceSigns: keys that the service made sign real tokens, after a restart too, and nothing private is in our store.
 func TestServiceSigns(t *testing.T) {
 	t.Parallel()
@@ -210,7 +186,7 @@ func TestServiceSigns(t *testing.T) {
 	}
 	algorithms := []jose.Algorithm{jose.ES256, jose.PS256, jose.RS256}
 	cfg := keys.Config{
-		Store: &memory{}, Key: kek, Source: "awskms", Sources: map[string]keys.Source{"awskms": s.open(t)}, Now: time.Now,
+		Store: &keystest.Store{}, Key: kek, Source: "awskms", Sources: map[string]keys.Source{"awskms": s.open(t)}, Now: time.Now,
 		Burnt: func(string, time.Time) bool { return false },
 		Policy: keys.Policy{
 			Algorithm: algorithms[0], Algorithms: algorithms[1:], PublishAhead: time.Hour, ActiveFor: 720 * time.Hour, MaxTokenLife: time.Hour,
@@ -229,8 +205,8 @@ func TestServiceSigns(t *testing.T) {
 		t.Error("other keys after a restart")
 	}
 	for _, alg := range algorithms {
-		kid := signs(t, first, alg)
-		if other := signs(t, again, alg); kid != other {
+		kid := keystest.Signs(t, first, alg, time.Now())
+		if other := keystest.Signs(t, again, alg, time.Now()); kid != other {
 			t.Errorf("%s: signed by %s, and after a restart by %s", alg, kid, other)
 		}
 	}
@@ -242,45 +218,6 @@ func TestServiceSigns(t *testing.T) {
 	if err := first.Rotate(t.Context()); err != nil || len(first.Keys()) != 2*len(algorithms) {
 		t.Errorf("%d keys after a rotation, %v", len(first.Keys()), err)
 	}
-}
-
-// signs signs a token and verifies it by the published set alone. It answers with the kid.
-func signs(t *testing.T, r *keys.Ring, alg jose.Algorithm) string {
-	t.Helper()
-	scope, err := delegation.ParseScopes("github:read")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := delegation.Root(delegation.Subject{ID: "user:acme/okta|1"}, delegation.Grant{
-		Issuer: "https://sts.example", Org: "acme", ClientID: "acme.a", Actor: "agent:acme/a", Audience: "https://e.example", Scope: scope,
-		ID: "j", Transaction: "t", Now: time.Now(), Life: time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := r.Sign(t.Context(), u.SignedWith(alg))
-	if err != nil {
-		t.Fatalf("%s: %v", alg, err)
-	}
-	set, err := jose.ParseKeySet(r.JWKS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := delegation.NewVerifier(delegation.VerifierConfig{
-		Issuer: "https://sts.example", Audience: "https://e.example", Keys: delegation.StaticKeys(set), Revocations: delegation.NoRevocations,
-		Now: time.Now,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.Verify(t.Context(), token); err != nil {
-		t.Errorf("%s: %v", alg, err)
-	}
-	m, err := jose.Parse(token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.KeyID()
 }
 
 // TestFaults: what the service says wrong, or does not say, is an error and never a signature.

@@ -3,23 +3,19 @@
 package pkcs11_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/keys"
+	"github.com/onbehalf/obo/keys/keystest"
 	"github.com/onbehalf/obo/keys/pkcs11"
 	"github.com/onbehalf/obo/seal"
-	"github.com/onbehalf/obo/store"
 )
 
 const pin = "1234"
@@ -68,29 +64,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// memory is a store of signing keys.
-type memory struct {
-	mu         sync.Mutex
-	keys       []store.SigningKey
-	generation int64
-}
-
-func (m *memory) SigningKeys(context.Context) ([]store.SigningKey, int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.keys), m.generation, nil
-}
-
-func (m *memory) PutSigningKeys(_ context.Context, generation int64, keys []store.SigningKey) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if generation != m.generation {
-		return store.ErrConflict
-	}
-	m.keys, m.generation = slices.Clone(keys), generation+1
-	return nil
-}
-
 type world struct {
 	cfg   keys.Config
 	now   time.Time
@@ -104,7 +77,7 @@ func newWorld(t *testing.T, s *pkcs11.Source, source string, algorithms ...jose.
 		t.Fatal(err)
 	}
 	w := &world{now: time.Now()}
-	w.cfg = keys.Config{Store: &memory{}, Key: kek, Source: source, Sources: map[string]keys.Source{"pkcs11": s},
+	w.cfg = keys.Config{Store: &keystest.Store{}, Key: kek, Source: source, Sources: map[string]keys.Source{"pkcs11": s},
 		Burnt: func(kid string, _ time.Time) bool { return kid == w.burnt }, Now: func() time.Time { return w.now },
 		Policy: keys.Policy{Algorithm: algorithms[0], Algorithms: algorithms[1:], PublishAhead: time.Hour, ActiveFor: 720 * time.Hour,
 			MaxTokenLife: time.Hour}}
@@ -120,40 +93,9 @@ func (w *world) open(t *testing.T) *keys.Ring {
 	return r
 }
 
-// verifies signs a token and verifies it by the published set alone. It answers with the kid.
 func (w *world) verifies(t *testing.T, r *keys.Ring, alg jose.Algorithm) string {
 	t.Helper()
-	scope, err := delegation.ParseScopes("github:read")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := delegation.Root(delegation.Subject{ID: "user:acme/okta|1"}, delegation.Grant{Issuer: "https://sts.example", Org: "acme",
-		ClientID: "acme.a", Actor: "agent:acme/a", Audience: "https://e.example", Scope: scope, ID: "j", Transaction: "t", Now: w.now,
-		Life: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := r.Sign(t.Context(), u.SignedWith(alg))
-	if err != nil {
-		t.Fatalf("%s: %v", alg, err)
-	}
-	set, err := jose.ParseKeySet(r.JWKS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := delegation.NewVerifier(delegation.VerifierConfig{Issuer: "https://sts.example", Audience: "https://e.example",
-		Keys: delegation.StaticKeys(set), Revocations: delegation.NoRevocations, Now: func() time.Time { return w.now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.Verify(t.Context(), text); err != nil {
-		t.Errorf("%s: %v", alg, err)
-	}
-	m, err := jose.Parse(text)
-	if err != nil || m.Algorithm() != alg {
-		t.Errorf("%s, %v", m.Algorithm(), err)
-	}
-	return m.KeyID()
+	return keystest.Signs(t, r, alg, w.now)
 }
 
 // TestTokenSigns: keys that the device made sign real tokens, after a restart too, and nothing private is in our store.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,18 +154,10 @@ func (o *STSOrg) change(ctx context.Context, tx pgx.Tx, group string, m store.Me
 		), joined AS (
 			INSERT INTO directory_members SELECT $1, $2, id FROM known ON CONFLICT DO NOTHING
 		) SELECT count(*) FROM known`, string(o.id), group, m.Add).Scan(&known)
-	if err == nil && known != len(distinct(m.Add)) {
+	if err == nil && known != len(slices.Compact(slices.Sorted(slices.Values(m.Add)))) {
 		err = store.ErrNotFound
 	}
 	return err
-}
-
-func distinct(ids []string) map[string]struct{} {
-	out := make(map[string]struct{}, len(ids))
-	for _, id := range ids {
-		out[id] = struct{}{}
-	}
-	return out
 }
 
 // DeleteGroup forgets a group, else store.ErrNotFound. Its users stay.

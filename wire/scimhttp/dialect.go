@@ -1,6 +1,7 @@
 package scimhttp
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -61,11 +62,12 @@ func normalize(method, path string, body []byte) ([]byte, error) {
 		}
 		return encode(out)
 	}
-	at := slices.IndexFunc(keys(resource), func(k string) bool { return strings.EqualFold(k, "Operations") })
+	members := slices.Sorted(maps.Keys(resource))
+	at := slices.IndexFunc(members, func(k string) bool { return strings.EqualFold(k, "Operations") })
 	if at < 0 {
 		return encode(resource) // the library says what is wrong
 	}
-	key := keys(resource)[at]
+	key := members[at]
 	operations, _ := resource[key].([]any)
 	if len(operations) == 0 {
 		return encode(resource)
@@ -139,13 +141,13 @@ func resourceOf(names []string, urn string, in map[string]any) (map[string]any, 
 		out[key] = booleans(attribute(names, urn, key), key, v)
 		return nil
 	}
-	for _, key := range keys(in) {
+	for _, key := range slices.Sorted(maps.Keys(in)) {
 		if inner, ok := in[key].(map[string]any); ok && strings.EqualFold(key, urn) {
 			flat, err := resourceOf(names, urn, inner)
 			if err != nil {
 				return nil, err
 			}
-			for _, k := range keys(flat) {
+			for _, k := range slices.Sorted(maps.Keys(flat)) {
 				if err := put(k, flat[k]); err != nil {
 					return nil, err
 				}
@@ -201,13 +203,4 @@ func encode(v any) ([]byte, error) {
 		return nil, invalid("invalidSyntax", "the body is malformed")
 	}
 	return body, nil
-}
-
-func keys(m map[string]any) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }

@@ -45,7 +45,7 @@ func eachTarget(operations []scim.PatchOperation, f func(op string, path *filter
 			continue
 		}
 		values, _ := o.Value.(map[string]any)
-		for _, key := range keys(values) {
+		for _, key := range slices.Sorted(maps.Keys(values)) {
 			path, err := filter.ParsePath([]byte(key))
 			if err != nil {
 				return invalid("invalidPath", "a name of an attribute is malformed")

@@ -24,8 +24,8 @@ import (
 type Sealed interface {
 	// Under counts the values by the key that seals them.
 	Under(ctx context.Context) (map[seal.ID]int, error)
-	// Reseal seals every value under the key that seals now, and tells of each how many are done.
-	Reseal(ctx context.Context, kek seal.Key, done func()) error
+	// Reseal seals every value under the key that seals now, and tells by and by how many more are done.
+	Reseal(ctx context.Context, kek seal.Key, done func(more int)) error
 	audit.Appender
 	Close() error
 }
@@ -152,29 +152,26 @@ func (k *keyring) reseal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	current, left := k.key.IDs()[0], 0
 	if err := fits(k.key, k.file, before); err != nil {
 		return err
 	}
-	for id, n := range before {
-		if id != current {
-			left += n
-		}
+	current, all := k.key.IDs()[0], 0
+	for _, n := range before {
+		all += n
 	}
+	left := all - before[current]
 	if left == 0 {
 		return nil
 	}
-	after := map[seal.ID]int{}
-	for _, n := range before {
-		after[current] += n
-	}
 	what := fmt.Sprintf("seal %d values again, under key-encryption key %s", left, current)
-	if err := k.record(ctx, what, audit.Change{Path: "sealed", Before: counts(before), After: counts(after)}); err != nil {
+	change := audit.Change{Path: "sealed", Before: counts(before), After: counts(map[seal.ID]int{current: all})}
+	if err := k.record(ctx, what, change); err != nil {
 		return err
 	}
-	done := 0
-	return k.sealed.Reseal(ctx, k.key, func() {
-		if done++; !k.asJSON && (done%100 == 0 || done == left) {
+	done, told := 0, 0
+	return k.sealed.Reseal(ctx, k.key, func(more int) {
+		if done += more; !k.asJSON && more > 0 && (done-told >= 100 || done == left) {
+			told = done
 			fmt.Fprintf(k.out, "sealed again: %d of %d\n", done, left)
 		}
 	})

@@ -35,7 +35,7 @@ func (d *drawer) Under(context.Context) (map[seal.ID]int, error) {
 	return out, nil
 }
 
-func (d *drawer) Reseal(_ context.Context, kek seal.Key, done func()) error {
+func (d *drawer) Reseal(_ context.Context, kek seal.Key, done func(int)) error {
 	for i, v := range d.values {
 		sealed, again, err := kek.Reseal(v, nil)
 		if err != nil {
@@ -43,7 +43,7 @@ func (d *drawer) Reseal(_ context.Context, kek seal.Key, done func()) error {
 		}
 		if again {
 			d.values[i] = sealed
-			done()
+			done(1)
 		}
 	}
 	return nil
