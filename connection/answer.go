@@ -16,7 +16,9 @@ type Kind string
 // The kinds.
 const (
 	Revoked        Kind = "revoked"         // the credential is no longer good; the user must connect again
+	Expired        Kind = "expired"         // the grant has lived its time; the user must connect again
 	StepUp         Kind = "step_up"         // the provider wants the user to sign in anew
+	NeedsConsent   Kind = "needs_consent"   // the user has not granted what the tool needs
 	OperatorConfig Kind = "operator_config" // only the operator of the org can help
 	RateLimited    Kind = "rate_limited"    // wait
 	NotFound       Kind = "not_found"
@@ -26,10 +28,11 @@ const (
 	OutcomeUnknown Kind = "outcome_unknown"
 	BadResponse    Kind = "bad_response"  // what came back cannot be used
 	NoConnection   Kind = "no_connection" // the subject has no connection for the provider
+	Uncertain      Kind = "uncertain"     // whether a refresh token was spent is not known; the user must connect again
 )
 
 // recordKinds are those that a record may see in an answer.
-var recordKinds = []Kind{Revoked, StepUp, OperatorConfig, RateLimited, NotFound, BadRequest, Forbidden, Unavailable}
+var recordKinds = []Kind{Revoked, Expired, StepUp, NeedsConsent, OperatorConfig, RateLimited, NotFound, BadRequest, Forbidden, Unavailable}
 
 const maxRetryAfter = 24 * time.Hour
 
@@ -52,17 +55,19 @@ type answerRule struct {
 
 type retryRule struct {
 	header  string
+	at      string
 	unit    string
 	minimum time.Duration
 }
 
-func (r record) answerRules(p *problems) []answerRule {
+// answerRules compiles what a record says of answers, of which each must mean one of the kinds.
+func answerRules(where string, records []answerRecord, kinds []Kind, p *problems) []answerRule {
 	var out []answerRule
-	for i, a := range r.Answers {
-		place := "answers/" + strconv.Itoa(i)
+	for i, a := range records {
+		place := where + "/" + strconv.Itoa(i)
 		rule := answerRule{status: a.Status, header: a.Header.Name, value: a.Header.Value, at: a.Body.At, kind: a.Kind}
 		rule.inBody = a.Body.At != "" || a.Body.Value != nil
-		if !slices.Contains(recordKinds, a.Kind) {
+		if !slices.Contains(kinds, a.Kind) {
 			p.add(place+"/kind", "must be one of the kinds that a provider can mean")
 		}
 		for _, s := range a.Status {
@@ -95,9 +100,13 @@ func (r record) answerRules(p *problems) []answerRule {
 }
 
 func (r retryRecord) rule(p *problems) retryRule {
-	out := retryRule{header: r.Header, unit: r.Unit}
-	if r.Header != "" && !slices.Contains([]string{"seconds", "epoch_seconds", "epoch_milliseconds"}, r.Unit) {
-		p.add("retry_after/unit", "must be seconds, epoch_seconds or epoch_milliseconds")
+	out := retryRule{header: r.Header, at: r.At, unit: r.Unit}
+	units := []string{"seconds", "milliseconds", "epoch_seconds", "epoch_milliseconds", "rfc3339"}
+	if r.Header+r.At != "" && !slices.Contains(units, r.Unit) {
+		p.add("retry_after/unit", "must be one of %s", strings.Join(units, ", "))
+	}
+	if !validPointer(r.At) {
+		p.add("retry_after/at", "must be a JSON Pointer")
 	}
 	var err error
 	if out.minimum, err = duration(r.Minimum, 0, maxRetryAfter); err != nil {
@@ -117,7 +126,7 @@ func (t Tool) Classify(status int, header http.Header, body []byte, pattern Patt
 		f.Kind = OperatorConfig
 	}
 	if f.Kind == RateLimited || f.Kind == Unavailable {
-		f.RetryAfter = t.provider.retry.wait(header, now)
+		f.RetryAfter = t.provider.retry.wait(header, body, now)
 	}
 	if f.Kind == RateLimited {
 		f.RetryAfter = max(f.RetryAfter, t.provider.retry.minimum)
@@ -178,8 +187,8 @@ func (r answerRule) fits(status int, header http.Header, body []byte) bool {
 	return ok && (r.body == nil || v == r.body)
 }
 
-// wait reads how long to wait: Retry-After (RFC 9110 section 10.2.3), else the record's header.
-func (r retryRule) wait(header http.Header, now time.Time) time.Duration {
+// wait reads how long to wait: Retry-After (RFC 9110 section 10.2.3), else what the record names.
+func (r retryRule) wait(header http.Header, body []byte, now time.Time) time.Duration {
 	var d time.Duration
 	if v := header.Get("Retry-After"); v != "" {
 		if s, err := strconv.Atoi(v); err == nil {
@@ -187,17 +196,42 @@ func (r retryRule) wait(header http.Header, now time.Time) time.Duration {
 		} else if at, err := http.ParseTime(v); err == nil {
 			d = at.Sub(now)
 		}
-	} else if n, err := strconv.ParseInt(strings.TrimSpace(header.Get(r.header)), 10, 64); r.header != "" && err == nil {
-		switch r.unit {
-		case "epoch_seconds":
-			d = time.Unix(n, 0).Sub(now)
-		case "epoch_milliseconds":
-			d = time.UnixMilli(n).Sub(now)
-		default:
-			d = time.Duration(min(n, int64(maxRetryAfter/time.Second))) * time.Second
-		}
+	} else {
+		d = r.said(header, body, now)
 	}
 	return min(max(d, 0), maxRetryAfter)
+}
+
+// said is what the record's own place says, zero when nothing is there.
+func (r retryRule) said(header http.Header, body []byte, now time.Time) time.Duration {
+	text := ""
+	if r.header != "" {
+		text = strings.TrimSpace(header.Get(r.header))
+	}
+	if text == "" && r.at != "" {
+		tree, _ := parseJSON(body, answerLimits)
+		text, _ = textAt(tree, r.at)
+	}
+	if r.unit == "rfc3339" {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return 0
+		}
+		return at.Sub(now)
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n < 0 || n > 1e14 {
+		return 0
+	}
+	switch r.unit {
+	case "epoch_seconds":
+		return time.Unix(int64(n), 0).Sub(now)
+	case "epoch_milliseconds":
+		return time.UnixMilli(int64(n)).Sub(now)
+	case "milliseconds":
+		n /= 1000
+	}
+	return time.Duration(min(n, maxRetryAfter.Seconds()) * float64(time.Second))
 }
 
 // MaxResult is the longest result that is handed on, in bytes.

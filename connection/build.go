@@ -30,19 +30,20 @@ var reserved = []string{
 
 // provider checks a record and compiles it. What is wrong is added to p; the result is for use only when nothing was.
 func (r record) provider(p *problems) *Provider {
-	out := &Provider{name: r.Name, description: r.Description, auth: r.Auth}
+	out := &Provider{name: r.Name, title: cmp.Or(r.Title, r.Name), description: r.Description, auth: r.Auth, probe: r.Probe}
 	if !providerName.MatchString(r.Name) {
 		p.add("name", "must be a letter and up to 31 of [a-z0-9_-]")
 	}
 	if len(r.Description) > maxText {
 		p.add("description", "longer than %d bytes", maxText)
 	}
+	out.settings = r.buildSettings(p)
 	r.place(out, p)
 	for pattern, a := range r.Auth {
 		a.check("auth/"+string(pattern), pattern, p)
 	}
 	if len(r.Auth) == 0 {
-		p.add("auth", "needs at least one of developer_secret, api_key, basic")
+		p.add("auth", "needs at least one of developer_secret, oauth, api_key, basic, service_account")
 	}
 	out.headers = http.Header{}
 	for name, value := range r.Headers {
@@ -60,7 +61,8 @@ func (r record) provider(p *problems) *Provider {
 			p.add("scopes/"+s, "must begin with %q, so that no other provider's scope is meant", r.Name+":")
 		}
 	}
-	out.answers = r.answerRules(p)
+	r.buildGrants(out, p)
+	out.answers = answerRules("answers", r.Answers, recordKinds, p)
 	out.retry = r.RetryAfter.rule(p)
 	var err error
 	if out.timeout, err = duration(r.Timeout, defaultTimeout, maxTimeout); err != nil {
@@ -70,42 +72,67 @@ func (r record) provider(p *problems) *Provider {
 	return out
 }
 
-// place checks where the provider is.
+// place checks where the provider is. A base with holes is checked when they are filled (At).
 func (r record) place(out *Provider, p *problems) {
-	u, err := url.Parse(r.BaseURL)
-	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
-		p.add("base_url", "must be https://host[:port][/path]")
-		u = &url.URL{Scheme: "https", Host: "invalid.invalid"}
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		p.add("base_url", "must have no user, query or fragment")
-	case u.Scheme == "http" && loopback(u.Hostname()):
-	case u.Scheme != "https":
-		p.add("base_url", "must be https (http is for loopback in development)")
-	case strings.ContainsAny(r.BaseURL, "{}"):
-		p.add("base_url", "has no holes: a call must not choose its host")
+	var err error
+	if out.baseText, err = parseTemplate(r.BaseURL); err != nil {
+		p.add("base_url", "%v", err)
+		return
 	}
-	if dotSegment(u.Path) {
-		p.add("base_url", "must have no dot segments")
+	for _, h := range r.Hosts {
+		if _, err := netip.ParseAddr(h); err != nil && (strings.Trim(h, ".") == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "*/ :@{}")) {
+			p.add("hosts", "must be lower-case host names, without port or wildcard; one that begins with a dot is every host below it")
+		}
+	}
+	out.hosts = r.Hosts
+	if len(out.baseText.holes) > 0 {
+		out.knows("base_url", out.baseText, p)
+		if len(r.Hosts) == 0 && !out.clientSays(out.baseText) {
+			p.add("hosts", "must say where the holes of base_url may lead")
+		}
+		return
+	}
+	u, why := baseURL(r.BaseURL)
+	if why != "" {
+		p.add("base_url", "%s", why)
+		return
 	}
 	out.base = u
-	out.hosts = r.Hosts
 	if len(out.hosts) == 0 {
 		out.hosts = []string{u.Hostname()}
 	}
-	for _, h := range out.hosts {
-		if _, err := netip.ParseAddr(h); err != nil && (h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "*/ :@")) {
-			p.add("hosts", "must be whole lower-case host names, without port or wildcard")
-		}
-	}
-	if !slices.Contains(out.hosts, strings.ToLower(u.Hostname())) {
+	if !out.mayCall(u.Hostname()) {
 		p.add("hosts", "must hold the host of base_url")
 	}
 }
 
+// baseURL reads a base without holes, or says what is wrong with it.
+func baseURL(text string) (*url.URL, string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return nil, "must be https://host[:port][/path]"
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, "must have no user, query or fragment"
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		return nil, "must be https (http is for loopback in development)"
+	case dotSegment(u.Path):
+		return nil, "must have no dot segments"
+	}
+	return u, ""
+}
+
+// mayCall reports whether a host is one of the record's.
+func (p *Provider) mayCall(host string) bool {
+	host = strings.ToLower(host)
+	return slices.ContainsFunc(p.hosts, func(h string) bool {
+		return h == host || strings.HasPrefix(h, ".") && strings.HasSuffix(host, h)
+	})
+}
+
 func (a authRecord) check(place string, pattern Pattern, p *problems) {
-	if pattern != DeveloperSecret && pattern != APIKey && pattern != Basic {
-		p.add(place, "must be developer_secret, api_key or basic")
+	if !slices.Contains([]Pattern{DeveloperSecret, OAuth, APIKey, Basic, ServiceAccount}, pattern) {
+		p.add(place, "must be developer_secret, oauth, api_key, basic or service_account")
 	}
 	if (a.Style == "basic") != (pattern == Basic) && pattern == Basic {
 		p.add(place, "pattern basic has style basic")

@@ -12,12 +12,17 @@ import "errors"
 // Pattern is how a connection's credential came to be and how it is presented.
 type Pattern string
 
-// The patterns that need no browser.
+// The patterns.
 const (
 	DeveloperSecret Pattern = "developer_secret" // a key that the whole org shares
+	OAuth           Pattern = "oauth"            // access that a user granted (RFC 6749), kept alive by refresh
 	APIKey          Pattern = "api_key"          // a user's own key
 	Basic           Pattern = "basic"            // a user's own name and password (RFC 7617)
+	ServiceAccount  Pattern = "service_account"  // the org's own account, whose tokens are minted anew
 )
+
+// Shared reports whether the whole org shares such a connection: it is nobody's own.
+func (p Pattern) Shared() bool { return p == DeveloperSecret || p == ServiceAccount }
 
 // Risk is what a tool may do to the world.
 type Risk string

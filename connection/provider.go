@@ -27,10 +27,16 @@ var builtin embed.FS
 // Provider is a checked provider record, ready for use. It never changes.
 type Provider struct {
 	name        string
+	title       string
 	description string
-	base        *url.URL
+	base        *url.URL // nil while its holes are not filled
+	baseText    template
 	hosts       []string
+	settings    map[string]setting
 	auth        map[Pattern]authRecord
+	oauth       *grantRules
+	service     *serviceRules
+	probe       *probeRecord
 	headers     http.Header
 	scopes      []string
 	answers     []answerRule
@@ -97,6 +103,9 @@ func Builtin() []Provider {
 // Name is the provider's name, such as "github".
 func (p Provider) Name() string { return p.name }
 
+// Title is what people call it.
+func (p Provider) Title() string { return p.title }
+
 // Description is for people.
 func (p Provider) Description() string { return p.description }
 
@@ -116,7 +125,7 @@ func (p Provider) Tool(name string) (Tool, bool) {
 func (p Provider) Supports(pattern Pattern) bool { _, ok := p.auth[pattern]; return ok }
 
 // Loopback reports whether the provider is on this machine, which only an operator's development configuration allows.
-func (p Provider) Loopback() bool { return loopback(p.base.Hostname()) }
+func (p Provider) Loopback() bool { return p.base != nil && loopback(p.base.Hostname()) }
 
 // Timeout of one call.
 func (p Provider) Timeout() time.Duration { return p.timeout }

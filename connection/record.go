@@ -19,10 +19,28 @@ type record struct {
 	Name string `yaml:"name"`
 	// Description for people.
 	Description string `yaml:"description"`
-	// BaseURL is https://host[:port][/path]. http is for loopback only, and works only where the operator allows it.
+	// Title is what people call it; the name when empty.
+	Title string `yaml:"title"`
+	// Docs is the page of the provider's own documentation that the record was written from.
+	Docs string `yaml:"docs"`
+	// Registration is where an org registers its client.
+	Registration string `yaml:"registration"`
+	// Unverified lists what the record says and nobody has found in the provider's documentation.
+	Unverified []string `yaml:"unverified"`
+	// BaseURL is https://host[:port][/path]. http is for loopback only, and works only where the operator allows it. It may have
+	// holes, which are settings.
 	BaseURL string `yaml:"base_url"`
-	// Hosts that may be called; the host of base_url when empty, and it must be among them.
+	// Hosts that may be called; the host of base_url when empty, and it must be among them. One that begins with a dot is every
+	// host below it.
 	Hosts []string `yaml:"hosts"`
+	// Settings are what differs from one connection to another.
+	Settings map[string]settingRecord `yaml:"settings"`
+	// OAuth says how a user's account is connected; needed by pattern oauth.
+	OAuth *oauthRecord `yaml:"oauth"`
+	// Service says how the org's service account gets its tokens; needed by pattern service_account.
+	Service *serviceRecord `yaml:"service"`
+	// Probe shows whether a credential is good.
+	Probe *probeRecord `yaml:"probe"`
 	// Auth says for each pattern how its credential is presented. A pattern that is not here cannot be used.
 	Auth map[Pattern]authRecord `yaml:"auth"`
 	// Headers are sent with every call. No holes.
@@ -70,7 +88,8 @@ type answerRecord struct {
 // retryRecord says where a time to wait is found.
 type retryRecord struct {
 	Header string `yaml:"header"` // such as x-ratelimit-reset
-	Unit   string `yaml:"unit"`   // seconds, epoch_seconds or epoch_milliseconds
+	At     string `yaml:"at"`     // in the body, a JSON Pointer
+	Unit   string `yaml:"unit"`   // of either: seconds, milliseconds, epoch_seconds, epoch_milliseconds or rfc3339
 	// Minimum to wait when a rate-limited answer names no time.
 	Minimum string `yaml:"minimum"`
 }

@@ -101,6 +101,9 @@ func (t Tool) Request(ctx context.Context, a Arguments, key string) (*http.Reque
 
 // target is the URL with the arguments in it.
 func (t Tool) target(a Arguments) (string, error) {
+	if t.provider.base == nil {
+		return "", errors.New("connection: where the provider is depends on the connection: use At first")
+	}
 	path, ok, err := t.path.fill(a.values, pathValue)
 	if err != nil {
 		return "", err
@@ -151,7 +154,7 @@ func (t Tool) setHeaders(r *http.Request, a Arguments, key string) error {
 
 // allowed reports whether a request goes where the record says and nowhere else.
 func (p *Provider) allowed(r *http.Request) error {
-	if r.URL.Scheme != p.base.Scheme || r.URL.Host != p.base.Host || r.URL.User != nil || r.Host != p.base.Host {
+	if p.base == nil || r.URL.Scheme != p.base.Scheme || r.URL.Host != p.base.Host || r.URL.User != nil || r.Host != p.base.Host {
 		return errors.New("connection: the request would go to another host")
 	}
 	return nil

@@ -142,3 +142,30 @@ func MarshalPrivateJWK(kid string, alg Algorithm, key crypto.Signer) ([]byte, er
 	}
 	return writeJWK(j, kid, alg)
 }
+
+// SignAssertion signs a payload with a private key in PEM (PKCS #8, or PKCS #1 as some servers hand it out), for a server that knows
+// the key. kid may be empty. Errors say nothing of the key.
+func SignAssertion(key []byte, alg Algorithm, kid string, payload []byte) (string, error) {
+	block, rest := pem.Decode(key)
+	if len(key) > maxPrivateJWK || block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		return "", fmt.Errorf("%w: want one private key in PEM and nothing else", ErrKey)
+	}
+	var signer crypto.Signer
+	if rsaKey, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		signer = rsaKey
+	} else if parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+		signer, _ = parsed.(crypto.Signer)
+	}
+	if signer == nil {
+		return "", fmt.Errorf("%w: neither PKCS #8 nor PKCS #1", ErrKey)
+	}
+	public, err := NewKey(kid, alg, signer.Public())
+	if err != nil {
+		return "", err
+	}
+	return Signer{key: public, signer: signer}.signWith(struct {
+		Alg Algorithm `json:"alg"`
+		Kid string    `json:"kid,omitempty"`
+		Typ string    `json:"typ"`
+	}{alg, kid, "JWT"}, payload)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,7 +244,7 @@ func TestAdmin(t *testing.T) {
 	files := []*obov1.ProviderFile{{Name: "notes.yaml", Text: notes}}
 	for _, dry := range []bool{true, false} {
 		got, err := client.ApplyProviders(ctx, &obov1.ApplyProvidersRequest{OrgId: "acme", Providers: files, DryRun: dry})
-		if err != nil || strings.Join(got.GetProviders(), " ") != "example github notes" {
+		if err != nil || !slices.Contains(got.GetProviders(), "notes") || len(got.GetProviders()) != len(connection.Builtin())+1 {
 			t.Fatalf("%v %v", got, err)
 		}
 		own, err := client.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: "acme"})
