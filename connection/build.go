@@ -19,6 +19,7 @@ const (
 	maxTimeout     = 60 * time.Second
 	maxTools       = 500
 	maxText        = 4 << 10
+	maxDocument    = 16 << 10
 )
 
 // reserved are the headers that a record may not set: they belong to the credential, the connection or the encoding.
@@ -325,6 +326,9 @@ func (r toolRecord) buildRequest(place string, out *Tool, p *problems) {
 		}
 	}
 	r.buildBody(place, out, func(h string) { args.use(place+"/body", []string{h}, p) }, p)
+	if r.GraphQL != "" {
+		r.buildGraphQL(place, out, p)
+	}
 	for name := range args.properties {
 		if !args.used[name] {
 			p.add(place+"/arguments/"+name, "is used nowhere: remove it, or put {%s} where it goes", name)
@@ -352,6 +356,19 @@ func (r toolRecord) buildBody(place string, out *Tool, use func(hole string), p 
 	if out.body, err = parseBody(tree, use); err != nil {
 		p.add(place+"/body", "%v", err)
 	}
+}
+
+// buildGraphQL makes what was built of the body the variables of a document.
+func (r toolRecord) buildGraphQL(place string, out *Tool, p *problems) {
+	_, object := r.Body.(map[string]any)
+	if r.Method != http.MethodPost || len(r.GraphQL) > maxDocument || r.Body != nil && !object {
+		p.add(place+"/graphql", "goes with POST, has at most %d bytes, and its body is an object of variables", maxDocument)
+	}
+	sent := map[string]any{"query": template{literals: []string{r.GraphQL}}}
+	if out.body != nil {
+		sent["variables"] = out.body
+	}
+	out.body = sent
 }
 
 // headerName reports whether a record may set a header.

@@ -183,7 +183,10 @@ func (p Provider) MintRequest(ctx context.Context, c Client, account vault.Crede
 	if s.grant != "" {
 		f["grant_type"] = s.grant
 	}
-	scope := strings.Join(scopes, s.scopeSeparator)
+	scope, err := p.scopeText(scopes, s.scopeSeparator, c.Settings)
+	if err != nil {
+		return nil, Grant{}, err
+	}
 	if s.assertion == nil {
 		if scope != "" {
 			f["scope"] = scope
@@ -209,6 +212,21 @@ func (p Provider) MintRequest(ctx context.Context, c Client, account vault.Crede
 	f["assertion"] = signed
 	r, err := p.tokenRequest(ctx, s.token, c, f)
 	return r, Grant{}, err
+}
+
+// scopeText is the scope parameter, with the settings in it.
+func (p *Provider) scopeText(scopes []string, separator string, settings map[string]string) (string, error) {
+	out := make([]string, len(scopes))
+	for i, s := range scopes {
+		t, err := parseTemplate(s)
+		if err != nil {
+			return "", fmt.Errorf("%w: scope %q: %w", ErrInvalid, cut(s, 64), err)
+		}
+		if out[i], err = p.fill(t, settings); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(out, separator), nil
 }
 
 // assertion is the JWT that the account's private key signs (RFC 7523 section 3).

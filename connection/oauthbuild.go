@@ -236,6 +236,13 @@ func (o serviceRecord) rules(r record, out *Provider, p *problems) *serviceRules
 	}
 	s.response = o.Response.rules("service", o.Errors, p)
 	s.scopes = scopes("service", r, o.Scopes, o.Always, nil, p)
+	for _, theirs := range s.scopes.requested(slices.Sorted(maps.Keys(o.Scopes))) {
+		if t, err := parseTemplate(theirs); err != nil {
+			p.add("service/scopes", "%q: %v", cut(theirs, 64), err)
+		} else {
+			out.knows("service/scopes", t, p)
+		}
+	}
 	if o.KeyFile != nil {
 		s.keyFile.username, s.keyFile.secret = o.KeyFile.Username, o.KeyFile.Secret
 		if !validPointer(s.keyFile.username) || !validPointer(s.keyFile.secret) || s.keyFile.secret == "" {

@@ -134,7 +134,7 @@ type serviceRecord struct {
 	Assertion *assertionRecord `yaml:"assertion"`
 	Response  responseRecord   `yaml:"response"`
 	Errors    []answerRecord   `yaml:"errors"`
-	// Scopes and Always are as in oauth.
+	// Scopes and Always are as in oauth. They may have holes, which are settings: an account's name, such as as_account.{account}.
 	Scopes map[string][]string `yaml:"scopes"`
 	Always []string            `yaml:"always"`
 	// ScopeSeparator is between scopes in the request.

@@ -108,6 +108,9 @@ type toolRecord struct {
 	Headers map[string]string `yaml:"headers"`
 	// Body is a JSON value whose strings have holes. A string that is one hole alone keeps the argument's type.
 	Body any `yaml:"body"`
+	// GraphQL is a document, and the body then its variables: POST {"query": graphql, "variables": body}. It has no holes: an
+	// argument in it could end the operation and begin another.
+	GraphQL string `yaml:"graphql"`
 	// Arguments is a JSON Schema (2020-12): an object without additional properties.
 	Arguments any `yaml:"arguments"`
 	// Result says what of the answer is handed on.

@@ -63,6 +63,22 @@ func TestRequestIsBuiltFromArguments(t *testing.T) {
 	}
 }
 
+// TestGraphQL: the document goes as it is, and arguments only into the variables.
+func TestGraphQL(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(good, `body: {text: "{text}", meta: {n: "{n}", note: "by {text}!", list: ["{n}", "x"]}, on: true, k: 1.5}`,
+		"graphql: \"mutation($text: String!) { add(text: $text) { id } }\"\n    body: {text: \"{text}\", n: \"{n}\"}", 1)
+	r, err := request(t, tool(t, parse(t, text), "notes.add"), `{"text":"\") { id } } mutation { drop"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(r.Body)
+	want := `{"query":"mutation($text: String!) { add(text: $text) { id } }","variables":{"text":"\") { id } } mutation { drop"}}`
+	if string(body) != want {
+		t.Errorf("%s\nwant %s", body, want)
+	}
+}
+
 // TestArgumentsThatAreRefused: strict JSON, the schema, and what may not go where it goes. The error names the path and
 // holds nothing of a value.
 func TestArgumentsThatAreRefused(t *testing.T) {
