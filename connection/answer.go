@@ -47,6 +47,7 @@ type answerRule struct {
 	status []int
 	header string
 	value  string
+	part   string // of a header's value
 	at     string
 	body   any // nil: any value
 	inBody bool
@@ -65,7 +66,7 @@ func answerRules(where string, records []answerRecord, kinds []Kind, p *problems
 	var out []answerRule
 	for i, a := range records {
 		place := where + "/" + strconv.Itoa(i)
-		rule := answerRule{status: a.Status, header: a.Header.Name, value: a.Header.Value, at: a.Body.At, kind: a.Kind}
+		rule := answerRule{status: a.Status, header: a.Header.Name, value: a.Header.Value, part: a.Header.Contains, at: a.Body.At, kind: a.Kind}
 		rule.inBody = a.Body.At != "" || a.Body.Value != nil
 		if !slices.Contains(kinds, a.Kind) {
 			p.add(place+"/kind", "must be one of the kinds that a provider can mean")
@@ -81,7 +82,7 @@ func answerRules(where string, records []answerRecord, kinds []Kind, p *problems
 		if !validPointer(a.Body.At) {
 			p.add(place+"/body/at", "must be a JSON Pointer")
 		}
-		if rule.header != "" && !token(rule.header) {
+		if rule.header != "" && !token(rule.header) || rule.header == "" && rule.value+rule.part != "" {
 			p.add(place+"/header/name", "must be a header name")
 		}
 		body, err := jsonValue(a.Body.Value)
@@ -173,6 +174,9 @@ func (r answerRule) fits(status int, header http.Header, body []byte) bool {
 	if r.header != "" {
 		values := header.Values(r.header)
 		if len(values) == 0 || r.value != "" && !slices.Contains(values, r.value) {
+			return false
+		}
+		if !slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, r.part) }) {
 			return false
 		}
 	}

@@ -138,10 +138,17 @@ func (a authRecord) check(place string, pattern Pattern, p *problems) {
 	if (a.Style == "basic") != (pattern == Basic) && pattern == Basic {
 		p.add(place, "pattern basic has style basic")
 	}
-	set := map[string]bool{"header": a.Header != "", "template": a.Template != "", "query": a.Query != "", "reason": a.Reason != ""}
+	set := map[string]bool{
+		"header": a.Header != "", "template": a.Template != "", "query": a.Query != "", "reason": a.Reason != "", "username": a.Username != "",
+	}
 	var allowed []string
 	switch a.Style {
-	case "bearer", "basic":
+	case "bearer":
+	case "basic":
+		allowed = []string{"username"}
+		if u := cmp.Or(a.Username, "{username}"); strings.Count(u, "{username}") != 1 || strings.Count(u, "{") != 1 || !fieldValue(u) || strings.Contains(u, ":") {
+			p.add(place+"/username", "must be printable ASCII with {username} in it once, and no colon (RFC 7617)")
+		}
 	case "header":
 		allowed = []string{"header", "template"}
 		if !token(a.Header) || (!headerName(a.Header) && !strings.EqualFold(a.Header, "Authorization")) {
@@ -264,13 +271,14 @@ type declared struct {
 	properties map[string]any
 	required   []any
 	used       map[string]bool
+	settings   map[string]setting
 }
 
 // declare reads the top of the arguments schema. Only a closed object will do: policy judges what it can see.
-func (r toolRecord) declare(place string, p *problems) declared {
+func (r toolRecord) declare(place string, settings map[string]setting, p *problems) declared {
 	tree, _ := jsonValue(r.Arguments) // compileSchema has taken it already
 	top, _ := tree.(map[string]any)
-	d := declared{used: map[string]bool{}}
+	d := declared{used: map[string]bool{}, settings: settings}
 	d.properties, _ = top["properties"].(map[string]any)
 	d.required, _ = top["required"].([]any)
 	if top["type"] != "object" || top["additionalProperties"] != false {
@@ -280,8 +288,16 @@ func (r toolRecord) declare(place string, p *problems) declared {
 		if !argumentName.MatchString(name) {
 			p.add(place+"/arguments/"+name, "is no argument name ([A-Za-z_][A-Za-z0-9_]*)")
 		}
+		if _, both := settings[name]; both { // an argument could say what a connection's setting says
+			p.add(place+"/arguments/"+name, "is a setting's name too")
+		}
 	}
 	return d
+}
+
+// placed are the holes of a template that an argument fills: not those of settings.
+func (d declared) placed(t template) []string {
+	return slices.DeleteFunc(slices.Clone(t.holes), func(h string) bool { _, ok := d.settings[h]; return ok })
 }
 
 // use notes the holes of a template.
@@ -296,13 +312,13 @@ func (d declared) use(place string, holes []string, p *problems) {
 
 // buildRequest compiles the templates, and checks that every argument has its place and every hole its argument.
 func (r toolRecord) buildRequest(place string, out *Tool, p *problems) {
-	args := r.declare(place, p)
+	args := r.declare(place, out.provider.settings, p)
 	var err error
 	if out.path, err = parseTemplate(r.Path); err != nil || !plainPath(r.Path) {
 		p.add(place+"/path", "must begin with / and be a plain path with holes such as {owner}")
 	}
-	args.use(place+"/path", out.path.holes, p)
-	for _, h := range out.path.holes {
+	args.use(place+"/path", args.placed(out.path), p)
+	for _, h := range args.placed(out.path) {
 		if !slices.Contains(args.required, any(h)) {
 			p.add(place+"/path", "{%s} must be a required argument", h)
 		}
@@ -311,7 +327,7 @@ func (r toolRecord) buildRequest(place string, out *Tool, p *problems) {
 		p.add(place+"/query", "%v", err)
 	}
 	for i, m := range out.query {
-		args.use(place+"/query/"+m.name, m.holes, p)
+		args.use(place+"/query/"+m.name, args.placed(m.template), p)
 		for j, literal := range m.literals {
 			out.query[i].literals[j] = escape(literal)
 		}
@@ -320,7 +336,7 @@ func (r toolRecord) buildRequest(place string, out *Tool, p *problems) {
 		p.add(place+"/headers", "%v", err)
 	}
 	for _, m := range out.headers {
-		args.use(place+"/headers/"+m.name, m.holes, p)
+		args.use(place+"/headers/"+m.name, args.placed(m.template), p)
 		if !headerName(m.name) || !fieldValue(strings.Join(m.literals, "")) {
 			p.add(place+"/headers/"+m.name, "must be a header that a record may set, in printable ASCII")
 		}
@@ -342,6 +358,10 @@ func plainPath(path string) bool {
 }
 
 func (r toolRecord) buildBody(place string, out *Tool, use func(hole string), p *problems) {
+	form := r.Encoding == "form"
+	if r.Encoding != "" && r.Encoding != "json" && !form || form && (r.Body == nil || r.GraphQL != "") {
+		p.add(place+"/encoding", "must be json, or form with a body that is no GraphQL")
+	}
 	if r.Body == nil {
 		return
 	}
@@ -355,6 +375,18 @@ func (r toolRecord) buildBody(place string, out *Tool, use func(hole string), p 
 	}
 	if out.body, err = parseBody(tree, use); err != nil {
 		p.add(place+"/body", "%v", err)
+	}
+	if out.form = form; !form {
+		return
+	}
+	flat, object := out.body.(map[string]any)
+	for name, v := range flat {
+		if _, plain := v.(template); !plain {
+			p.add(place+"/body/"+name, "must be a text, quoted: a form has nothing else")
+		}
+	}
+	if !object {
+		p.add(place+"/body", "must be an object for encoding form")
 	}
 }
 

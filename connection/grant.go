@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -75,7 +76,7 @@ func (p Provider) AuthorizeURL(c Client, a Ask) (string, error) {
 	if p.oauth == nil {
 		return "", ErrUnsupported
 	}
-	u, err := p.endpointURL(p.oauth.authorize.url, c.Settings)
+	u, err := p.endpointURL(p.oauth.authorize.url, c)
 	if err != nil {
 		return "", err
 	}
@@ -203,6 +204,7 @@ func (p Provider) MintRequest(ctx context.Context, c Client, account vault.Crede
 	case "token":
 		return nil, Grant{Access: []byte(signed), Expires: expires}, nil
 	case "bearer":
+		c.ID = "" // the assertion says whose it is, and the body is the provider's own
 		r, err := p.tokenRequest(ctx, s.token, c, f)
 		if err == nil {
 			r.Header.Set("Authorization", "Bearer "+signed)
@@ -210,6 +212,9 @@ func (p Provider) MintRequest(ctx context.Context, c Client, account vault.Crede
 		return r, Grant{}, err
 	}
 	f["assertion"] = signed
+	if scope != "" && !s.assertion.scoped { // RFC 7521 section 4.1
+		f["scope"] = scope
+	}
 	r, err := p.tokenRequest(ctx, s.token, c, f)
 	return r, Grant{}, err
 }
@@ -239,7 +244,7 @@ func (p Provider) assertion(c Client, account vault.Credential, scope string, no
 		}
 	}
 	expires := now.Add(a.life)
-	claims := map[string]any{"iat": now.Unix(), "exp": expires.Unix()}
+	claims := map[string]any{"iat": now.Add(-a.backdate).Unix(), "exp": expires.Unix()}
 	for _, m := range a.members {
 		text, err := p.fill(m.template, values)
 		if err != nil {
@@ -270,7 +275,7 @@ type fields map[string]string
 // tokenRequest builds a request to a token endpoint, with the client's authentication in the record's one style: a client that tries
 // both styles spends a single-use token twice.
 func (p *Provider) tokenRequest(ctx context.Context, e endpoint, c Client, f fields) (*http.Request, error) {
-	u, err := p.endpointURL(e.url, c.Settings)
+	u, err := p.endpointURL(e.url, c)
 	if err != nil {
 		return nil, err
 	}
@@ -342,8 +347,13 @@ func (p *Provider) fillParams(set func(name, value string), params []member, c C
 }
 
 // endpointURL fills and checks an endpoint's URL.
-func (p *Provider) endpointURL(t template, settings map[string]string) (*url.URL, error) {
-	text, err := p.fill(t, settings)
+func (p *Provider) endpointURL(t template, c Client) (*url.URL, error) {
+	values := maps.Clone(c.Settings)
+	if values == nil {
+		values = map[string]string{}
+	}
+	values["client_id"] = escape(c.ID) // it is the administrator's to say, and may hold anything
+	text, err := p.fill(t, values)
 	if err != nil {
 		return nil, err
 	}

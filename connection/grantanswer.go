@@ -27,6 +27,14 @@ func (p Provider) ReadGrant(pattern Pattern, status int, header http.Header, bod
 	if err != nil {
 		tree = nil
 	}
+	if pattern == OAuth {
+		for _, v := range p.oauth.variants {
+			if text, _ := textAt(tree, v.at); text == v.value {
+				rules = v.response
+				break
+			}
+		}
+	}
 	access, ok := textAt(tree, rules.AccessToken)
 	if status < 200 || status > 299 || !ok || access == "" || rules.fails(status, header, body) {
 		return Grant{}, p.refusal(rules, status, header, body, tree, now)

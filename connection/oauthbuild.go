@@ -2,6 +2,7 @@ package connection
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -39,6 +40,7 @@ type grantRules struct {
 	life        time.Duration
 
 	response responseRules
+	variants []variantRules
 	revoke   *revokeRules
 	noRevoke string
 	scopes   scopeRules
@@ -56,6 +58,11 @@ type responseRules struct {
 	responseRecord
 	life   time.Duration
 	errors []answerRule
+}
+
+type variantRules struct {
+	at, value string
+	response  responseRules
 }
 
 type revokeRules struct {
@@ -81,6 +88,8 @@ type assertionRules struct {
 	members   []member // iss, sub, aud and the record's own
 	keyID     template
 	life      time.Duration
+	backdate  time.Duration
+	scoped    bool // a member holds the scope
 	travels   string
 }
 
@@ -163,6 +172,13 @@ func (o oauthRecord) rules(r record, out *Provider, p *problems) *grantRules {
 		p.add("oauth/refresh/reuse", "is for single_use")
 	}
 	g.response = o.Response.rules("oauth", o.Errors, p)
+	for i, v := range o.Variants {
+		place := fmt.Sprintf("oauth/variants/%d", i)
+		if !validPointer(v.At) || v.At == "" || v.Value == "" {
+			p.add(place, "must say by which text it is known: at, a JSON Pointer, and value")
+		}
+		g.variants = append(g.variants, variantRules{v.At, v.Value, v.Response.rules(place, o.Errors, p)})
+	}
 	if (o.Revoke == nil) != (strings.TrimSpace(o.NoRevoke) != "") {
 		p.add("oauth/no_revoke", "must say what the user has to do at the provider, when there is no revoke, and only then")
 	}
@@ -283,6 +299,7 @@ func (o assertionRecord) rules(out *Provider, p *problems) *assertionRules {
 	}
 	for _, m := range a.members {
 		out.knows("service/assertion/"+m.name, m.template, p, "client_id", "username", "scope")
+		a.scoped = a.scoped || slices.Contains(m.holes, "scope")
 	}
 	if a.keyID, err = parseTemplate(o.KeyID); err != nil {
 		p.add("service/assertion/kid", "%v", err)
@@ -290,6 +307,9 @@ func (o assertionRecord) rules(out *Provider, p *problems) *assertionRules {
 	out.knows("service/assertion/kid", a.keyID, p, "client_id", "username")
 	if a.life, err = duration(o.Life, 5*time.Minute, time.Hour); err != nil {
 		p.add("service/assertion/life", "%v", err)
+	}
+	if a.backdate, err = duration(o.Backdate, 0, 5*time.Minute); err != nil {
+		p.add("service/assertion/backdate", "%v", err)
 	}
 	return a
 }
@@ -315,7 +335,7 @@ func (p *Provider) webURL(place, text string, problems *problems) template {
 		problems.add(place, "%v", err)
 		return t
 	}
-	p.knows(place, t, problems)
+	p.knows(place, t, problems, "client_id")
 	if len(t.holes) == 0 {
 		if _, why := endpointURL(text); why != "" {
 			problems.add(place, "%s", why)

@@ -24,6 +24,8 @@ type oauthRecord struct {
 	Token     endpointRecord  `yaml:"token"`
 	Refresh   refreshRecord   `yaml:"refresh"`
 	Response  responseRecord  `yaml:"response"`
+	// Variants are other shapes of the answer, each known by what its body holds; the first that fits, before Response.
+	Variants []variantRecord `yaml:"variants"`
 	// Errors say how the token endpoint's failures are to be read, the first that fits; after them, the rules of RFC 6749.
 	// Their kinds are revoked, expired, step_up, operator_config, rate_limited and unavailable.
 	Errors []answerRecord `yaml:"errors"`
@@ -105,6 +107,13 @@ type responseRecord struct {
 	Life string `yaml:"life"`
 }
 
+// variantRecord is an answer of another shape: Slack's to a refresh is not like its first.
+type variantRecord struct {
+	At       string         `yaml:"at"`    // JSON Pointer
+	Value    string         `yaml:"value"` // the text there
+	Response responseRecord `yaml:"response"`
+}
+
 // revokeRecord revokes a grant at the provider (RFC 7009, or the provider's own way).
 type revokeRecord struct {
 	URL string `yaml:"url"`
@@ -146,7 +155,8 @@ type serviceRecord struct {
 	} `yaml:"key_file"`
 }
 
-// assertionRecord is the JWT. Its members are templates whose holes are settings, {username} and {scope}.
+// assertionRecord is the JWT. Its members are templates whose holes are settings, {client_id}, {username} and {scope}. A scope goes
+// into the request when no member holds it.
 type assertionRecord struct {
 	// Algorithm is RS256 or ES256.
 	Algorithm string `yaml:"algorithm"`
@@ -156,8 +166,10 @@ type assertionRecord struct {
 	KeyID     string `yaml:"kid"`
 	// Claims are more members.
 	Claims map[string]string `yaml:"claims"`
-	// Life is between iat and exp; 5m when empty, 1h at most.
+	// Life is from now to exp; 5m when empty, 1h at most.
 	Life string `yaml:"life"`
+	// Backdate is how far iat lies back, for a provider whose clock may be behind ours.
+	Backdate string `yaml:"backdate"`
 	// Travels is parameter (assertion=; the default), bearer (in Authorization, to the token endpoint), or token (it is the access
 	// token, and there is no token endpoint).
 	Travels string `yaml:"travels"`

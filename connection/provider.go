@@ -55,6 +55,7 @@ type Tool struct {
 	query       []member
 	headers     []member
 	body        any // parseBody; nil when the request has none
+	form        bool
 	input       schema
 	output      schema // zero when the record has none
 	result      resultRecord

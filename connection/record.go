@@ -69,6 +69,8 @@ type authRecord struct {
 	Query string `yaml:"query"`
 	// Reason says why this provider leaves no other way, for style query: URLs end up in logs.
 	Reason string `yaml:"reason"`
+	// Username is the user name with {username} in it, for style basic; {username} when empty.
+	Username string `yaml:"username"`
 }
 
 // answerRecord recognises an answer.
@@ -77,6 +79,8 @@ type answerRecord struct {
 	Header struct {
 		Name  string `yaml:"name"`
 		Value string `yaml:"value"` // any value when empty
+		// Contains is a part of the value, for one that holds more: error="insufficient_claims" of a WWW-Authenticate.
+		Contains string `yaml:"contains"`
 	} `yaml:"header"`
 	Body struct {
 		At    string `yaml:"at"`    // JSON Pointer
@@ -101,13 +105,15 @@ type toolRecord struct {
 	// Description for a model.
 	Description string `yaml:"description"`
 	Method      string `yaml:"method"`
-	// Path below base_url, with holes: /repos/{owner}/{repo}. Every hole is a required argument.
+	// Path below base_url, with holes: /repos/{owner}/{repo}. Every hole is a required argument, or a setting.
 	Path string `yaml:"path"`
-	// Query and Headers have holes too; a member is left out when its argument is absent.
+	// Query and Headers have holes too, for arguments and settings; a member is left out when its argument is absent.
 	Query   map[string]string `yaml:"query"`
 	Headers map[string]string `yaml:"headers"`
 	// Body is a JSON value whose strings have holes. A string that is one hole alone keeps the argument's type.
 	Body any `yaml:"body"`
+	// Encoding of the body is json (the default) or form: one flat object as application/x-www-form-urlencoded.
+	Encoding string `yaml:"encoding"`
 	// GraphQL is a document, and the body then its variables: POST {"query": graphql, "variables": body}. It has no holes: an
 	// argument in it could end the operation and begin another.
 	GraphQL string `yaml:"graphql"`

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/onbehalf/obo/vault"
@@ -79,7 +80,11 @@ func (t Tool) Request(ctx context.Context, a Arguments, key string) (*http.Reque
 		if err != nil {
 			return nil, err
 		}
-		text, err := encodeJSON(filled)
+		encode := encodeJSON
+		if t.form {
+			encode = encodeForm
+		}
+		text, err := encode(filled)
 		if err != nil {
 			return nil, err
 		}
@@ -97,6 +102,20 @@ func (t Tool) Request(ctx context.Context, a Arguments, key string) (*http.Reque
 		return nil, err
 	}
 	return r, nil
+}
+
+// encodeForm writes a flat object (WHATWG URL, application/x-www-form-urlencoded).
+func encodeForm(v any) ([]byte, error) {
+	form := url.Values{}
+	flat, _ := v.(map[string]any)
+	for name, item := range flat {
+		text, err := scalar(name, item)
+		if err != nil {
+			return nil, err
+		}
+		form.Set(name, text)
+	}
+	return []byte(form.Encode()), nil
 }
 
 // target is the URL with the arguments in it.
@@ -143,7 +162,10 @@ func (t Tool) setHeaders(r *http.Request, a Arguments, key string) error {
 			r.Header.Set(m.name, value)
 		}
 	}
-	if t.body != nil {
+	switch {
+	case t.form:
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	case t.body != nil:
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if t.idempotency != "" {
@@ -182,7 +204,7 @@ func (p Provider) Authorize(r *http.Request, pattern Pattern, c vault.Credential
 		if strings.Contains(c.Username(), ":") {
 			return fmt.Errorf("%w: a user name must not hold a colon (RFC 7617)", ErrCredential)
 		}
-		r.SetBasicAuth(c.Username(), secret)
+		r.SetBasicAuth(strings.Replace(cmp.Or(a.Username, "{username}"), "{username}", c.Username(), 1), secret)
 	case "query":
 		if r.URL.RawQuery != "" {
 			r.URL.RawQuery += "&"

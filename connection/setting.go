@@ -163,5 +163,47 @@ func (t Tool) At(settings map[string]string) (Tool, error) {
 		return Tool{}, err
 	}
 	t.provider = &p
-	return t, nil
+	if t.path, err = p.bind(t.path, settings, pathValue); err != nil {
+		return Tool{}, err
+	}
+	if t.query, err = p.bindAll(t.query, settings, queryValue); err != nil {
+		return Tool{}, err
+	}
+	t.headers, err = p.bindAll(t.headers, settings, headerValue)
+	return t, err
+}
+
+func (p *Provider) bindAll(all []member, settings map[string]string, encode func(name, value string) (string, error)) ([]member, error) {
+	out := slices.Clone(all)
+	for i, m := range all {
+		bound, err := p.bind(m.template, settings, encode)
+		if err != nil {
+			return nil, err
+		}
+		out[i].template = bound
+	}
+	return out, nil
+}
+
+// bind writes settings into the holes that are theirs, each encoded for its place, and leaves those of arguments.
+func (p *Provider) bind(t template, settings map[string]string, encode func(name, value string) (string, error)) (template, error) {
+	if !slices.ContainsFunc(t.holes, func(h string) bool { _, ok := p.settings[h]; return ok }) {
+		return t, nil
+	}
+	out := template{literals: []string{t.literals[0]}}
+	for i, hole := range t.holes {
+		if _, ok := p.settings[hole]; !ok {
+			out.holes, out.literals = append(out.holes, hole), append(out.literals, t.literals[i+1])
+			continue
+		}
+		text, err := p.fill(template{literals: []string{"", ""}, holes: []string{hole}}, settings)
+		if err == nil {
+			text, err = encode(hole, text)
+		}
+		if err != nil {
+			return template{}, err
+		}
+		out.literals[len(out.literals)-1] += text + t.literals[i+1]
+	}
+	return out, nil
 }
