@@ -27,8 +27,12 @@ var (
 
 // The statuses of a connection.
 const (
-	StatusActive  = "active"
-	StatusRevoked = "revoked"
+	StatusPending      = "pending"       // a user was asked to connect it and has not yet
+	StatusActive       = "active"        // it can be spent
+	StatusNeedsConsent = "needs_consent" // the provider wants the user again before it goes on
+	StatusRevoked      = "revoked"       // ended here or at the provider; there is no credential any more
+	StatusExpired      = "expired"       // it has lived its time; there is no credential any more
+	StatusError        = "error"         // it cannot be spent, and the reason says who can help
 )
 
 // ReasonShredded is why a connection ended whose org's data key is no more.
@@ -42,9 +46,10 @@ const minSecret = 8
 type Store interface {
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) // by id
-	PutConnection(ctx context.Context, c store.Connection) error
+	// was is the status before; a change of it is noted with the same write.
+	PutConnection(ctx context.Context, c store.Connection, was string) error
 	// DeleteConnection MUST answer store.ErrConflict when the version is another; 0 stands for any.
-	DeleteConnection(ctx context.Context, id string, version int64) error
+	DeleteConnection(ctx context.Context, id string, version int64, now time.Time) error
 }
 
 // Sealer is the vault as connections are stored.
@@ -77,8 +82,9 @@ type Link struct {
 	ID         string // 1 to 63 of [a-z0-9-]
 	Provider   string
 	Pattern    Pattern
-	Subject    string // empty for DeveloperSecret, else whose it is
+	Subject    string // empty for a pattern that the org shares, else whose it is
 	Credential vault.Credential
+	Settings   map[string]string // that the record asks for
 }
 
 // ValidID reports whether text can be a connection's id: 1 to 63 of [a-z0-9-], with no hyphen at either end.
@@ -100,11 +106,20 @@ func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
 	if !providers[i].Supports(k.Pattern) {
 		return fmt.Errorf("%w: provider %s does not take pattern %q", ErrInvalid, k.Provider, cut(string(k.Pattern), 64))
 	}
+	if k.Pattern == OAuth {
+		return fmt.Errorf("%w: pattern oauth is connected by its user: start an authorization", ErrInvalid)
+	}
 	if err := owner(org, k); err != nil {
+		return err
+	}
+	if err := providers[i].checkLinkSettings(k.Settings); err != nil {
 		return err
 	}
 	if n := len(k.Credential.Reveal()); n < minSecret || n > vault.MaxSecret {
 		return fmt.Errorf("%w: secret must have %d to %d bytes", ErrInvalid, minSecret, vault.MaxSecret)
+	}
+	if k.Pattern == ServiceAccount {
+		return providers[i].checkAccount(k)
 	}
 	if !providers[i].auth[k.Pattern].carries(string(k.Credential.Reveal())) {
 		return fmt.Errorf("%w: secret must be printable ASCII to travel in a header (is there a newline at its end?)", ErrInvalid)
@@ -120,9 +135,9 @@ func (l *Links) Check(ctx context.Context, org delegation.OrgID, k Link) error {
 
 // owner checks whose a connection is: nobody's when the org shares it, else a user or a service account of this very org.
 func owner(org delegation.OrgID, k Link) error {
-	if k.Pattern == DeveloperSecret {
+	if k.Pattern.Shared() {
 		if k.Subject != "" {
-			return fmt.Errorf("%w: subject must be empty for developer_secret, which the whole org shares", ErrInvalid)
+			return fmt.Errorf("%w: subject must be empty for %s, which the whole org shares", ErrInvalid, k.Pattern)
 		}
 		return nil
 	}
@@ -155,7 +170,8 @@ func (l *Links) Propose(ctx context.Context, org delegation.OrgID, k Link) (Prop
 	now := l.Now().UTC().Truncate(time.Microsecond)
 	c := store.Connection{
 		ID: k.ID, Provider: k.Provider, Pattern: string(k.Pattern), Subject: k.Subject,
-		Status: StatusActive, Version: 1, Created: now, Updated: now,
+		Status: StatusActive, Version: 1, Created: now, Updated: now, Settings: k.Settings,
+		Account: cut(k.Credential.Username(), 120), Hint: hint(k.Credential.Reveal(), k.Pattern),
 	}
 	old, err := l.Org(org).Connection(ctx, k.ID)
 	switch {
@@ -177,7 +193,7 @@ func (l *Links) Put(ctx context.Context, org delegation.OrgID, p Proposal) (err 
 	if c.Sealed, err = l.Vault.Seal(ctx, org, c.ID, c.Version, p.credential); err != nil {
 		return err
 	}
-	if err := l.Org(org).PutConnection(ctx, c); err != nil {
+	if err := l.Org(org).PutConnection(ctx, c, p.Before.Status); err != nil {
 		return fmt.Errorf("connection: store: %w", err)
 	}
 	return nil
@@ -209,9 +225,10 @@ func (l *Links) List(ctx context.Context, org delegation.OrgID) (all []store.Con
 
 // End marks a connection as revoked and destroys its credential. store.ErrConflict says that it is not as c any more.
 func (l *Links) End(ctx context.Context, org delegation.OrgID, c store.Connection, reason string) error {
+	was := c.Status
 	c = Ended(c, reason)
 	c.Updated = l.Now().UTC().Truncate(time.Microsecond)
-	if err := l.Org(org).PutConnection(ctx, c); err != nil {
+	if err := l.Org(org).PutConnection(ctx, c, was); err != nil {
 		return fmt.Errorf("connection: end: %w", err)
 	}
 	return nil
@@ -220,7 +237,7 @@ func (l *Links) End(ctx context.Context, org delegation.OrgID, c store.Connectio
 // Delete deletes a connection of a version, 0 for any, with its credential. store.ErrNotFound says that there was none,
 // store.ErrConflict that it has another version.
 func (l *Links) Delete(ctx context.Context, org delegation.OrgID, id string, version int64) error {
-	return l.Org(org).DeleteConnection(ctx, id, version)
+	return l.Org(org).DeleteConnection(ctx, id, version, l.Now().UTC().Truncate(time.Microsecond))
 }
 
 // Shred destroys the org's data key, then marks the connections, whose credentials nobody can open any more. It returns how
@@ -239,9 +256,10 @@ func (l *Links) Shred(ctx context.Context, org delegation.OrgID) (int, error) {
 			continue
 		}
 		lost++
+		was := c.Status
 		c = Ended(c, ReasonShredded)
 		c.Updated = l.Now().UTC().Truncate(time.Microsecond)
-		if err := l.Org(org).PutConnection(ctx, c); err != nil && !errors.Is(err, store.ErrConflict) {
+		if err := l.Org(org).PutConnection(ctx, c, was); err != nil && !errors.Is(err, store.ErrConflict) {
 			return lost, fmt.Errorf("connection: the data key is destroyed, but a connection could not be marked: %w", err)
 		}
 	}
@@ -254,12 +272,28 @@ func Holds(c store.Connection) bool { return len(c.Sealed) > 0 }
 // Ended is a connection as revoked, without its credential.
 func Ended(c store.Connection, reason string) store.Connection {
 	c.Sealed, c.Status, c.StatusReason, c.Version = nil, StatusRevoked, reason, c.Version+1
+	c.Expires, c.Due = time.Time{}, time.Time{}
 	return c
+}
+
+// hint is the end of a secret, for people to tell one from another: at most 4 characters, and none of a short one, nor of a password
+// or a private key.
+func hint(secret []byte, pattern Pattern) string {
+	if pattern == Basic || pattern == ServiceAccount || len(secret) < 20 || !fieldValue(string(secret)) {
+		return ""
+	}
+	return "…" + string(secret[len(secret)-4:])
+}
+
+// spendable reports whether a connection may still have something to spend. One whose user the provider wants again may, until its
+// access token expires.
+func spendable(c store.Connection) bool {
+	return Holds(c) && (c.Status == StatusActive || c.Status == StatusNeedsConsent || c.Status == StatusError)
 }
 
 // Choose picks the connection that a token may spend: the provider's, of this subject (EX7) or shared by the org. The
 // subject's own come first; the org's are for those who have none. id names one when there are several, and never reaches
-// another user's. conns are those of the token's org, and of no other.
+// another user's. conns are those of the token's org, and of no other. With ErrRevoked comes the connection that is not good any more.
 func Choose(conns []store.Connection, provider, subject, id string) (store.Connection, error) {
 	var own, shared []store.Connection
 	for _, c := range conns {
@@ -267,7 +301,7 @@ func Choose(conns []store.Connection, provider, subject, id string) (store.Conne
 			continue
 		}
 		switch {
-		case c.Subject == "" && c.Pattern == string(DeveloperSecret):
+		case c.Subject == "" && Pattern(c.Pattern).Shared():
 			shared = append(shared, c)
 		case subject != "" && c.Subject == subject:
 			own = append(own, c)
@@ -280,10 +314,10 @@ func Choose(conns []store.Connection, provider, subject, id string) (store.Conne
 	if len(candidates) == 0 {
 		return store.Connection{}, ErrNoConnection
 	}
-	active := slices.DeleteFunc(slices.Clone(candidates), func(c store.Connection) bool { return c.Status != StatusActive })
+	active := slices.DeleteFunc(slices.Clone(candidates), func(c store.Connection) bool { return !spendable(c) })
 	switch len(active) {
 	case 0:
-		return store.Connection{}, fmt.Errorf("%w: %q", ErrRevoked, candidates[0].ID)
+		return candidates[0], fmt.Errorf("%w: %q", ErrRevoked, candidates[0].ID)
 	case 1:
 		return active[0], nil
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Where a setting comes from.
@@ -206,4 +207,34 @@ func (p *Provider) bind(t template, settings map[string]string, encode func(name
 		out.literals[len(out.literals)-1] += text + t.literals[i+1]
 	}
 	return out, nil
+}
+
+// checkLinkSettings holds the settings that come with a credential against the record: those that a client or a user says.
+func (p Provider) checkLinkSettings(values map[string]string) error {
+	for name, value := range values {
+		s, known := p.settings[name]
+		if !known || s.From != fromClient && s.From != fromUser {
+			return fmt.Errorf("%w: provider %s has no setting %q to be said here", ErrInvalid, p.name, cut(name, 64))
+		}
+		if len(value) > maxSetting || !s.pattern.MatchString(value) {
+			return fmt.Errorf("%w: setting %s must match %s", ErrInvalid, name, s.Pattern)
+		}
+	}
+	_, err := p.At(values)
+	return err
+}
+
+// checkAccount holds a service account's credential against the record.
+func (p Provider) checkAccount(k Link) error {
+	if p.service.assertion == nil && k.Credential.Username() == "" {
+		return fmt.Errorf("%w: username must be the client id", ErrInvalid)
+	}
+	if p.service.assertion == nil {
+		return nil
+	}
+	// One that cannot sign is found now, and not at the first call.
+	if _, _, err := p.assertion(Client{Settings: k.Settings}, k.Credential, "", time.Unix(0, 0)); err != nil {
+		return fmt.Errorf("%w: %v", ErrInvalid, err)
+	}
+	return nil
 }

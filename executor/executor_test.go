@@ -208,8 +208,8 @@ func TestTenants(t *testing.T) {
 	moved, err := r.db.Org("acme").Connection(t.Context(), "alice")
 	must(t, err)
 	moved.Subject = "user:globex/okta|alice"
-	must(t, r.db.Org("globex").DeleteConnection(t.Context(), "alice", 0))
-	must(t, r.db.Org("globex").PutConnection(t.Context(), moved))
+	must(t, r.db.Org("globex").DeleteConnection(t.Context(), "alice", 0, time.Now()))
+	must(t, r.db.Org("globex").PutConnection(t.Context(), moved, ""))
 	before := len(r.calls())
 	got, err := r.execute(t.Context(), r.token(t, "tracker:write", globex), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
 	if err != nil || got.Error == nil || got.Error.Kind != connection.OperatorConfig || len(r.calls()) != before {

@@ -164,20 +164,6 @@ type DataKey struct {
 	Version int64
 }
 
-// Connection is an org's or a user's link to a provider, with its credential sealed.
-type Connection struct {
-	ID           string
-	Provider     string
-	Pattern      string
-	Subject      string // empty when the org shares it
-	Status       string
-	StatusReason string
-	Version      int64 // 1 for the first; compare-and-swap
-	Sealed       []byte
-	Created      time.Time
-	Updated      time.Time
-}
-
 // ProviderRecord is an org's own provider record as applied.
 type ProviderRecord struct {
 	Name string // file name

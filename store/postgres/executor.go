@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -37,19 +36,27 @@ func OpenExecutor(ctx context.Context, dsn string) (*Executor, error) {
 // Org returns the only way to the data of one org.
 func (e *Executor) Org(id delegation.OrgID) *ExecutorOrg { return &ExecutorOrg{e: e, id: id} }
 
-// Orgs lists every org that has a data key, a connection or a provider record.
+// Orgs lists every org that has a data key, a connection, a provider record or a client.
 func (e *Executor) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	orgs, err := collect(ctx, e.database, wideScope(), scanOrg,
-		"SELECT org FROM data_keys UNION SELECT org FROM connections UNION SELECT org FROM providers ORDER BY org")
+		"SELECT org FROM data_keys UNION SELECT org FROM connections UNION SELECT org FROM providers UNION SELECT org FROM clients ORDER BY org")
 	if err != nil {
 		return nil, fmt.Errorf("postgres: orgs: %w", err)
 	}
 	return orgs, nil
 }
 
-// PurgeExpired forgets used proofs whose until is before now: they are refused for their age.
+// PurgeExpired forgets used proofs whose until is before now (they are refused for their age), authorizations that expired an hour
+// ago, events of more than store.EventsKept, and who refreshed what a day ago, but for what was spent without a word of what came
+// of it.
 func (e *Executor) PurgeExpired(ctx context.Context, now time.Time) error {
-	if _, err := e.exec(ctx, wideScope(), statement{purgeConsumed, []any{now}}); err != nil {
+	_, err := e.exec(ctx, wideScope(),
+		statement{purgeConsumed, []any{now}},
+		statement{"DELETE FROM authorizations WHERE expires < $1", []any{now.Add(-time.Hour)}},
+		statement{"DELETE FROM connection_events WHERE time < $1", []any{now.Add(-store.EventsKept)}},
+		statement{"DELETE FROM refreshes WHERE spent = '' AND until < $1", []any{now.Add(-24 * time.Hour)}},
+	)
+	if err != nil {
 		return fmt.Errorf("postgres: purge expired: %w", err)
 	}
 	return nil
@@ -94,79 +101,6 @@ func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) err
 // sealed by the key-encryption key.
 func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
 	return o.one(ctx, "delete data key", store.ErrNotFound, "DELETE FROM data_keys WHERE org = $1", string(o.id))
-}
-
-const connectionColumns = `SELECT id, provider, pattern, subject, status, status_reason, version, sealed, created, updated
-	FROM connections WHERE `
-
-func scanConnection(rows pgx.Rows, c *store.Connection) error {
-	return rows.Scan(&c.ID, &c.Provider, &c.Pattern, &c.Subject, &c.Status, &c.StatusReason, &c.Version, &c.Sealed,
-		&c.Created, &c.Updated)
-}
-
-// Connection returns one connection, or store.ErrNotFound.
-func (o *ExecutorOrg) Connection(ctx context.Context, id string) (store.Connection, error) {
-	found, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
-		connectionColumns+"org = $1 AND id = $2", string(o.id), id)
-	if err == nil && len(found) == 0 {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return store.Connection{}, fmt.Errorf("postgres: connection of %s: %w", o.id, err)
-	}
-	return found[0], nil
-}
-
-// Connections lists by id the org's connections after one, at most limit.
-func (o *ExecutorOrg) Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) {
-	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
-		connectionColumns+"org = $1 AND id > $2 ORDER BY id LIMIT $3", string(o.id), after, page(limit))
-	if err != nil {
-		return nil, fmt.Errorf("postgres: connections of %s: %w", o.id, err)
-	}
-	return out, nil
-}
-
-// ConnectionsFor lists by id the connections to a provider that are the subject's own or shared by the org: the first
-// store.MaxPage of them. How many other users have one does not matter to its cost.
-func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
-	out, err := collect(ctx, o.e.database, orgScope(o.id), scanConnection,
-		connectionColumns+"org = $1 AND provider = $2 AND subject IN ('', $3) ORDER BY id LIMIT $4",
-		string(o.id), provider, subject, store.MaxPage)
-	if err != nil {
-		return nil, fmt.Errorf("postgres: connections of %s: %w", o.id, err)
-	}
-	return out, nil
-}
-
-// PutConnection stores a connection whose version must be the stored one plus 1 (1 for a new one); otherwise
-// store.ErrConflict.
-func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) error {
-	const insert = `INSERT INTO connections
-		(org, id, version, provider, pattern, subject, status, status_reason, sealed, created, updated)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`
-	const update = `UPDATE connections SET version = $3, provider = $4, pattern = $5, subject = $6, status = $7,
-		status_reason = $8, sealed = $9, created = $10, updated = $11 WHERE org = $1 AND id = $2 AND version = $3 - 1`
-	query := update
-	if c.Version == 1 {
-		query = insert
-	}
-	return o.one(ctx, "put connection", store.ErrConflict, query, string(o.id), c.ID, c.Version, c.Provider, c.Pattern,
-		c.Subject, c.Status, c.StatusReason, bytes(c.Sealed), c.Created, c.Updated)
-}
-
-// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none. It must be of that version, or
-// it is store.ErrConflict; 0 stands for any.
-func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string, version int64) error {
-	err := o.one(ctx, "delete connection", store.ErrNotFound,
-		"DELETE FROM connections WHERE org = $1 AND id = $2 AND ($3::bigint = 0 OR version = $3)", string(o.id), id, version)
-	if version == 0 || !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if _, err := o.Connection(ctx, id); err != nil {
-		return err
-	}
-	return fmt.Errorf("postgres: delete connection of %s: %w", o.id, store.ErrConflict)
 }
 
 const selectProviders = "SELECT name, text FROM providers WHERE org = $1 ORDER BY name"

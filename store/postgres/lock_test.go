@@ -104,7 +104,11 @@ func TestSecondLock(t *testing.T) {
 		try(t, s.AppendAudit(ctx, records))
 		try(t, e.AppendAudit(ctx, records))
 		try(t, calls.CreateDataKey(ctx, store.DataKey{}))
-		try(t, calls.PutConnection(ctx, store.Connection{ID: "c", Version: 1}))
+		try(t, calls.PutConnection(ctx, store.Connection{ID: "c", Version: 1, Status: "active"}, ""))
+		_, err = calls.AcquireRefresh(ctx, "c", time.Now(), time.Now())
+		try(t, err)
+		try(t, calls.PutClient(ctx, store.Client{Name: "p", Version: 1}))
+		try(t, calls.PutAuthorization(ctx, store.Authorization{ID: "a", Version: 1}))
 		try(t, calls.PutProviders(ctx, nil, []store.ProviderRecord{{Name: "p"}}))
 		try(t, calls.Consume(ctx, [32]byte{}, time.Now()))
 	}

@@ -19,6 +19,7 @@ package postgres
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -230,6 +231,18 @@ func cursor(after uint64) int64 { return int64(min(after, math.MaxInt64)) }
 
 // page is the limit of a query.
 func page(limit int) int { return min(max(limit, 1), store.MaxPage) }
+
+// jsonText reads a column that holds JSON.
+type jsonText struct{ v any }
+
+// Scan implements sql.Scanner.
+func (j jsonText) Scan(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("postgres: JSON is stored as %T", v)
+	}
+	return json.Unmarshal([]byte(text), j.v)
+}
 
 // bytes keeps an empty value apart from NULL, which no column takes.
 func bytes(b []byte) []byte {

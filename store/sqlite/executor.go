@@ -53,10 +53,10 @@ func (e *Executor) prepare(ctx context.Context) (err error) {
 // Org returns the only way to the data of one org.
 func (e *Executor) Org(id delegation.OrgID) *ExecutorOrg { return &ExecutorOrg{e: e, id: id} }
 
-// Orgs lists every org that has a data key, a connection or a provider record.
+// Orgs lists every org that has a data key, a connection, a provider record or a client.
 func (e *Executor) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	rows, err := e.read.QueryContext(ctx,
-		"SELECT org FROM data_keys UNION SELECT org FROM connections UNION SELECT org FROM providers ORDER BY org")
+		"SELECT org FROM data_keys UNION SELECT org FROM connections UNION SELECT org FROM providers UNION SELECT org FROM clients ORDER BY org")
 	orgs, err := collect(rows, err, func(rows *sql.Rows, id *delegation.OrgID) error { return rows.Scan(id) })
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: orgs: %w", err)
@@ -64,11 +64,25 @@ func (e *Executor) Orgs(ctx context.Context) ([]delegation.OrgID, error) {
 	return orgs, nil
 }
 
-// PurgeExpired forgets used proofs whose until is before now: they are refused for their age.
+// PurgeExpired forgets used proofs whose until is before now (they are refused for their age), authorizations that expired an hour
+// ago, events of more than store.EventsKept, and who refreshed what a day ago, but for what was spent without a word of what came
+// of it.
 func (e *Executor) PurgeExpired(ctx context.Context, now time.Time) error {
 	err := e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		_, err := conn.ExecContext(ctx, purgeConsumed, now.UnixMicro())
-		return err
+		for _, q := range []struct {
+			sql    string
+			before time.Time
+		}{
+			{purgeConsumed, now},
+			{"DELETE FROM authorizations WHERE expires < ?", now.Add(-time.Hour)},
+			{"DELETE FROM connection_events WHERE time < ?", now.Add(-store.EventsKept)},
+			{"DELETE FROM refreshes WHERE spent = X'' AND until < ?", now.Add(-24 * time.Hour)},
+		} {
+			if _, err := conn.ExecContext(ctx, q.sql, q.before.UnixMicro()); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("sqlite: purge expired: %w", err)
@@ -125,82 +139,6 @@ func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
 		return fmt.Errorf("sqlite: data key of %s is deleted, but the log was not emptied: %w", o.id, err)
 	}
 	return nil
-}
-
-const connectionColumns = `SELECT id, provider, pattern, subject, status, status_reason, version, sealed, created, updated
-	FROM connections WHERE `
-
-func scanConnection(rows *sql.Rows, c *store.Connection) error {
-	return rows.Scan(&c.ID, &c.Provider, &c.Pattern, &c.Subject, &c.Status, &c.StatusReason, &c.Version, &c.Sealed,
-		instant{&c.Created}, instant{&c.Updated})
-}
-
-// Connection returns one connection, or store.ErrNotFound.
-func (o *ExecutorOrg) Connection(ctx context.Context, id string) (store.Connection, error) {
-	rows, err := o.e.read.QueryContext(ctx, connectionColumns+"org = ? AND id = ?", string(o.id), id)
-	found, err := collect(rows, err, scanConnection)
-	if err == nil && len(found) == 0 {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return store.Connection{}, fmt.Errorf("sqlite: connection of %s: %w", o.id, err)
-	}
-	return found[0], nil
-}
-
-// Connections lists by id the org's connections after one, at most limit.
-func (o *ExecutorOrg) Connections(ctx context.Context, after string, limit int) ([]store.Connection, error) {
-	rows, err := o.e.read.QueryContext(ctx, connectionColumns+"org = ? AND id > ? ORDER BY id LIMIT ?",
-		string(o.id), after, min(max(limit, 1), store.MaxPage))
-	out, err := collect(rows, err, scanConnection)
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: connections of %s: %w", o.id, err)
-	}
-	return out, nil
-}
-
-// connectionsFor sorts by +id, or the planner walks all the org's connections by their primary key to save the sorting.
-const connectionsFor = connectionColumns + "org = ? AND provider = ? AND subject IN ('', ?) ORDER BY +id LIMIT ?"
-
-// ConnectionsFor lists by id the connections to a provider that are the subject's own or shared by the org: the first
-// store.MaxPage of them. How many other users have one does not matter to its cost.
-func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error) {
-	rows, err := o.e.read.QueryContext(ctx, connectionsFor, string(o.id), provider, subject, store.MaxPage)
-	out, err := collect(rows, err, scanConnection)
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: connections of %s: %w", o.id, err)
-	}
-	return out, nil
-}
-
-// PutConnection stores a connection whose version must be the stored one plus 1 (1 for a new one); otherwise
-// store.ErrConflict.
-func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection) error {
-	const insert = `INSERT INTO connections
-		(org, id, version, provider, pattern, subject, status, status_reason, sealed, created, updated)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING`
-	const update = `UPDATE connections SET version = ?3, provider = ?4, pattern = ?5, subject = ?6, status = ?7,
-		status_reason = ?8, sealed = ?9, created = ?10, updated = ?11 WHERE org = ?1 AND id = ?2 AND version = ?3 - 1`
-	query := update
-	if c.Version == 1 {
-		query = insert
-	}
-	return o.one(ctx, "put connection", store.ErrConflict, query, string(o.id), c.ID, c.Version, c.Provider, c.Pattern,
-		c.Subject, c.Status, c.StatusReason, blob(c.Sealed), c.Created.UnixMicro(), c.Updated.UnixMicro())
-}
-
-// DeleteConnection forgets a connection and its sealed credential; store.ErrNotFound if there is none. It must be of that version, or
-// it is store.ErrConflict; 0 stands for any.
-func (o *ExecutorOrg) DeleteConnection(ctx context.Context, id string, version int64) error {
-	err := o.one(ctx, "delete connection", store.ErrNotFound,
-		"DELETE FROM connections WHERE org = ?1 AND id = ?2 AND (?3 = 0 OR version = ?3)", string(o.id), id, version)
-	if version == 0 || !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if _, err := o.Connection(ctx, id); err != nil {
-		return err
-	}
-	return fmt.Errorf("sqlite: delete connection of %s: %w", o.id, store.ErrConflict)
 }
 
 const selectProviders = "SELECT name, text FROM providers WHERE org = ? ORDER BY name"

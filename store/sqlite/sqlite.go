@@ -12,6 +12,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -176,6 +177,17 @@ func (i instant) Scan(v any) error {
 	}
 	*i.t = time.UnixMicro(n).UTC()
 	return nil
+}
+
+// jsonText reads a column that holds JSON.
+type jsonText struct{ v any }
+
+func (j jsonText) Scan(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("sqlite: JSON is stored as %T", v)
+	}
+	return json.Unmarshal([]byte(text), j.v)
 }
 
 // blob keeps an empty value apart from NULL, which no column takes.

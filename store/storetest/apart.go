@@ -151,36 +151,36 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
 		},
 		"Connection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
 			_, err := mine.Connection(t.Context(), "same")
 			is(t, err, store.ErrNotFound)
 		},
 		"Connections": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
 			equal(t, got(mine.Connections(t.Context(), "", 10))(t), nil)
 		},
 		"ConnectionsFor": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			shared := connection("shared", 1)
 			shared.Subject = ""
 			own := connection("same", 1)
-			ok(t, theirs.PutConnection(t.Context(), own))
-			ok(t, theirs.PutConnection(t.Context(), shared))
+			ok(t, theirs.PutConnection(t.Context(), own, ""))
+			ok(t, theirs.PutConnection(t.Context(), shared, ""))
 			equal(t, got(mine.ConnectionsFor(t.Context(), own.Provider, own.Subject))(t), nil)
 			equal(t, len(got(theirs.ConnectionsFor(t.Context(), own.Provider, own.Subject))(t)), 2)
 		},
 		"PutConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
-			is(t, mine.PutConnection(t.Context(), connection("same", 2)), store.ErrConflict)
-			ok(t, mine.PutConnection(t.Context(), connection("same", 1)))
-			ok(t, mine.PutConnection(t.Context(), connection("same", 2)))
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
+			is(t, mine.PutConnection(t.Context(), connection("same", 2), ""), store.ErrConflict)
+			ok(t, mine.PutConnection(t.Context(), connection("same", 1), ""))
+			ok(t, mine.PutConnection(t.Context(), connection("same", 2), ""))
 			equal(t, got(theirs.Connection(t.Context(), "same"))(t), connection("same", 1))
 		},
 		"DeleteConnection": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
-			ok(t, theirs.PutConnection(t.Context(), connection("same", 1)))
-			is(t, mine.DeleteConnection(t.Context(), "same", 0), store.ErrNotFound)
-			is(t, mine.DeleteConnection(t.Context(), "same", 1), store.ErrNotFound) // and no conflict, which would tell that it is there
-			ok(t, mine.PutConnection(t.Context(), connection("same", 1)))
-			ok(t, mine.DeleteConnection(t.Context(), "same", 0))
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
+			is(t, mine.DeleteConnection(t.Context(), "same", 0, at(9)), store.ErrNotFound)
+			is(t, mine.DeleteConnection(t.Context(), "same", 1, at(9)), store.ErrNotFound) // and no conflict, which would tell that it is there
+			ok(t, mine.PutConnection(t.Context(), connection("same", 1), ""))
+			ok(t, mine.DeleteConnection(t.Context(), "same", 0, at(9)))
 			equal(t, got(theirs.Connection(t.Context(), "same"))(t), connection("same", 1))
 		},
 		"Providers": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
@@ -200,6 +200,59 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, mine.Consume(t.Context(), key(1), at(1))) // one org cannot use up another's proof
 			is(t, mine.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
 			is(t, theirs.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
+		},
+		"ConnectionEvents": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
+			equal(t, got(mine.ConnectionEvents(t.Context(), 0, 10))(t), nil)
+			ok(t, mine.PutConnection(t.Context(), connection("same", 1), ""))
+			equal(t, got(mine.ConnectionEvents(t.Context(), 0, 10))(t)[0].Sequence, 1) // numbers tell nothing of others
+		},
+		"AcquireRefresh": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			equal(t, got(theirs.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t).Fence, 1)
+			equal(t, got(mine.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t).Fence, 1) // one org cannot hold up another
+		},
+		"SpendRefresh": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			r := got(theirs.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t)
+			is(t, mine.SpendRefresh(t.Context(), r, []byte("x"), at(1)), store.ErrConflict)
+			ok(t, theirs.SpendRefresh(t.Context(), r, []byte("x"), at(1)))
+		},
+		"ReleaseRefresh": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			r := got(theirs.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t)
+			is(t, mine.ReleaseRefresh(t.Context(), r, true), store.ErrConflict)
+			_, err := theirs.AcquireRefresh(t.Context(), "same", at(1), at(9))
+			is(t, err, store.ErrConflict)
+		},
+		"Client": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClient(t.Context(), store.Client{Name: "same", Version: 1}))
+			_, err := mine.Client(t.Context(), "same")
+			is(t, err, store.ErrNotFound)
+		},
+		"Clients": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClient(t.Context(), store.Client{Name: "same", Version: 1}))
+			equal(t, got(mine.Clients(t.Context(), "", 10))(t), nil)
+		},
+		"PutClient": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClient(t.Context(), store.Client{Name: "same", ClientID: "theirs", Version: 1}))
+			is(t, mine.PutClient(t.Context(), store.Client{Name: "same", ClientID: "mine", Version: 2}), store.ErrConflict)
+			ok(t, mine.PutClient(t.Context(), store.Client{Name: "same", ClientID: "mine", Version: 1}))
+			equal(t, got(theirs.Client(t.Context(), "same"))(t).ClientID, "theirs")
+		},
+		"DeleteClient": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutClient(t.Context(), store.Client{Name: "same", Version: 1}))
+			is(t, mine.DeleteClient(t.Context(), "same", 1), store.ErrNotFound)
+			got(theirs.Client(t.Context(), "same"))(t)
+		},
+		"Authorization": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutAuthorization(t.Context(), authorization("same", 1)))
+			_, err := mine.Authorization(t.Context(), "same")
+			is(t, err, store.ErrNotFound)
+		},
+		"PutAuthorization": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutAuthorization(t.Context(), authorization("same", 1)))
+			is(t, mine.PutAuthorization(t.Context(), authorization("same", 2)), store.ErrConflict)
+			ok(t, mine.PutAuthorization(t.Context(), authorization("same", 1)))
+			ok(t, mine.PutAuthorization(t.Context(), authorization("same", 2)))
+			equal(t, got(theirs.Authorization(t.Context(), "same"))(t), authorization("same", 1))
 		},
 		"AuditRecords": func(t *testing.T, mine, theirs O, their delegation.OrgID) {
 			ok(t, e.AppendAudit(t.Context(), []store.AuditRecord{

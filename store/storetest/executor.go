@@ -14,16 +14,21 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 	open := fresh(t)
 	a, b := handle(t, open), handle(t, open) // two replicas
 	for name, f := range map[string]func(t *testing.T, a, b Executor[O]){
-		"data key":         testDataKey[O],
-		"connections":      testConnections[O],
-		"connections for":  testConnectionsFor[O],
-		"connection race":  testConnectionRace[O],
-		"providers":        testProviders[O],
-		"single use":       func(t *testing.T, a, b Executor[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
-		"orgs are apart":   testExecutorApart[O],
-		"audit":            func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
-		"audit in order":   func(t *testing.T, a, b Executor[O]) { testAuditInOrder(t, executorTrail(a), executorTrail(b)) },
-		"audit all or not": func(t *testing.T, a, b Executor[O]) { testAuditAtomic(t, executorTrail(a)) },
+		"data key":          testDataKey[O],
+		"connections":       testConnections[O],
+		"connections for":   testConnectionsFor[O],
+		"connection race":   testConnectionRace[O],
+		"providers":         testProviders[O],
+		"connection events": testConnectionEvents[O],
+		"service accounts":  testServiceAccounts[O],
+		"refreshes":         testRefreshes[O],
+		"clients":           testClients[O],
+		"authorizations":    testAuthorizations[O],
+		"single use":        func(t *testing.T, a, b Executor[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
+		"orgs are apart":    testExecutorApart[O],
+		"audit":             func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
+		"audit in order":    func(t *testing.T, a, b Executor[O]) { testAuditInOrder(t, executorTrail(a), executorTrail(b)) },
+		"audit all or not":  func(t *testing.T, a, b Executor[O]) { testAuditAtomic(t, executorTrail(a)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +40,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"purge":  testPurgeExecutor[O],
 		"reopen": testReopenExecutor[O],
 		"pages":  testConnectionPages[O],
+		"due":    testDueConnections[O],
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +53,8 @@ func connection(id string, version int64) store.Connection {
 	return store.Connection{
 		ID: id, Provider: "github", Pattern: "api_key", Subject: "user:acme/okta|1", Status: "active", StatusReason: "because",
 		Version: version, Sealed: []byte{0, 255, byte(version)}, Created: at(1), Updated: at(int(version)),
+		Account: "alice@acme.example", Hint: "…9f3a", Scopes: []string{"a b", "ü"}, Settings: map[string]string{"host": "x"},
+		Expires: at(100 + int(version)),
 	}
 }
 
@@ -77,31 +85,31 @@ func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	ctx, org := t.Context(), a.Org("connections")
 	_, err := org.Connection(ctx, "c")
 	is(t, err, store.ErrNotFound)
-	is(t, org.DeleteConnection(ctx, "c", 0), store.ErrNotFound)
-	is(t, org.DeleteConnection(ctx, "c", 1), store.ErrNotFound)
+	is(t, org.DeleteConnection(ctx, "c", 0, at(9)), store.ErrNotFound)
+	is(t, org.DeleteConnection(ctx, "c", 1, at(9)), store.ErrNotFound)
 	equal(t, got(org.Connections(ctx, "", 100))(t), nil)
-	is(t, org.PutConnection(ctx, connection("c", 2)), store.ErrConflict)
-	is(t, org.PutConnection(ctx, connection("c", 0)), store.ErrConflict)
-	ok(t, org.PutConnection(ctx, connection("c", 1)))
-	is(t, org.PutConnection(ctx, connection("c", 1)), store.ErrConflict)
-	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict)
+	is(t, org.PutConnection(ctx, connection("c", 2), ""), store.ErrConflict)
+	is(t, org.PutConnection(ctx, connection("c", 0), ""), store.ErrConflict)
+	ok(t, org.PutConnection(ctx, connection("c", 1), ""))
+	is(t, org.PutConnection(ctx, connection("c", 1), ""), store.ErrConflict)
+	is(t, org.PutConnection(ctx, connection("c", 3), ""), store.ErrConflict)
 	equal(t, got(b.Org("connections").Connection(ctx, "c"))(t), connection("c", 1))
 	second := connection("c", 2)
 	second.Status, second.Sealed = "revoked", nil
-	ok(t, b.Org("connections").PutConnection(ctx, second))
+	ok(t, b.Org("connections").PutConnection(ctx, second, ""))
 	equal(t, got(org.Connection(ctx, "c"))(t), second)
 
-	ok(t, org.PutConnection(ctx, connection("C", 1))) // another id
-	ok(t, org.PutConnection(ctx, connection("a", 1)))
+	ok(t, org.PutConnection(ctx, connection("C", 1), "")) // another id
+	ok(t, org.PutConnection(ctx, connection("a", 1), ""))
 	equal(t, got(org.Connections(ctx, "", 100))(t), []store.Connection{connection("C", 1), connection("a", 1), second})
 	read := got(org.Connection(ctx, "a"))(t)
 	read.Sealed[0] = 9 // a copy
 	equal(t, got(org.Connection(ctx, "a"))(t), connection("a", 1))
-	is(t, b.Org("connections").DeleteConnection(ctx, "c", 1), store.ErrConflict) // that version is gone
+	is(t, b.Org("connections").DeleteConnection(ctx, "c", 1, at(9)), store.ErrConflict) // that version is gone
 	equal(t, got(org.Connection(ctx, "c"))(t), second)
-	ok(t, org.DeleteConnection(ctx, "c", 2))
-	is(t, org.DeleteConnection(ctx, "c", 0), store.ErrNotFound)
-	is(t, org.PutConnection(ctx, connection("c", 3)), store.ErrConflict) // a writer that did not see the deletion
+	ok(t, org.DeleteConnection(ctx, "c", 2, at(9)))
+	is(t, org.DeleteConnection(ctx, "c", 0, at(9)), store.ErrNotFound)
+	is(t, org.PutConnection(ctx, connection("c", 3), ""), store.ErrConflict) // a writer that did not see the deletion
 	equal(t, len(got(org.Connections(ctx, "", 100))(t)), 2)
 }
 
@@ -111,7 +119,7 @@ func testConnectionsFor[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	put := func(id, provider, subject string) store.Connection {
 		c := connection(id, 1)
 		c.Provider, c.Subject = provider, subject
-		ok(t, org.PutConnection(ctx, c))
+		ok(t, org.PutConnection(ctx, c, ""))
 		return c
 	}
 	b1 := put("b", "github", alice)
@@ -137,14 +145,14 @@ func testConnectionsFor[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	}
 	moved := bobs
 	moved.Subject, moved.Version = alice, 2
-	ok(t, org.PutConnection(ctx, moved))
-	ok(t, org.DeleteConnection(ctx, "a", 0))
+	ok(t, org.PutConnection(ctx, moved, ""))
+	ok(t, org.DeleteConnection(ctx, "a", 0, at(9)))
 	equal(t, got(org.ConnectionsFor(ctx, "github", alice))(t), []store.Connection{shared, b1, moved})
 	equal(t, got(org.ConnectionsFor(ctx, "github", bob))(t), []store.Connection{shared})
 
 	full := a.Org("connections-full")
 	for i := range store.MaxPage + 1 {
-		ok(t, full.PutConnection(ctx, connection(fmt.Sprintf("c-%04d", i), 1)))
+		ok(t, full.PutConnection(ctx, connection(fmt.Sprintf("c-%04d", i), 1), ""))
 	}
 	page := got(full.ConnectionsFor(ctx, connection("", 1).Provider, connection("", 1).Subject))(t)
 	if len(page) != store.MaxPage || page[0].ID != "c-0000" || page[store.MaxPage-1].ID != fmt.Sprintf("c-%04d", store.MaxPage-1) {
@@ -158,7 +166,7 @@ func testConnectionRace[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 		race(t, 50, func(i int) error {
 			c := connection("c", version+1)
 			c.Status = fmt.Sprint(i)
-			return replicas[i%2].PutConnection(ctx, c)
+			return replicas[i%2].PutConnection(ctx, c, "")
 		})
 	}
 }
@@ -194,9 +202,9 @@ func testExecutorOrgs[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	equal(t, got(e.Orgs(ctx))(t), nil) // a context that had ended changed nothing
 	ok(t, e.Org("cancelled").Consume(ctx, [32]byte{}, at(1)))
 	ok(t, e.Org("b").CreateDataKey(ctx, store.DataKey{}))
-	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1)))
+	ok(t, e.Org("a").PutConnection(ctx, connection("c", 1), ""))
 	ok(t, e.Org("B").PutProviders(ctx, nil, []store.ProviderRecord{{Name: "x"}}))
-	ok(t, e.Org("b").PutConnection(ctx, connection("c", 1)))
+	ok(t, e.Org("b").PutConnection(ctx, connection("c", 1), ""))
 	equal(t, got(e.Orgs(ctx))(t), []delegation.OrgID{"B", "a", "b"})
 	ok(t, e.Ping(ctx))
 }
@@ -206,7 +214,7 @@ func testReopenExecutor[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	ctx, e := t.Context(), handle(t, open)
 	org := e.Org("reopen")
 	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("k"), Version: 1}))
-	ok(t, org.PutConnection(ctx, connection("c", 1)))
+	ok(t, org.PutConnection(ctx, connection("c", 1), ""))
 	ok(t, org.PutProviders(ctx, nil, []store.ProviderRecord{{Name: "x", Text: []byte("y")}}))
 	ok(t, org.Consume(ctx, key(1), at(1)))
 	ok(t, e.AppendAudit(ctx, []store.AuditRecord{{Org: "reopen", ActionID: "a"}}))

@@ -86,7 +86,7 @@ func testConnectionPages[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
 		org := e.Org(delegation.OrgID(fmt.Sprintf("pages-%d", run)))
-		ok(t, e.Org("other").PutConnection(ctx, connection(fmt.Sprint(run), 1)))
+		ok(t, e.Org("other").PutConnection(ctx, connection(fmt.Sprint(run), 1), ""))
 		known := map[string]bool{}
 		list[string]{
 			page: func(after string, limit int) (ids []string) {
@@ -101,11 +101,11 @@ func testConnectionPages[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 					return id, false
 				}
 				known[id] = true
-				ok(t, org.PutConnection(ctx, connection(id, 1)))
+				ok(t, org.PutConnection(ctx, connection(id, 1), ""))
 				return id, true
 			},
 			drop: func(id string) []string {
-				ok(t, org.DeleteConnection(ctx, id, 0))
+				ok(t, org.DeleteConnection(ctx, id, 0, at(9)))
 				return nil
 			},
 		}.law(rt)

@@ -63,6 +63,7 @@ type STSOrg interface {
 type Executor[O ExecutorOrg] interface {
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
 	Org(id delegation.OrgID) O
+	DueConnections(ctx context.Context, now time.Time, limit int) ([]store.OrgConnection, error)
 	AppendAudit(ctx context.Context, records []store.AuditRecord) error
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
@@ -78,8 +79,18 @@ type ExecutorOrg interface {
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error)
 	ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error)
-	PutConnection(ctx context.Context, c store.Connection) error
-	DeleteConnection(ctx context.Context, id string, version int64) error
+	PutConnection(ctx context.Context, c store.Connection, was string) error
+	DeleteConnection(ctx context.Context, id string, version int64, now time.Time) error
+	ConnectionEvents(ctx context.Context, after uint64, limit int) ([]store.ConnectionEvent, error)
+	AcquireRefresh(ctx context.Context, connection string, now, until time.Time) (store.Refreshing, error)
+	SpendRefresh(ctx context.Context, r store.Refreshing, spent []byte, now time.Time) error
+	ReleaseRefresh(ctx context.Context, r store.Refreshing, settled bool) error
+	Client(ctx context.Context, name string) (store.Client, error)
+	Clients(ctx context.Context, after string, limit int) ([]store.Client, error)
+	PutClient(ctx context.Context, c store.Client) error
+	DeleteClient(ctx context.Context, name string, version int64) error
+	Authorization(ctx context.Context, id string) (store.Authorization, error)
+	PutAuthorization(ctx context.Context, a store.Authorization) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)
 	PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error
 	Consume(ctx context.Context, key [32]byte, until time.Time) error
