@@ -194,13 +194,12 @@ func (r answerRule) fits(status int, header http.Header, body []byte) bool {
 // wait reads how long to wait: Retry-After (RFC 9110 section 10.2.3), else what the record names.
 func (r retryRule) wait(header http.Header, body []byte, now time.Time) time.Duration {
 	var d time.Duration
-	if v := header.Get("Retry-After"); v != "" {
-		if s, err := strconv.Atoi(v); err == nil {
-			d = time.Duration(min(s, int(maxRetryAfter/time.Second))) * time.Second
-		} else if at, err := http.ParseTime(v); err == nil {
-			d = at.Sub(now)
-		}
-	} else {
+	v := header.Get("Retry-After")
+	if s, err := strconv.Atoi(v); err == nil {
+		d = time.Duration(min(s, int(maxRetryAfter/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		d = at.Sub(now)
+	} else { // none, or in a form that only the record knows
 		d = r.said(header, body, now)
 	}
 	return min(max(d, 0), maxRetryAfter)
