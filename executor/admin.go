@@ -13,12 +13,14 @@ import (
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/vault"
 )
 
 // AdminConfig is what an Admin is made of. Every field is required.
 type AdminConfig struct {
 	Providers *connection.Catalog
 	Links     *connection.Links
+	Keys      *vault.Rotator
 	Audit     Recorder
 	Now       func() time.Time
 }
@@ -29,7 +31,7 @@ type Admin struct{ AdminConfig }
 
 // NewAdmin makes an Admin.
 func NewAdmin(c AdminConfig) (*Admin, error) {
-	if c.Providers == nil || c.Links == nil || c.Audit == nil || c.Now == nil {
+	if c.Providers == nil || c.Links == nil || c.Keys == nil || c.Audit == nil || c.Now == nil {
 		return nil, errors.New("executor: AdminConfig needs every field")
 	}
 	return &Admin{c}, nil

@@ -61,7 +61,7 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	ctx, cancel := context.WithTimeout(ctx, provider.Timeout())
 	defer cancel()
 	var a answer
-	err := s.Vault.Use(ctx, c.verified.OrgID(), c.link, func(credential vault.Credential) error {
+	err := s.lend(ctx, c, func(credential vault.Credential) error {
 		if why := stoppedBy(ctx); why != nil {
 			return why
 		}
@@ -83,6 +83,22 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 		return failed(vaultError(err, pattern), 0, "the credential could not be borrowed; nothing was sent")
 	}
 	return a
+}
+
+// lend borrows the credential. One that was sealed again since the connection was read, with the org's next data key, is read again; a
+// connection that differs in more than that is not what was decided on.
+func (s *Service) lend(ctx context.Context, c *call, f func(vault.Credential) error) error {
+	org := c.verified.OrgID()
+	err := s.Vault.Use(ctx, org, c.link, f)
+	if !errors.Is(err, vault.ErrOpen) {
+		return err
+	}
+	now, readErr := s.Connections(org).Connection(ctx, c.link.ID)
+	if readErr != nil || now.Version == c.link.Version || !now.Updated.Equal(c.link.Updated) || now.Status != c.link.Status ||
+		now.Provider != c.link.Provider || now.Pattern != c.link.Pattern || now.Subject != c.link.Subject {
+		return err
+	}
+	return s.Vault.Use(ctx, org, now, f)
 }
 
 // send makes the call. What a lost answer means depends on whether the request can have left.

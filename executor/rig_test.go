@@ -98,6 +98,7 @@ type rig struct {
 	set      *revocation.Set
 	log      *lockedBuffer
 	dir      string
+	kek      seal.Key
 
 	nonces      *dpop.Nonces // for build
 	requireDPoP bool         // for build
@@ -160,6 +161,7 @@ func (r *rig) build(t *testing.T) {
 	}}
 	key, err := seal.NewDataKey()
 	must(t, err)
+	r.kek = key
 	safe, err := vault.Open(vault.Config{Key: key, Org: func(id delegation.OrgID) vault.DataKeyStore { return faulty.Org(id) }})
 	must(t, err)
 	trail, err := audit.Open(audit.Config{Store: faulty})
@@ -173,7 +175,9 @@ func (r *rig) build(t *testing.T) {
 		Org: func(id delegation.OrgID) connection.Store { return faulty.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
 	must(t, err)
-	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
+	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return faulty.Org(id) })
+	must(t, err)
+	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: trail, Now: time.Now})
 	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{

@@ -18,16 +18,17 @@ var mayDo = map[string][]string{
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.ApplyProviders", "ExecutorAdminService.DeleteConnection", "ExecutorAdminService.GetProviders",
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
+		"ExecutorAdminService.GetVault", "ExecutorAdminService.RotateDataKey",
 		policy.ChangeAll,
 	},
 	policy.RolePolicyAuthor: {
 		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
-		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections",
+		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
 	},
 	policy.RoleAuditor: {
 		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"AuditService.ListRecords", "AuditService.TailRecords",
-		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections",
+		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
 	},
 }
 

@@ -21,6 +21,9 @@ type ID uint32
 // String is eight hexadecimal digits.
 func (id ID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 
+// Prefix begins all that the key has sealed.
+func (id ID) Prefix() []byte { return binary.BigEndian.AppendUint32([]byte{tinkPrefix}, uint32(id)) }
+
 // ParseID is the inverse of String. It fails with ErrID.
 func ParseID(text string) (ID, error) {
 	n, err := strconv.ParseUint(text, 16, 32)

@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestRotation(t *testing.T) {
 		for _, v := range values {
 			under, err := seal.Under(v.sealed)
 			wrapped, wrong := seal.UnderWrapped(v.wrapped)
-			if err != nil || wrong != nil || under != v.under || wrapped != v.under {
+			if err != nil || wrong != nil || under != v.under || wrapped != v.under || !bytes.HasPrefix(v.sealed, under.Prefix()) {
 				t.Fatalf("sealed under %s: %s, %s, %v, %v", v.under, under, wrapped, err, wrong)
 			}
 			_, err = key.Open(v.sealed, nil)

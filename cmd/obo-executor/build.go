@@ -68,7 +68,11 @@ func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	p.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: p.trail, Now: time.Now})
+	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return db.org(id) })
+	if err != nil {
+		return nil, err
+	}
+	p.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: p.trail, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type database interface {
 // orgStore is one org's part of a database.
 type orgStore interface {
 	vault.DataKeyStore
-	vault.ResealStore
+	vault.RotateStore
 	connection.Store
 	connection.ProviderStore
 	executor.Connections

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/onbehalf/obo/cmd/obo/internal/explain"
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
@@ -31,7 +30,6 @@ type connectionCommand struct {
 	Put    connectionPutCommand    `cmd:"" help:"Store a credential, or replace it."`
 	List   connectionListCommand   `cmd:"" help:"List connections, without their credentials."`
 	Delete connectionDeleteCommand `cmd:"" help:"Delete a connection and its credential."`
-	Shred  connectionShredCommand  `cmd:"" help:"Destroy every credential of an org, in every backup too."`
 }
 
 type connectionPutCommand struct {
@@ -126,36 +124,5 @@ func (c connectionDeleteCommand) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		return a.Print(resp, func() { a.Printf("%s %s\n", did(c.DryRun, a.Green("deleted"), a.Yellow("would delete")), c.ID) })
-	})
-}
-
-type connectionShredCommand struct {
-	dryRunFlag
-	Org string `arg:"" help:"The org."`
-	Yes bool   `help:"Yes: this cannot be undone."`
-}
-
-// Help is shown below the flags.
-func (connectionShredCommand) Help() string {
-	return `Destroys the org's data key: no credential of the org opens again, whoever has a copy of the database.
-
-Example:
-  obo connection shred acme --yes`
-}
-
-func (c connectionShredCommand) Run(ctx context.Context, a *app) error {
-	if !c.Yes && !c.DryRun {
-		return explain.Misuse("not destroying the credentials of "+c.Org, "this cannot be undone", "say --yes when you mean it")
-	}
-	a.DefaultOrg = c.Org // whose login it is
-	return a.asExecutorOperator(ctx, "cannot destroy the credentials", func(ctx context.Context, e *remote.Executor) error {
-		resp, err := e.Admin.ShredOrg(ctx, &obov1.ShredOrgRequest{OrgId: c.Org, DryRun: c.DryRun})
-		if err != nil {
-			return err
-		}
-		return a.Print(resp, func() {
-			what := did(c.DryRun, a.Green("destroyed"), a.Yellow("would destroy"))
-			a.Printf("%s %d credentials of %s\n", what, resp.GetConnections(), c.Org)
-		})
 	})
 }

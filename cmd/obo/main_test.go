@@ -113,7 +113,7 @@ func TestErrorsSayWhatToDoAndHaveAnExitCode(t *testing.T) {
 		"no such env file":        {nil, "org list --env /nonexistent", explain.Usage, "obo dev"},
 		"not a token":             {dead, "token inspect --file " + token, explain.Failed, "base64url"},
 		"after both servers":      {dead, "audit list --after 3", explain.Usage, "--server"},
-		"shred without saying":    {dead, "connection shred acme", explain.Usage, "--yes"},
+		"shred without saying":    {dead, "vault shred acme", explain.Usage, "--yes"},
 		"credential from nowhere": {dead, "signals credential acme events", explain.Usage, "--from-file"},
 		"no org directory":        {dead, "diff -f /nonexistent", explain.Failed, "org.yaml"},
 		"two from one stdin":      {dead, "call x.y --args -", explain.Usage, "--token-file"},

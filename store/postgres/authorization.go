@@ -58,13 +58,17 @@ func (o *ExecutorOrg) DeleteClient(ctx context.Context, name string, version int
 		string(o.id), name, version)
 }
 
+const authorizationColumns = `SELECT id, connection, provider, subject, status, reason, version, scopes, agent, browser, sealed,
+	created, expires FROM authorizations WHERE `
+
+func scanAuthorization(rows pgx.Rows, a *store.Authorization) error {
+	return rows.Scan(&a.ID, &a.Connection, &a.Provider, &a.Subject, &a.Status, &a.Reason, &a.Version, jsonText{&a.Scopes}, &a.Agent,
+		&a.Browser, &a.Sealed, &a.Created, &a.Expires)
+}
+
 // Authorization returns an attempt to connect, or store.ErrNotFound.
 func (o *ExecutorOrg) Authorization(ctx context.Context, id string) (store.Authorization, error) {
-	found, err := collect(ctx, o.e.database, orgScope(o.id), func(rows pgx.Rows, a *store.Authorization) error {
-		return rows.Scan(&a.ID, &a.Connection, &a.Provider, &a.Subject, &a.Status, &a.Reason, &a.Version, jsonText{&a.Scopes}, &a.Agent,
-			&a.Browser, &a.Sealed, &a.Created, &a.Expires)
-	}, `SELECT id, connection, provider, subject, status, reason, version, scopes, agent, browser, sealed, created, expires
-		FROM authorizations WHERE org = $1 AND id = $2`, string(o.id), id)
+	found, err := collect(ctx, o.e.database, orgScope(o.id), scanAuthorization, authorizationColumns+"org = $1 AND id = $2", string(o.id), id)
 	if err == nil && len(found) == 0 {
 		err = store.ErrNotFound
 	}
@@ -72,6 +76,23 @@ func (o *ExecutorOrg) Authorization(ctx context.Context, id string) (store.Autho
 		return store.Authorization{}, fmt.Errorf("postgres: authorization of %s: %w", o.id, err)
 	}
 	return found[0], nil
+}
+
+// Authorizations lists by id the org's attempts to connect after one, at most limit.
+func (o *ExecutorOrg) Authorizations(ctx context.Context, after string, limit int) ([]store.Authorization, error) {
+	out, err := collect(ctx, o.e.database, orgScope(o.id), scanAuthorization,
+		authorizationColumns+"org = $1 AND id > $2 ORDER BY id LIMIT $3", string(o.id), after, page(limit))
+	if err != nil {
+		return nil, fmt.Errorf("postgres: authorizations of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
+// ResealAuthorization replaces the sealed bytes of an attempt; store.ErrConflict unless they are the old ones. Its version stays: whoever
+// takes its next step does not notice.
+func (o *ExecutorOrg) ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error {
+	return o.one(ctx, "reseal authorization", store.ErrConflict,
+		"UPDATE authorizations SET sealed = $4 WHERE org = $1 AND id = $2 AND sealed = $3", string(o.id), id, old, sealed)
 }
 
 // PutAuthorization stores an attempt whose version must be the stored one plus 1 (1 for a new one); otherwise store.ErrConflict.

@@ -96,6 +96,29 @@ func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) err
 		"UPDATE data_keys SET sealed = $3 WHERE org = $1 AND sealed = $2", string(o.id), old, sealed)
 }
 
+// DropDataKey is ResealDataKey with bytes that lack a key of before; prefix is what begins all that this key has sealed. From then on
+// what begins so is stored nowhere: PutConnection, PutClient and PutAuthorization answer store.ErrConflict. So does this, when something
+// still does. The bytes of before stay as those of DeleteDataKey do.
+func (o *ExecutorOrg) DropDataKey(ctx context.Context, old, sealed, prefix []byte) error {
+	rows, err := o.e.exec(ctx, orgScope(o.id),
+		statement{"SELECT FROM data_keys WHERE org = $1 FOR UPDATE", []any{string(o.id)}}, // then look: a writer has stored it, or waits
+		statement{`WITH dropped AS (
+			UPDATE data_keys SET sealed = $3 WHERE org = $1 AND sealed = $2
+				AND NOT EXISTS (SELECT FROM connections WHERE org = $1 AND substr(sealed, 1, 5) = $4)
+				AND NOT EXISTS (SELECT FROM clients WHERE org = $1 AND substr(sealed, 1, 5) = $4)
+				AND NOT EXISTS (SELECT FROM authorizations WHERE org = $1 AND substr(sealed, 1, 5) = $4)
+			RETURNING org
+		) INSERT INTO dropped_data_keys (org, prefix) SELECT org, $4 FROM dropped
+			ON CONFLICT (org, prefix) DO UPDATE SET prefix = excluded.prefix`, []any{string(o.id), old, sealed, prefix}})
+	if err == nil && rows == 0 {
+		err = store.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: drop data key of %s: %w", o.id, err)
+	}
+	return nil
+}
+
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. Its bytes
 // stay in the table's file until the next VACUUM, and in the write-ahead log and backups as long as those are kept: still
 // sealed by the key-encryption key.

@@ -59,14 +59,18 @@ func (o *ExecutorOrg) DeleteClient(ctx context.Context, name string, version int
 		string(o.id), name, version)
 }
 
+const authorizationColumns = `SELECT id, connection, provider, subject, status, reason, version, scopes, agent, browser, sealed,
+	created, expires FROM authorizations WHERE `
+
+func scanAuthorization(rows *sql.Rows, a *store.Authorization) error {
+	return rows.Scan(&a.ID, &a.Connection, &a.Provider, &a.Subject, &a.Status, &a.Reason, &a.Version, jsonText{&a.Scopes}, &a.Agent,
+		&a.Browser, &a.Sealed, instant{&a.Created}, instant{&a.Expires})
+}
+
 // Authorization returns an attempt to connect, or store.ErrNotFound.
 func (o *ExecutorOrg) Authorization(ctx context.Context, id string) (store.Authorization, error) {
-	rows, err := o.e.read.QueryContext(ctx, `SELECT id, connection, provider, subject, status, reason, version, scopes, agent, browser, sealed,
-		created, expires FROM authorizations WHERE org = ? AND id = ?`, string(o.id), id)
-	found, err := collect(rows, err, func(rows *sql.Rows, a *store.Authorization) error {
-		return rows.Scan(&a.ID, &a.Connection, &a.Provider, &a.Subject, &a.Status, &a.Reason, &a.Version, jsonText{&a.Scopes}, &a.Agent,
-			&a.Browser, &a.Sealed, instant{&a.Created}, instant{&a.Expires})
-	})
+	rows, err := o.e.read.QueryContext(ctx, authorizationColumns+"org = ? AND id = ?", string(o.id), id)
+	found, err := collect(rows, err, scanAuthorization)
 	if err == nil && len(found) == 0 {
 		err = store.ErrNotFound
 	}
@@ -74,6 +78,24 @@ func (o *ExecutorOrg) Authorization(ctx context.Context, id string) (store.Autho
 		return store.Authorization{}, fmt.Errorf("sqlite: authorization of %s: %w", o.id, err)
 	}
 	return found[0], nil
+}
+
+// Authorizations lists by id the org's attempts to connect after one, at most limit.
+func (o *ExecutorOrg) Authorizations(ctx context.Context, after string, limit int) ([]store.Authorization, error) {
+	rows, err := o.e.read.QueryContext(ctx, authorizationColumns+"org = ? AND id > ? ORDER BY id LIMIT ?",
+		string(o.id), after, min(max(limit, 1), store.MaxPage))
+	out, err := collect(rows, err, scanAuthorization)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: authorizations of %s: %w", o.id, err)
+	}
+	return out, nil
+}
+
+// ResealAuthorization replaces the sealed bytes of an attempt; store.ErrConflict unless they are the old ones. Its version stays: whoever
+// takes its next step does not notice.
+func (o *ExecutorOrg) ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error {
+	return o.one(ctx, "reseal authorization", store.ErrConflict,
+		"UPDATE authorizations SET sealed = ? WHERE org = ? AND id = ? AND sealed = ?", sealed, string(o.id), id, old)
 }
 
 // PutAuthorization stores an attempt whose version must be the stored one plus 1 (1 for a new one); otherwise store.ErrConflict.

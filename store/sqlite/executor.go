@@ -124,6 +124,30 @@ func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) err
 		"UPDATE data_keys SET sealed = ? WHERE org = ? AND sealed = ?", sealed, string(o.id), old)
 }
 
+// DropDataKey is ResealDataKey with bytes that lack a key of before; prefix is what begins all that this key has sealed. From then on
+// what begins so is stored nowhere: PutConnection, PutClient and PutAuthorization answer store.ErrConflict. So does this, when something
+// still does. The bytes of before leave the disk as those of DeleteDataKey do.
+func (o *ExecutorOrg) DropDataKey(ctx context.Context, old, sealed, prefix []byte) error {
+	err := o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		ok, err := changed(conn.ExecContext(ctx, `UPDATE data_keys SET sealed = ?1 WHERE org = ?2 AND sealed = ?3
+			AND NOT EXISTS (SELECT 1 FROM connections WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)
+			AND NOT EXISTS (SELECT 1 FROM clients WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)
+			AND NOT EXISTS (SELECT 1 FROM authorizations WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)`, sealed, string(o.id), old, prefix))
+		if err == nil && !ok {
+			err = store.ErrConflict
+		}
+		if err == nil {
+			_, err = conn.ExecContext(ctx, "INSERT INTO dropped_data_keys (org, prefix) VALUES (?, ?) ON CONFLICT DO NOTHING",
+				string(o.id), prefix)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sqlite: drop data key of %s: %w", o.id, err)
+	}
+	return o.emptyLog(ctx, "dropped")
+}
+
 // DeleteDataKey forgets the org's data key, and with it whatever it sealed; store.ErrNotFound if there is none. The bytes
 // are overwritten in the file (secure_delete) and the log that still holds them is emptied, as far as readers allow.
 func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
@@ -131,12 +155,17 @@ func (o *ExecutorOrg) DeleteDataKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = o.e.do(&job{ctx: context.WithoutCancel(ctx), alone: true, f: func(ctx context.Context, conn *sql.Conn) error {
+	return o.emptyLog(ctx, "deleted")
+}
+
+// emptyLog lets what was overwritten leave the log too.
+func (o *ExecutorOrg) emptyLog(ctx context.Context, done string) error {
+	err := o.e.do(&job{ctx: context.WithoutCancel(ctx), alone: true, f: func(ctx context.Context, conn *sql.Conn) error {
 		_, err := conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	}})
 	if err != nil {
-		return fmt.Errorf("sqlite: data key of %s is deleted, but the log was not emptied: %w", o.id, err)
+		return fmt.Errorf("sqlite: data key of %s is %s, but the log was not emptied: %w", o.id, done, err)
 	}
 	return nil
 }

@@ -134,6 +134,16 @@ func testAuthorizations[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	ok(t, replica.PutAuthorization(ctx, second))
 	equal(t, got(org.Authorization(ctx, "x"))(t), second)
 	race(t, 20, func(i int) error { return []O{org, replica}[i%2].PutAuthorization(ctx, authorization("x", 3)) })
+
+	is(t, org.ResealAuthorization(ctx, "x", []byte("stale"), []byte("again")), store.ErrConflict)
+	is(t, org.ResealAuthorization(ctx, "none", []byte{2}, []byte("again")), store.ErrConflict)
+	ok(t, org.ResealAuthorization(ctx, "x", []byte{2}, []byte("again")))
+	third := authorization("x", 3)
+	third.Sealed = []byte("again")
+	ok(t, org.PutAuthorization(ctx, authorization("a", 1)))
+	equal(t, got(replica.Authorizations(ctx, "", 10))(t), []store.Authorization{authorization("a", 1), third})
+	equal(t, got(replica.Authorizations(ctx, "", 1))(t), []store.Authorization{authorization("a", 1)})
+	equal(t, got(replica.Authorizations(ctx, "a", 10))(t), []store.Authorization{third})
 }
 
 func testDueConnections[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {

@@ -143,6 +143,18 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, mine.ResealDataKey(t.Context(), theirKey.Sealed, []byte("mine")))
 			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
 		},
+		"DropDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			c := connection("same", 1)
+			prefix := sealedBy(&c, 1)
+			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
+			is(t, mine.DropDataKey(t.Context(), theirKey.Sealed, []byte("mine"), prefix), store.ErrConflict)
+			ok(t, mine.CreateDataKey(t.Context(), theirKey))
+			ok(t, theirs.PutConnection(t.Context(), c, c.Status)) // does not hold mine up
+			ok(t, mine.DropDataKey(t.Context(), theirKey.Sealed, []byte("mine"), prefix))
+			equal(t, got(theirs.DataKey(t.Context()))(t), theirKey)
+			c.Version = 2
+			ok(t, theirs.PutConnection(t.Context(), c, c.Status)) // nor is what mine has dropped dropped of theirs
+		},
 		"DeleteDataKey": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.CreateDataKey(t.Context(), theirKey))
 			is(t, mine.DeleteDataKey(t.Context()), store.ErrNotFound)
@@ -241,6 +253,18 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, theirs.PutClient(t.Context(), store.Client{Name: "same", Version: 1}))
 			is(t, mine.DeleteClient(t.Context(), "same", 1), store.ErrNotFound)
 			got(theirs.Client(t.Context(), "same"))(t)
+		},
+		"Authorizations": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutAuthorization(t.Context(), authorization("same", 1)))
+			equal(t, got(mine.Authorizations(t.Context(), "", 10))(t), nil)
+		},
+		"ResealAuthorization": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			a := authorization("same", 1)
+			ok(t, theirs.PutAuthorization(t.Context(), a))
+			is(t, mine.ResealAuthorization(t.Context(), "same", a.Sealed, []byte("mine")), store.ErrConflict)
+			ok(t, mine.PutAuthorization(t.Context(), a))
+			ok(t, mine.ResealAuthorization(t.Context(), "same", a.Sealed, []byte("mine")))
+			equal(t, got(theirs.Authorization(t.Context(), "same"))(t), a)
 		},
 		"Authorization": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutAuthorization(t.Context(), authorization("same", 1)))

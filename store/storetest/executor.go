@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/onbehalf/obo/delegation"
@@ -15,6 +16,9 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 	a, b := handle(t, open), handle(t, open) // two replicas
 	for name, f := range map[string]func(t *testing.T, a, b Executor[O]){
 		"data key":          testDataKey[O],
+		"dropped data key":  testDropDataKey[O],
+		"dropped for all":   testDropEverywhere[O],
+		"drop race":         testDropRace[O],
 		"connections":       testConnections[O],
 		"connections for":   testConnectionsFor[O],
 		"connection race":   testConnectionRace[O],
@@ -79,6 +83,90 @@ func testDataKey[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	race(t, 50, func(i int) error {
 		return replicas[i%2].CreateDataKey(ctx, store.DataKey{Sealed: []byte{byte(i)}, Version: 1})
 	})
+}
+
+// sealedBy makes a connection's credential one that a key has sealed, and answers with what it begins with.
+func sealedBy(c *store.Connection, key byte) (prefix []byte) {
+	c.Sealed = []byte{1, 0, 0, 0, key, 's'}
+	return slices.Clone(c.Sealed[:5])
+}
+
+func testDropDataKey[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org, other := t.Context(), a.Org("drop"), b.Org("drop")
+	c := connection("c", 1)
+	first := sealedBy(&c, 1)
+	is(t, org.DropDataKey(ctx, []byte("both"), []byte("second"), first), store.ErrConflict)
+	ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("both"), Version: 7}))
+	ok(t, other.PutConnection(ctx, c, c.Status))
+	is(t, org.DropDataKey(ctx, []byte("both"), []byte("second"), first), store.ErrConflict) // it would be lost
+	equal(t, got(org.DataKey(ctx))(t), store.DataKey{Sealed: []byte("both"), Version: 7})
+	c.Version = 2
+	second := sealedBy(&c, 2)
+	ok(t, other.PutConnection(ctx, c, c.Status))
+	is(t, org.DropDataKey(ctx, []byte("stale"), []byte("second"), first), store.ErrConflict)
+	ok(t, org.DropDataKey(ctx, []byte("both"), []byte("second"), first))
+	equal(t, got(other.DataKey(ctx))(t), store.DataKey{Sealed: []byte("second"), Version: 7})
+
+	// A writer that has sealed before and stores now: with an update, and with a new connection.
+	late := c
+	late.Version = 3
+	sealedBy(&late, 1)
+	is(t, other.PutConnection(ctx, late, late.Status), store.ErrConflict)
+	late.ID, late.Version = "new", 1
+	is(t, other.PutConnection(ctx, late, late.Status), store.ErrConflict)
+	equal(t, got(org.Connections(ctx, "", 10))(t), []store.Connection{c})
+	c.Version = 3
+	ok(t, other.PutConnection(ctx, c, c.Status))
+	c.Version, c.Sealed = 4, nil // ended: it has none
+	ok(t, other.PutConnection(ctx, c, c.Status))
+	ok(t, org.DropDataKey(ctx, []byte("second"), []byte("none"), second))
+	ok(t, org.DropDataKey(ctx, []byte("none"), []byte("again"), second)) // what is dropped may be dropped again
+}
+
+// testDropEverywhere: what is sealed with data keys besides credentials holds a drop up too, and is not stored after it.
+func testDropEverywhere[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx := t.Context()
+	var c store.Connection
+	prefix := sealedBy(&c, 1)
+	client, attempt := store.Client{Name: "google", Version: 1, Sealed: c.Sealed}, authorization("a", 1)
+	attempt.Sealed = c.Sealed
+	for name, put := range map[string]struct{ store, free, again func(O) error }{
+		"drop-client": {
+			func(o O) error { return o.PutClient(ctx, client) },
+			func(o O) error { return o.DeleteClient(ctx, client.Name, 1) },
+			func(o O) error { return o.PutClient(ctx, client) },
+		},
+		"drop-attempt": {
+			func(o O) error { return o.PutAuthorization(ctx, attempt) },
+			func(o O) error { return o.ResealAuthorization(ctx, "a", attempt.Sealed, []byte("again")) },
+			func(o O) error { return o.ResealAuthorization(ctx, "a", []byte("again"), attempt.Sealed) },
+		},
+	} {
+		org, other := a.Org(delegation.OrgID(name)), b.Org(delegation.OrgID(name))
+		ok(t, org.CreateDataKey(ctx, store.DataKey{Sealed: []byte("both"), Version: 1}))
+		ok(t, put.store(other))
+		is(t, org.DropDataKey(ctx, []byte("both"), []byte("second"), prefix), store.ErrConflict)
+		ok(t, put.free(other))
+		ok(t, org.DropDataKey(ctx, []byte("both"), []byte("second"), prefix))
+		is(t, put.again(other), store.ErrConflict)
+	}
+}
+
+// testDropRace: of a writer that has sealed with a key and one who drops the key, one succeeds, and never both.
+func testDropRace[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx := t.Context()
+	for i := range 40 {
+		id := delegation.OrgID(fmt.Sprintf("drop-race-%d", i))
+		ok(t, a.Org(id).CreateDataKey(ctx, store.DataKey{Sealed: []byte("both"), Version: 1}))
+		c := connection("c", 1)
+		prefix := sealedBy(&c, 1)
+		race(t, 2, func(who int) error {
+			if who == 0 {
+				return a.Org(id).PutConnection(ctx, c, c.Status)
+			}
+			return b.Org(id).DropDataKey(ctx, []byte("both"), []byte("second"), prefix)
+		})
+	}
 }
 
 func testConnections[O ExecutorOrg](t *testing.T, a, b Executor[O]) {

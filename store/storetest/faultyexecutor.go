@@ -64,6 +64,11 @@ func (f *FaultyExecutorOrg[O]) CreateDataKey(ctx context.Context, k store.DataKe
 	return doErr(f.hook, Call{"CreateDataKey", f.id}, func() error { return f.org.CreateDataKey(ctx, k) })
 }
 
+// DropDataKey is ExecutorOrg.DropDataKey.
+func (f *FaultyExecutorOrg[O]) DropDataKey(ctx context.Context, old, sealed, prefix []byte) error {
+	return doErr(f.hook, Call{"DropDataKey", f.id}, func() error { return f.org.DropDataKey(ctx, old, sealed, prefix) })
+}
+
 // ResealDataKey is ExecutorOrg.ResealDataKey.
 func (f *FaultyExecutorOrg[O]) ResealDataKey(ctx context.Context, old, sealed []byte) error {
 	return doErr(f.hook, Call{"ResealDataKey", f.id}, func() error { return f.org.ResealDataKey(ctx, old, sealed) })
@@ -153,6 +158,16 @@ func (f *FaultyExecutorOrg[O]) Authorization(ctx context.Context, id string) (st
 // PutAuthorization is ExecutorOrg.PutAuthorization.
 func (f *FaultyExecutorOrg[O]) PutAuthorization(ctx context.Context, a store.Authorization) error {
 	return doErr(f.hook, Call{"PutAuthorization", f.id}, func() error { return f.org.PutAuthorization(ctx, a) })
+}
+
+// Authorizations is ExecutorOrg.Authorizations.
+func (f *FaultyExecutorOrg[O]) Authorizations(ctx context.Context, after string, limit int) ([]store.Authorization, error) {
+	return do(f.hook, Call{"Authorizations", f.id}, func() ([]store.Authorization, error) { return f.org.Authorizations(ctx, after, limit) })
+}
+
+// ResealAuthorization is ExecutorOrg.ResealAuthorization.
+func (f *FaultyExecutorOrg[O]) ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error {
+	return doErr(f.hook, Call{"ResealAuthorization", f.id}, func() error { return f.org.ResealAuthorization(ctx, id, old, sealed) })
 }
 
 // Providers is ExecutorOrg.Providers.

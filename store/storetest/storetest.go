@@ -75,6 +75,7 @@ type ExecutorOrg interface {
 	DataKey(ctx context.Context) (store.DataKey, error)
 	CreateDataKey(ctx context.Context, k store.DataKey) error
 	ResealDataKey(ctx context.Context, old, sealed []byte) error
+	DropDataKey(ctx context.Context, old, sealed, prefix []byte) error
 	DeleteDataKey(ctx context.Context) error
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	Connections(ctx context.Context, after string, limit int) ([]store.Connection, error)
@@ -91,6 +92,8 @@ type ExecutorOrg interface {
 	DeleteClient(ctx context.Context, name string, version int64) error
 	Authorization(ctx context.Context, id string) (store.Authorization, error)
 	PutAuthorization(ctx context.Context, a store.Authorization) error
+	Authorizations(ctx context.Context, after string, limit int) ([]store.Authorization, error)
+	ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)
 	PutProviders(ctx context.Context, seen, records []store.ProviderRecord) error
 	Consume(ctx context.Context, key [32]byte, until time.Time) error

@@ -5,7 +5,10 @@ package admintest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -90,9 +93,33 @@ func (l law) call(t *testing.T, in proto.Message, dry bool) (proto.Message, *sta
 	t.Helper()
 	in = proto.Clone(in)
 	in.ProtoReflect().Set(l.method.Input().Fields().ByName(dryRun), protoreflect.ValueOfBool(dry))
+	name := fmt.Sprintf("/%s/%s", l.method.Parent().FullName(), l.method.Name())
 	out := dynamicpb.NewMessage(l.method.Output())
-	err := l.Conn.Invoke(t.Context(), fmt.Sprintf("/%s/%s", l.method.Parent().FullName(), l.method.Name()), in, out)
-	return out, status.Convert(err)
+	if l.method.IsStreamingServer() {
+		return out, status.Convert(l.stream(t.Context(), name, in, out))
+	}
+	return out, status.Convert(l.Conn.Invoke(t.Context(), name, in, out))
+}
+
+// stream calls a method that tells of its progress. Its last message is the answer.
+func (l law) stream(ctx context.Context, name string, in, out proto.Message) error {
+	s, err := l.Conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.SendMsg(in), s.CloseSend()); err != nil && !errors.Is(err, io.EOF) { // of a refusal: RecvMsg has it
+		return err
+	}
+	for {
+		next := dynamicpb.NewMessage(l.method.Output())
+		if err := s.RecvMsg(next); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		proto.Reset(out)
+		proto.Merge(out, next)
+	}
 }
 
 func (l law) hold(t *testing.T) {

@@ -2,7 +2,11 @@ package executorgrpc_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -44,6 +48,11 @@ func TestChanges(t *testing.T) {
 				c.Refused = &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice", ExpectedVersion: proto.Int64(2)}
 				return c
 			},
+			"RotateDataKey": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good, c.Refused = &obov1.RotateDataKeyRequest{OrgId: "acme"}, &obov1.RotateDataKeyRequest{OrgId: "_platform"}
+				return c
+			},
 			"ShredOrg": func(t *testing.T) admintest.Case {
 				c, _ := newCase(t)
 				c.Good, c.Refused = &obov1.ShredOrgRequest{OrgId: "acme"}, &obov1.ShredOrgRequest{OrgId: "_platform"}
@@ -63,9 +72,15 @@ func aliceGitHub(version int64) *obov1.PutConnectionRequest {
 func newCase(t *testing.T) (admintest.Case, obov1.ExecutorAdminServiceClient) {
 	t.Helper()
 	a, db, path := openAdmin(t)
+	asOperator := func(ctx context.Context) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+operator)
+	}
 	conn := dial(t, &scripted{}, a, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, in, out any, c *grpc.ClientConn,
 		next grpc.UnaryInvoker, o ...grpc.CallOption) error {
-		return next(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+operator), method, in, out, c, o...)
+		return next(asOperator(ctx), method, in, out, c, o...)
+	}), grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, c *grpc.ClientConn, method string, next grpc.Streamer,
+		o ...grpc.CallOption) (grpc.ClientStream, error) {
+		return next(asOperator(ctx), d, c, method, o...)
 	}))
 	client := obov1.NewExecutorAdminServiceClient(conn)
 	if _, err := client.PutConnection(t.Context(), aliceGitHub(0)); err != nil {
@@ -124,5 +139,47 @@ func TestPages(t *testing.T) {
 	}
 	if len(ids) != 3 || ids[0] != "a" || ids[1] != "alice" || ids[2] != "bob" {
 		t.Errorf("%q", ids)
+	}
+}
+
+// TestVault: how the vault stands, and a rotation that tells of its progress, from the wire to the store and back.
+func TestVault(t *testing.T) {
+	t.Parallel()
+	_, client := newCase(t)
+	ctx := t.Context()
+	for i := range 250 {
+		put := aliceGitHub(0)
+		put.Connection = fmt.Sprintf("c-%03d", i)
+		_, err := client.PutConnection(ctx, put)
+		must(t, err)
+	}
+	before, err := client.GetVault(ctx, &obov1.GetVaultRequest{OrgId: "acme"})
+	must(t, err)
+	if k := before.GetKeys(); len(k) != 1 || !k[0].GetSeals() || k[0].GetCredentials() != 251 || len(before.GetKeyEncryptionKey()) != 8 {
+		t.Errorf("%v", before)
+	}
+	stream, err := client.RotateDataKey(ctx, &obov1.RotateDataKeyRequest{OrgId: "acme"})
+	must(t, err)
+	var told []string
+	var last *obov1.RotateDataKeyResponse
+	for {
+		got, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		told, last = append(told, fmt.Sprint(got.GetDone(), "/", got.GetTotal())), got
+	}
+	if want := "0/251 100/251 200/251 251/251"; strings.Join(told, " ") != want || !last.GetComplete() || len(last.GetChanges()) != 1 {
+		t.Errorf("told %q, want %q; %v", told, want, last)
+	}
+	after, err := client.GetVault(ctx, &obov1.GetVaultRequest{OrgId: "acme"})
+	must(t, err)
+	if k := after.GetKeys(); len(k) != 1 || k[0].GetId() == before.GetKeys()[0].GetId() || k[0].GetCredentials() != 251 {
+		t.Errorf("%v", after)
+	}
+	none, err := client.GetVault(ctx, &obov1.GetVaultRequest{OrgId: "globex"})
+	if err != nil || len(none.GetKeys()) != 0 || none.GetKeyEncryptionKey() != "" {
+		t.Errorf("an org without a data key: %v %v", none, err)
 	}
 }

@@ -73,7 +73,8 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin, options ...g
 		},
 	})
 	must(t, err)
-	g := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary))
+	g := grpcerr.NewServer(grpc.ChainUnaryInterceptor(grpcerr.Unary(slog.New(slog.DiscardHandler)), guard.Unary),
+		grpc.ChainStreamInterceptor(grpcerr.Stream(slog.New(slog.DiscardHandler)), guard.Stream))
 	executorgrpc.Register(g, executorgrpc.Config{Executor: x, Hosts: []string{"bufconn"}, ResourceMetadata: metadataURL})
 	if a != nil {
 		executorgrpc.RegisterAdmin(g, a)
@@ -310,7 +311,9 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 	trail, err := audit.Open(audit.Config{Store: db})
 	must(t, err)
 	t.Cleanup(func() { trail.Close(context.Background()) })
-	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Audit: trail, Now: time.Now})
+	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return db.Org(id) })
+	must(t, err)
+	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: trail, Now: time.Now})
 	must(t, err)
 	return a, db, path
 }

@@ -4028,6 +4028,319 @@ func (x *ShredOrgResponse) GetConnections() int32 {
 	return 0
 }
 
+// GetVaultRequest names an org.
+type GetVaultRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVaultRequest) Reset() {
+	*x = GetVaultRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVaultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVaultRequest) ProtoMessage() {}
+
+func (x *GetVaultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVaultRequest.ProtoReflect.Descriptor instead.
+func (*GetVaultRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *GetVaultRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+// GetVaultResponse is how its data key stands.
+type GetVaultResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key-encryption key that seals the data key, eight hexadecimal digits, as `obo-executor key list` has it; empty when the org
+	// has no data key.
+	KeyEncryptionKey string `protobuf:"bytes,1,opt,name=key_encryption_key,json=keyEncryptionKey,proto3" json:"key_encryption_key,omitempty"`
+	// The keys of the data key, the one that seals first. Two: a rotation runs, or was interrupted. None: nothing was sealed yet, or the
+	// org was shredded.
+	Keys []*DataKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Connections without a credential.
+	WithoutCredential int64 `protobuf:"varint,3,opt,name=without_credential,json=withoutCredential,proto3" json:"without_credential,omitempty"`
+	// What of it nobody has the key of any more.
+	Destroyed     int64 `protobuf:"varint,4,opt,name=destroyed,proto3" json:"destroyed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVaultResponse) Reset() {
+	*x = GetVaultResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVaultResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVaultResponse) ProtoMessage() {}
+
+func (x *GetVaultResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVaultResponse.ProtoReflect.Descriptor instead.
+func (*GetVaultResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GetVaultResponse) GetKeyEncryptionKey() string {
+	if x != nil {
+		return x.KeyEncryptionKey
+	}
+	return ""
+}
+
+func (x *GetVaultResponse) GetKeys() []*DataKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GetVaultResponse) GetWithoutCredential() int64 {
+	if x != nil {
+		return x.WithoutCredential
+	}
+	return 0
+}
+
+func (x *GetVaultResponse) GetDestroyed() int64 {
+	if x != nil {
+		return x.Destroyed
+	}
+	return 0
+}
+
+// DataKey is one key of an org's data key.
+type DataKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, eight hexadecimal digits. It is no secret: it begins what the key has sealed.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// It is the one that seals. Every one opens.
+	Seals bool `protobuf:"varint,2,opt,name=seals,proto3" json:"seals,omitempty"`
+	// What is sealed with it: credentials of connections, secrets of clients, attempts to connect.
+	Credentials   int64 `protobuf:"varint,3,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataKey) Reset() {
+	*x = DataKey{}
+	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataKey) ProtoMessage() {}
+
+func (x *DataKey) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataKey.ProtoReflect.Descriptor instead.
+func (*DataKey) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DataKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DataKey) GetSeals() bool {
+	if x != nil {
+		return x.Seals
+	}
+	return false
+}
+
+func (x *DataKey) GetCredentials() int64 {
+	if x != nil {
+		return x.Credentials
+	}
+	return 0
+}
+
+// RotateDataKeyRequest names an org.
+type RotateDataKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateDataKeyRequest) Reset() {
+	*x = RotateDataKeyRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateDataKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateDataKeyRequest) ProtoMessage() {}
+
+func (x *RotateDataKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateDataKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateDataKeyRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RotateDataKeyRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *RotateDataKeyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RotateDataKeyResponse tells of the progress and, the last, of the end.
+type RotateDataKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Credentials that are sealed with the new key.
+	Done int64 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Credentials that there are, as far as is known.
+	Total int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// It is the last: the key of before is gone. False to the end: a dry run.
+	Complete bool `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	// What changed or, of a dry run, would: in the last alone. None: the org has no data key.
+	Changes       []*Change `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateDataKeyResponse) Reset() {
+	*x = RotateDataKeyResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateDataKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateDataKeyResponse) ProtoMessage() {}
+
+func (x *RotateDataKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateDataKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateDataKeyResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RotateDataKeyResponse) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *RotateDataKeyResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *RotateDataKeyResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *RotateDataKeyResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
@@ -4323,7 +4636,26 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"4\n" +
 	"\x10ShredOrgResponse\x12 \n" +
-	"\vconnections\x18\x01 \x01(\x05R\vconnections2\x84\x01\n" +
+	"\vconnections\x18\x01 \x01(\x05R\vconnections\"(\n" +
+	"\x0fGetVaultRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"\xb2\x01\n" +
+	"\x10GetVaultResponse\x12,\n" +
+	"\x12key_encryption_key\x18\x01 \x01(\tR\x10keyEncryptionKey\x12#\n" +
+	"\x04keys\x18\x02 \x03(\v2\x0f.obo.v1.DataKeyR\x04keys\x12-\n" +
+	"\x12without_credential\x18\x03 \x01(\x03R\x11withoutCredential\x12\x1c\n" +
+	"\tdestroyed\x18\x04 \x01(\x03R\tdestroyed\"Q\n" +
+	"\aDataKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05seals\x18\x02 \x01(\bR\x05seals\x12 \n" +
+	"\vcredentials\x18\x03 \x01(\x03R\vcredentials\"F\n" +
+	"\x14RotateDataKeyRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\x87\x01\n" +
+	"\x15RotateDataKeyResponse\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x1a\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12(\n" +
+	"\achanges\x18\x04 \x03(\v2\x0e.obo.v1.ChangeR\achanges2\x84\x01\n" +
 	"\rSignInService\x127\n" +
 	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse\x12:\n" +
 	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xf4\t\n" +
@@ -4346,14 +4678,16 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
 	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
-	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xea\x03\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xf9\x04\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
 	"\rPutConnection\x12\x1c.obo.v1.PutConnectionRequest\x1a\x1d.obo.v1.PutConnectionResponse\x12R\n" +
 	"\x0fListConnections\x12\x1e.obo.v1.ListConnectionsRequest\x1a\x1f.obo.v1.ListConnectionsResponse\x12U\n" +
 	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12=\n" +
-	"\bShredOrg\x12\x17.obo.v1.ShredOrgRequest\x1a\x18.obo.v1.ShredOrgResponseB*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
+	"\bShredOrg\x12\x17.obo.v1.ShredOrgRequest\x1a\x18.obo.v1.ShredOrgResponse\x12=\n" +
+	"\bGetVault\x12\x17.obo.v1.GetVaultRequest\x1a\x18.obo.v1.GetVaultResponse\x12N\n" +
+	"\rRotateDataKey\x12\x1c.obo.v1.RotateDataKeyRequest\x1a\x1d.obo.v1.RotateDataKeyResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
 
 var (
 	file_obo_v1_admin_proto_rawDescOnce sync.Once
@@ -4367,7 +4701,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),               // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),              // 1: obo.v1.SignInResponse
@@ -4429,119 +4763,130 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*DeleteConnectionResponse)(nil),    // 57: obo.v1.DeleteConnectionResponse
 	(*ShredOrgRequest)(nil),             // 58: obo.v1.ShredOrgRequest
 	(*ShredOrgResponse)(nil),            // 59: obo.v1.ShredOrgResponse
-	(*timestamppb.Timestamp)(nil),       // 60: google.protobuf.Timestamp
-	(*Change)(nil),                      // 61: obo.v1.Change
-	(*Revocation)(nil),                  // 62: obo.v1.Revocation
-	(*durationpb.Duration)(nil),         // 63: google.protobuf.Duration
+	(*GetVaultRequest)(nil),             // 60: obo.v1.GetVaultRequest
+	(*GetVaultResponse)(nil),            // 61: obo.v1.GetVaultResponse
+	(*DataKey)(nil),                     // 62: obo.v1.DataKey
+	(*RotateDataKeyRequest)(nil),        // 63: obo.v1.RotateDataKeyRequest
+	(*RotateDataKeyResponse)(nil),       // 64: obo.v1.RotateDataKeyResponse
+	(*timestamppb.Timestamp)(nil),       // 65: google.protobuf.Timestamp
+	(*Change)(nil),                      // 66: obo.v1.Change
+	(*Revocation)(nil),                  // 67: obo.v1.Revocation
+	(*durationpb.Duration)(nil),         // 68: google.protobuf.Duration
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	60, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	61, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	65, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	66, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	61, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
+	66, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
 	15, // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	60, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	65, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
 	16, // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	60, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	61, // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
-	61, // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
-	61, // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
+	65, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	66, // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
+	66, // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
+	66, // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
 	25, // 11: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	60, // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	60, // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	60, // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	60, // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	62, // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	65, // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	65, // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	65, // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	65, // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	67, // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
 	28, // 17: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	60, // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	60, // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	62, // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	65, // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	65, // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	67, // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
 	33, // 21: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	60, // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	60, // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	65, // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	65, // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
 	34, // 24: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	60, // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	63, // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	60, // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	63, // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	60, // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	60, // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	63, // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	65, // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	68, // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	65, // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	68, // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	65, // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	65, // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	68, // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
 	33, // 32: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
 	39, // 33: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	60, // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	60, // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	60, // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	60, // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	65, // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	65, // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	65, // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	65, // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
 	39, // 38: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	61, // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	66, // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
 	39, // 40: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	61, // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	66, // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
 	39, // 42: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	61, // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	66, // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
 	46, // 44: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	61, // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	66, // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
 	46, // 46: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
 	53, // 47: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	60, // 48: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	60, // 49: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	65, // 48: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	65, // 49: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
 	53, // 50: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
 	53, // 51: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
-	0,  // 52: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 53: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 54: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 55: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 56: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 57: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 58: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 59: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	21, // 60: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	23, // 61: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	18, // 62: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
-	26, // 63: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	29, // 64: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	31, // 65: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	35, // 66: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	37, // 67: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	40, // 68: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	42, // 69: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	44, // 70: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	47, // 71: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	49, // 72: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	51, // 73: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	54, // 74: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	56, // 75: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	58, // 76: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	1,  // 77: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 78: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 79: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 80: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 81: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 82: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 83: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	20, // 84: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	22, // 85: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	24, // 86: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	19, // 87: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
-	27, // 88: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	30, // 89: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	32, // 90: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	36, // 91: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	38, // 92: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	41, // 93: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	43, // 94: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	45, // 95: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	48, // 96: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	50, // 97: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	52, // 98: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	55, // 99: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	57, // 100: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	59, // 101: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	77, // [77:102] is the sub-list for method output_type
-	52, // [52:77] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	62, // 52: obo.v1.GetVaultResponse.keys:type_name -> obo.v1.DataKey
+	66, // 53: obo.v1.RotateDataKeyResponse.changes:type_name -> obo.v1.Change
+	0,  // 54: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,  // 55: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,  // 56: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,  // 57: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,  // 58: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11, // 59: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13, // 60: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17, // 61: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	21, // 62: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	23, // 63: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	18, // 64: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
+	26, // 65: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	29, // 66: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	31, // 67: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	35, // 68: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	37, // 69: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	40, // 70: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	42, // 71: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	44, // 72: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	47, // 73: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	49, // 74: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	51, // 75: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	54, // 76: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	56, // 77: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	58, // 78: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	60, // 79: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
+	63, // 80: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
+	1,  // 81: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 82: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 83: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 84: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 85: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 86: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 87: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20, // 88: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22, // 89: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24, // 90: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19, // 91: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27, // 92: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30, // 93: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32, // 94: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36, // 95: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38, // 96: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41, // 97: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43, // 98: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45, // 99: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48, // 100: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50, // 101: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52, // 102: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	55, // 103: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	57, // 104: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	59, // 105: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	61, // 106: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
+	64, // 107: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
+	81, // [81:108] is the sub-list for method output_type
+	54, // [54:81] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -4560,7 +4905,7 @@ func file_obo_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -951,6 +951,8 @@ const (
 	ExecutorAdminService_ListConnections_FullMethodName  = "/obo.v1.ExecutorAdminService/ListConnections"
 	ExecutorAdminService_DeleteConnection_FullMethodName = "/obo.v1.ExecutorAdminService/DeleteConnection"
 	ExecutorAdminService_ShredOrg_FullMethodName         = "/obo.v1.ExecutorAdminService/ShredOrg"
+	ExecutorAdminService_GetVault_FullMethodName         = "/obo.v1.ExecutorAdminService/GetVault"
+	ExecutorAdminService_RotateDataKey_FullMethodName    = "/obo.v1.ExecutorAdminService/RotateDataKey"
 )
 
 // ExecutorAdminServiceClient is the client API for ExecutorAdminService service.
@@ -972,6 +974,11 @@ type ExecutorAdminServiceClient interface {
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error)
+	// GetVault says how the org's data key stands, and what is sealed with it.
+	GetVault(ctx context.Context, in *GetVaultRequest, opts ...grpc.CallOption) (*GetVaultResponse, error)
+	// RotateDataKey lets a new data key seal, seals every credential of the org again, and drops the key of before, while calls go on.
+	// A stream that ends early leaves everything in order: every credential opens, and the next call goes on from there.
+	RotateDataKey(ctx context.Context, in *RotateDataKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateDataKeyResponse], error)
 }
 
 type executorAdminServiceClient struct {
@@ -1042,6 +1049,35 @@ func (c *executorAdminServiceClient) ShredOrg(ctx context.Context, in *ShredOrgR
 	return out, nil
 }
 
+func (c *executorAdminServiceClient) GetVault(ctx context.Context, in *GetVaultRequest, opts ...grpc.CallOption) (*GetVaultResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetVaultResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_GetVault_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) RotateDataKey(ctx context.Context, in *RotateDataKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateDataKeyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutorAdminService_ServiceDesc.Streams[0], ExecutorAdminService_RotateDataKey_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RotateDataKeyRequest, RotateDataKeyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutorAdminService_RotateDataKeyClient = grpc.ServerStreamingClient[RotateDataKeyResponse]
+
 // ExecutorAdminServiceServer is the server API for ExecutorAdminService service.
 // All implementations must embed UnimplementedExecutorAdminServiceServer
 // for forward compatibility.
@@ -1061,6 +1097,11 @@ type ExecutorAdminServiceServer interface {
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error)
+	// GetVault says how the org's data key stands, and what is sealed with it.
+	GetVault(context.Context, *GetVaultRequest) (*GetVaultResponse, error)
+	// RotateDataKey lets a new data key seal, seals every credential of the org again, and drops the key of before, while calls go on.
+	// A stream that ends early leaves everything in order: every credential opens, and the next call goes on from there.
+	RotateDataKey(*RotateDataKeyRequest, grpc.ServerStreamingServer[RotateDataKeyResponse]) error
 	mustEmbedUnimplementedExecutorAdminServiceServer()
 }
 
@@ -1088,6 +1129,12 @@ func (UnimplementedExecutorAdminServiceServer) DeleteConnection(context.Context,
 }
 func (UnimplementedExecutorAdminServiceServer) ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ShredOrg not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) GetVault(context.Context, *GetVaultRequest) (*GetVaultResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetVault not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) RotateDataKey(*RotateDataKeyRequest, grpc.ServerStreamingServer[RotateDataKeyResponse]) error {
+	return status.Error(codes.Unimplemented, "method RotateDataKey not implemented")
 }
 func (UnimplementedExecutorAdminServiceServer) mustEmbedUnimplementedExecutorAdminServiceServer() {}
 func (UnimplementedExecutorAdminServiceServer) testEmbeddedByValue()                              {}
@@ -1218,6 +1265,35 @@ func _ExecutorAdminService_ShredOrg_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExecutorAdminService_GetVault_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVaultRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).GetVault(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_GetVault_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).GetVault(ctx, req.(*GetVaultRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_RotateDataKey_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RotateDataKeyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutorAdminServiceServer).RotateDataKey(m, &grpc.GenericServerStream[RotateDataKeyRequest, RotateDataKeyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutorAdminService_RotateDataKeyServer = grpc.ServerStreamingServer[RotateDataKeyResponse]
+
 // ExecutorAdminService_ServiceDesc is the grpc.ServiceDesc for ExecutorAdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1249,7 +1325,17 @@ var ExecutorAdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ShredOrg",
 			Handler:    _ExecutorAdminService_ShredOrg_Handler,
 		},
+		{
+			MethodName: "GetVault",
+			Handler:    _ExecutorAdminService_GetVault_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RotateDataKey",
+			Handler:       _ExecutorAdminService_RotateDataKey_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "obo/v1/admin.proto",
 }
