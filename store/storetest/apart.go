@@ -219,6 +219,10 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			ok(t, mine.PutConnection(t.Context(), connection("same", 1), ""))
 			equal(t, got(mine.ConnectionEvents(t.Context(), 0, 10))(t)[0].Sequence, 1) // numbers tell nothing of others
 		},
+		"ConnectionHead": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
+			equal(t, got(mine.ConnectionHead(t.Context()))(t), 0)
+		},
 		"AcquireRefresh": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			equal(t, got(theirs.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t).Fence, 1)
 			equal(t, got(mine.AcquireRefresh(t.Context(), "same", at(1), at(9)))(t).Fence, 1) // one org cannot hold up another
@@ -289,6 +293,7 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			}
 		},
 	}
+	maps.Copy(cases, webhookApart[O]())
 	covered[O](t, cases)
 	for name, f := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -28,6 +28,8 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"refreshes":         testRefreshes[O],
 		"clients":           testClients[O],
 		"authorizations":    testAuthorizations[O],
+		"webhook":           testWebhook[O],
+		"delivery":          testDelivery[O],
 		"single use":        func(t *testing.T, a, b Executor[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"orgs are apart":    testExecutorApart[O],
 		"audit":             func(t *testing.T, a, b Executor[O]) { testAudit(t, executorTrail(a), executorTrail(b)) },
@@ -45,6 +47,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"reopen": testReopenExecutor[O],
 		"pages":  testConnectionPages[O],
 		"due":    testDueConnections[O],
+		"told":   testDueWebhooks[O],
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

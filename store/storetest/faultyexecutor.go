@@ -29,6 +29,11 @@ func (f *FaultyExecutor[O]) DueConnections(ctx context.Context, now time.Time, l
 	return do(f.Hook, Call{Method: "DueConnections"}, func() ([]store.OrgConnection, error) { return f.Store.DueConnections(ctx, now, limit) })
 }
 
+// DueWebhooks is Executor.DueWebhooks.
+func (f *FaultyExecutor[O]) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]delegation.OrgID, error) {
+	return do(f.Hook, Call{Method: "DueWebhooks"}, func() ([]delegation.OrgID, error) { return f.Store.DueWebhooks(ctx, now, limit) })
+}
+
 // AppendAudit is Executor.AppendAudit.
 func (f *FaultyExecutor[O]) AppendAudit(ctx context.Context, records []store.AuditRecord) error {
 	return doErr(f.Hook, Call{Method: "AppendAudit"}, func() error { return f.Store.AppendAudit(ctx, records) })
@@ -188,4 +193,34 @@ func (f *FaultyExecutorOrg[O]) Consume(ctx context.Context, key [32]byte, until 
 // AuditRecords is ExecutorOrg.AuditRecords.
 func (f *FaultyExecutorOrg[O]) AuditRecords(ctx context.Context, q store.AuditQuery) ([]store.AuditRecord, error) {
 	return do(f.hook, Call{"AuditRecords", f.id}, func() ([]store.AuditRecord, error) { return f.org.AuditRecords(ctx, q) })
+}
+
+// ConnectionHead is ExecutorOrg.ConnectionHead.
+func (f *FaultyExecutorOrg[O]) ConnectionHead(ctx context.Context) (uint64, error) {
+	return do(f.hook, Call{"ConnectionHead", f.id}, func() (uint64, error) { return f.org.ConnectionHead(ctx) })
+}
+
+// Webhook is ExecutorOrg.Webhook.
+func (f *FaultyExecutorOrg[O]) Webhook(ctx context.Context) (store.Webhook, error) {
+	return do(f.hook, Call{"Webhook", f.id}, func() (store.Webhook, error) { return f.org.Webhook(ctx) })
+}
+
+// PutWebhook is ExecutorOrg.PutWebhook.
+func (f *FaultyExecutorOrg[O]) PutWebhook(ctx context.Context, w store.Webhook) error {
+	return doErr(f.hook, Call{"PutWebhook", f.id}, func() error { return f.org.PutWebhook(ctx, w) })
+}
+
+// DeleteWebhook is ExecutorOrg.DeleteWebhook.
+func (f *FaultyExecutorOrg[O]) DeleteWebhook(ctx context.Context, version int64) error {
+	return doErr(f.hook, Call{"DeleteWebhook", f.id}, func() error { return f.org.DeleteWebhook(ctx, version) })
+}
+
+// AcquireWebhook is ExecutorOrg.AcquireWebhook.
+func (f *FaultyExecutorOrg[O]) AcquireWebhook(ctx context.Context, now, until time.Time) (store.Webhook, error) {
+	return do(f.hook, Call{"AcquireWebhook", f.id}, func() (store.Webhook, error) { return f.org.AcquireWebhook(ctx, now, until) })
+}
+
+// PutDelivery is ExecutorOrg.PutDelivery.
+func (f *FaultyExecutorOrg[O]) PutDelivery(ctx context.Context, w store.Webhook) error {
+	return doErr(f.hook, Call{"PutDelivery", f.id}, func() error { return f.org.PutDelivery(ctx, w) })
 }

@@ -64,6 +64,7 @@ type Executor[O ExecutorOrg] interface {
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
 	Org(id delegation.OrgID) O
 	DueConnections(ctx context.Context, now time.Time, limit int) ([]store.OrgConnection, error)
+	DueWebhooks(ctx context.Context, now time.Time, limit int) ([]delegation.OrgID, error)
 	AppendAudit(ctx context.Context, records []store.AuditRecord) error
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
@@ -83,6 +84,12 @@ type ExecutorOrg interface {
 	PutConnection(ctx context.Context, c store.Connection, was string) error
 	DeleteConnection(ctx context.Context, id string, version int64, now time.Time) error
 	ConnectionEvents(ctx context.Context, after uint64, limit int) ([]store.ConnectionEvent, error)
+	ConnectionHead(ctx context.Context) (uint64, error)
+	Webhook(ctx context.Context) (store.Webhook, error)
+	PutWebhook(ctx context.Context, w store.Webhook) error
+	DeleteWebhook(ctx context.Context, version int64) error
+	AcquireWebhook(ctx context.Context, now, until time.Time) (store.Webhook, error)
+	PutDelivery(ctx context.Context, w store.Webhook) error
 	AcquireRefresh(ctx context.Context, connection string, now, until time.Time) (store.Refreshing, error)
 	SpendRefresh(ctx context.Context, r store.Refreshing, spent []byte, now time.Time) error
 	ReleaseRefresh(ctx context.Context, r store.Refreshing, settled bool) error

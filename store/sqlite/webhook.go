@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+)
+
+const webhookColumns = "url, version, sealed, created, updated, delivered, failures, since, next, failure, paused, fence, until"
+
+func scanWebhook(rows *sql.Rows, w *store.Webhook) error {
+	return rows.Scan(&w.URL, &w.Version, &w.Sealed, instant{&w.Created}, instant{&w.Updated}, &w.Delivered, &w.Failures,
+		instant{&w.Since}, instant{&w.Next}, &w.Failure, &w.Paused, &w.Fence, instant{&w.Until})
+}
+
+// Webhook returns the org's webhook, or store.ErrNotFound.
+func (o *ExecutorOrg) Webhook(ctx context.Context) (store.Webhook, error) {
+	rows, err := o.e.read.QueryContext(ctx, "SELECT "+webhookColumns+" FROM webhooks WHERE org = ?", string(o.id))
+	found, err := collect(rows, err, scanWebhook)
+	if err == nil && len(found) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return store.Webhook{}, fmt.Errorf("sqlite: webhook of %s: %w", o.id, err)
+	}
+	return found[0], nil
+}
+
+// PutWebhook stores the URL and the secret of a webhook whose version must be the stored one plus 1 (1 for a new one); otherwise
+// store.ErrConflict. A new one begins after the newest event, another version where the one before was, without its failures, and
+// whoever delivered for that one does no more.
+func (o *ExecutorOrg) PutWebhook(ctx context.Context, w store.Webhook) error {
+	query := `UPDATE webhooks SET url = ?2, version = ?3, sealed = ?4, created = ?5, updated = ?6, failures = 0, since = ?7, next = ?7,
+		failure = '', paused = 0, fence = fence + 1, until = ?7 WHERE org = ?1 AND version = ?3 - 1`
+	if w.Version == 1 {
+		query = `INSERT INTO webhooks VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT head FROM connection_heads WHERE org = ?1), 0),
+			0, ?7, ?7, '', 0, 0, ?7) ON CONFLICT DO NOTHING`
+	}
+	return o.one(ctx, "put webhook", store.ErrConflict, query,
+		string(o.id), w.URL, w.Version, blob(w.Sealed), w.Created.UnixMicro(), w.Updated.UnixMicro(), time.Time{}.UnixMicro())
+}
+
+// DeleteWebhook forgets the webhook and its sealed secret; store.ErrNotFound if there is none of that version.
+func (o *ExecutorOrg) DeleteWebhook(ctx context.Context, version int64) error {
+	return o.one(ctx, "delete webhook", store.ErrNotFound, "DELETE FROM webhooks WHERE org = ? AND version = ?", string(o.id), version)
+}
+
+// AcquireWebhook takes the right to deliver until a time; store.ErrConflict while another has it, or there is nothing to be tried.
+func (o *ExecutorOrg) AcquireWebhook(ctx context.Context, now, until time.Time) (w store.Webhook, err error) {
+	err = o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		rows, err := conn.QueryContext(ctx, `UPDATE webhooks SET fence = fence + 1, until = ?3
+			WHERE org = ?1 AND until <= ?2 AND next <= ?2 AND NOT paused RETURNING `+webhookColumns,
+			string(o.id), now.UnixMicro(), until.UnixMicro())
+		found, err := collect(rows, err, scanWebhook)
+		if err == nil && len(found) == 0 {
+			err = store.ErrConflict
+		}
+		if err == nil {
+			w = found[0]
+		}
+		return err
+	})
+	if err != nil {
+		return store.Webhook{}, fmt.Errorf("sqlite: acquire webhook of %s: %w", o.id, err)
+	}
+	return w, nil
+}
+
+// PutDelivery notes how far the delivery has come, and until when its holder goes on; store.ErrConflict when another has taken over,
+// or the webhook was put again.
+func (o *ExecutorOrg) PutDelivery(ctx context.Context, w store.Webhook) error {
+	return o.one(ctx, "put delivery", store.ErrConflict, `UPDATE webhooks SET delivered = ?4, failures = ?5, since = ?6, next = ?7,
+		failure = ?8, paused = ?9, until = ?10 WHERE org = ?1 AND version = ?2 AND fence = ?3`, string(o.id), w.Version, w.Fence,
+		cursor(w.Delivered), w.Failures, w.Since.UnixMicro(), w.Next.UnixMicro(), w.Failure, w.Paused, w.Until.UnixMicro())
+}
+
+// ConnectionHead is the number of the org's newest event, kept or not; 0 when there was none.
+func (o *ExecutorOrg) ConnectionHead(ctx context.Context) (head uint64, err error) {
+	err = o.e.read.QueryRowContext(ctx, "SELECT coalesce((SELECT head FROM connection_heads WHERE org = ?), 0)", string(o.id)).Scan(&head)
+	if err != nil {
+		return 0, fmt.Errorf("sqlite: connection head of %s: %w", o.id, err)
+	}
+	return head, nil
+}
+
+// DueWebhooks lists the orgs whose webhook nobody delivers for, and which have an event that is to be delivered now: those that were
+// due first, at most limit.
+func (e *Executor) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]delegation.OrgID, error) {
+	rows, err := e.read.QueryContext(ctx, `SELECT w.org FROM webhooks w JOIN connection_heads h ON h.org = w.org
+		WHERE NOT paused AND next <= ?1 AND until <= ?1 AND delivered < head ORDER BY next, w.org LIMIT ?2`,
+		now.UnixMicro(), min(max(limit, 1), store.MaxPage))
+	orgs, err := collect(rows, err, func(rows *sql.Rows, id *delegation.OrgID) error { return rows.Scan(id) })
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: due webhooks: %w", err)
+	}
+	return orgs, nil
+}
