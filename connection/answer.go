@@ -31,8 +31,13 @@ const (
 	Uncertain      Kind = "uncertain"     // whether a refresh token was spent is not known; the user must connect again
 )
 
+// serverError is what a record says of an answer that is as a 5xx: the provider failed, and may have done it first.
+const serverError Kind = "server_error"
+
 // recordKinds are those that a record may see in an answer.
-var recordKinds = []Kind{Revoked, Expired, StepUp, NeedsConsent, OperatorConfig, RateLimited, NotFound, BadRequest, Forbidden, Unavailable}
+var recordKinds = []Kind{
+	Revoked, Expired, StepUp, NeedsConsent, OperatorConfig, RateLimited, NotFound, BadRequest, Forbidden, Unavailable, serverError,
+}
 
 const maxRetryAfter = 24 * time.Hour
 
@@ -123,7 +128,7 @@ func (t Tool) Classify(status int, header http.Header, body []byte, pattern Patt
 	if f.Kind == "" {
 		return Failure{}, false
 	}
-	if f.Kind == Revoked && pattern == DeveloperSecret {
+	if (f.Kind == Revoked || f.Kind == Expired) && pattern == DeveloperSecret {
 		f.Kind = OperatorConfig
 	}
 	if f.Kind == RateLimited || f.Kind == Unavailable {
@@ -137,9 +142,13 @@ func (t Tool) Classify(status int, header http.Header, body []byte, pattern Patt
 
 func (t Tool) kind(status int, header http.Header, body []byte) Kind {
 	for _, rule := range t.provider.answers {
-		if rule.fits(status, header, body) {
-			return rule.kind
+		if !rule.fits(status, header, body) {
+			continue
 		}
+		if rule.kind == serverError {
+			return t.failed()
+		}
+		return rule.kind
 	}
 	switch {
 	case status >= 200 && status < 300:
@@ -153,11 +162,7 @@ func (t Tool) kind(status int, header http.Header, body []byte) Kind {
 	case status == http.StatusTooManyRequests:
 		return RateLimited
 	case status >= 500 || status == http.StatusRequestTimeout:
-		// A server that fails may have done it first. Only a record can say that this provider does not.
-		if t.risk == Read {
-			return Unavailable
-		}
-		return OutcomeUnknown
+		return t.failed()
 	case status >= 400:
 		return BadRequest
 	}
@@ -165,6 +170,14 @@ func (t Tool) kind(status int, header http.Header, body []byte) Kind {
 		return OutcomeUnknown
 	}
 	return BadResponse // redirects are not followed
+}
+
+// failed: a server that fails may have done it first. Only a record can say that this provider does not.
+func (t Tool) failed() Kind {
+	if t.risk == Read {
+		return Unavailable
+	}
+	return OutcomeUnknown
 }
 
 func (r answerRule) fits(status int, header http.Header, body []byte) bool {

@@ -57,7 +57,9 @@ func (p Provider) ReadGrant(pattern Pattern, status int, header http.Header, bod
 		g.RefreshExpires = now.Add(p.oauth.life)
 	}
 	if v, ok := at(tree, rules.Scope); ok {
-		g.Scopes = scopeList(v, rules.ScopeSeparator)
+		if list := scopeList(v, rules.ScopeSeparator); len(list) > 0 { // an empty scope is none (RFC 6749 section 3.3): not said
+			g.Scopes = list
+		}
 	}
 	g.Account = label(tree, rules.Account)
 	for name, s := range p.settings {

@@ -39,6 +39,8 @@ service:
   assertion: {algorithm: ES256, iss: "{client_id}", travels: bearer, backdate: 60s}
 scopes: {"quirky:all": All.}
 answers:
+  - {status: [200], body: {at: /error, value: internal_error}, kind: server_error}
+  - {status: [200], body: {at: /error, value: token_expired}, kind: expired}
   - {status: [401], header: {name: www-authenticate, contains: 'error="insufficient_claims"'}, kind: step_up}
 tools:
   - name: page
@@ -148,6 +150,28 @@ func TestPartOfAHeader(t *testing.T) {
 	}
 }
 
+// TestErrorsIn200: a failure of the provider's is as a 5xx, and a key that has expired is the operator's to replace when the whole org
+// shares it.
+func TestErrorsIn200(t *testing.T) {
+	t.Parallel()
+	p := parse(t, quirky)
+	for _, c := range []struct {
+		tool, code string
+		pattern    Pattern
+		want       Kind
+	}{
+		{"quirky.page", "internal_error", OAuth, Unavailable},
+		{"quirky.charge", "internal_error", OAuth, OutcomeUnknown},
+		{"quirky.charge", "token_expired", OAuth, Expired},
+		{"quirky.charge", "token_expired", DeveloperSecret, OperatorConfig},
+	} {
+		f, _ := tool(t, p, c.tool).Classify(200, nil, []byte(`{"error":"`+c.code+`"}`), c.pattern, time.Now())
+		if f.Kind != c.want {
+			t.Errorf("%s of %s with %s: %s", c.code, c.tool, c.pattern, f.Kind)
+		}
+	}
+}
+
 // TestVariants: an answer of another shape is read by its own rules, and one that fits none has no token where only another shape
 // would have it.
 func TestVariants(t *testing.T) {
@@ -157,6 +181,7 @@ func TestVariants(t *testing.T) {
 		`{"access_token":"bot","token_type":"bot","scope":"a","user":{"access_token":"user"}}`: "user a",
 		`{"access_token":"again","token_type":"user","granted":"b"}`:                           "again b",
 		`{"access_token":"bot","token_type":"bot"}`:                                            "",
+		`{"scope":"","user":{"access_token":"app"}}`:                                           "app",
 	} {
 		g, err := p.ReadGrant(OAuth, 200, nil, []byte(body), time.Now())
 		got := strings.TrimSpace(string(g.Access) + " " + strings.Join(g.Scopes, " "))
@@ -218,7 +243,7 @@ func TestQuirksThatAreRefused(t *testing.T) {
 		{`username: "{username}/token"`, `username: "token"`, "auth/basic/username"},
 		{`username: "{username}/token"`, `username: "{username}:x"`, "auth/basic/username"},
 		{"value: user,", "value: '',", "oauth/variants/0"},
-		{"name: www-authenticate, contains", "contains", "answers/0/header/name"},
+		{"name: www-authenticate, contains", "contains", "answers/2/header/name"},
 		{"backdate: 60s", "backdate: 1h", "service/assertion/backdate"},
 		{"{client_id}/grant", "{client}/grant", "oauth/revoke/url"},
 	} {

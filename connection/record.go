@@ -86,6 +86,7 @@ type answerRecord struct {
 		At    string `yaml:"at"`    // JSON Pointer
 		Value any    `yaml:"value"` // a string, number or boolean; any value when absent
 	} `yaml:"body"`
+	// Kind is one of connection.Kind, or server_error: as a 5xx, after which nobody knows what was done.
 	Kind Kind `yaml:"kind"`
 }
 
