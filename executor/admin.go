@@ -21,6 +21,7 @@ type AdminConfig struct {
 	Providers *connection.Catalog
 	Links     *connection.Links
 	Keys      *vault.Rotator
+	Events    *Events
 	Audit     Recorder
 	Now       func() time.Time
 }
@@ -31,7 +32,7 @@ type Admin struct{ AdminConfig }
 
 // NewAdmin makes an Admin.
 func NewAdmin(c AdminConfig) (*Admin, error) {
-	if c.Providers == nil || c.Links == nil || c.Keys == nil || c.Audit == nil || c.Now == nil {
+	if c.Providers == nil || c.Links == nil || c.Keys == nil || c.Events == nil || c.Audit == nil || c.Now == nil {
 		return nil, errors.New("executor: AdminConfig needs every field")
 	}
 	return &Admin{c}, nil

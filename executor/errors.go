@@ -24,6 +24,7 @@ const (
 	AccessDenied          Reason = "ACCESS_DENIED"          // policy refused this call, or authorization_details do not cover it
 	NotFound              Reason = "NOT_FOUND"              // no such tool, connection, ...
 	Conflict              Reason = "CONFLICT"               // changed meanwhile: read again
+	RateLimited           Reason = "RATE_LIMITED"           // more at once than is served
 	DependencyUnavailable Reason = "DEPENDENCY_UNAVAILABLE" // we cannot know, so we refuse
 	InternalError         Reason = "INTERNAL_ERROR"         // a bug; nothing of the cause is shown
 )

@@ -177,7 +177,9 @@ func (r *rig) build(t *testing.T) {
 	must(t, err)
 	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return faulty.Org(id) })
 	must(t, err)
-	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: trail, Now: time.Now})
+	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return faulty.Org(id) })
+	must(t, err)
+	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
 	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{

@@ -54,7 +54,9 @@ func newReplica[O storetest.ExecutorOrg](t *testing.T, db storetest.Executor[O],
 	trail, err := audit.Open(audit.Config{Store: faulty})
 	must(t, err)
 	t.Cleanup(func() { _ = trail.Close(context.Background()) })
-	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: trail, Now: time.Now})
+	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return faulty.Org(id) })
+	must(t, err)
+	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
 	must(t, err)
 	who := delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator}
 	return replica{admin.As(who), links, safe, faulty.Org("acme")}
@@ -171,7 +173,11 @@ func rotationConverges[O storetest.ExecutorOrg](t *testing.T, db storetest.Execu
 	attempt.Sealed, err = sound.vault.Seal(ctx, "acme", vault.ForAuthorization("a"), vault.AuthorizationVersion, vault.NewCredential("", []byte(canary)))
 	must(t, err)
 	must(t, org.PutAuthorization(ctx, attempt))
-	const sealed = connections + 2
+	hook := store.Webhook{Version: 1}
+	hook.Sealed, err = sound.vault.Seal(ctx, "acme", vault.ForWebhook, 1, vault.NewCredential("", []byte(canary)))
+	must(t, err)
+	must(t, org.PutWebhook(ctx, hook))
+	const sealed = connections + 3
 	before, err := sound.admin.Vault(ctx, "acme")
 	must(t, err)
 
@@ -248,7 +254,10 @@ func rotationConverges[O storetest.ExecutorOrg](t *testing.T, db storetest.Execu
 	if attempt.Version != 1 {
 		t.Errorf("the attempt has version %d: whoever takes its next step is refused", attempt.Version)
 	}
+	hook, err = org.Webhook(ctx)
+	must(t, err)
 	for _, c := range []store.Connection{
+		{ID: vault.ForWebhook, Version: 1, Sealed: hook.Sealed},
 		{ID: vault.ForClient("google"), Version: client.Version, Sealed: client.Sealed},
 		{ID: vault.ForAuthorization("a"), Version: vault.AuthorizationVersion, Sealed: attempt.Sealed},
 	} {

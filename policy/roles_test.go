@@ -18,17 +18,20 @@ var mayDo = map[string][]string{
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.ApplyProviders", "ExecutorAdminService.DeleteConnection", "ExecutorAdminService.GetProviders",
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
+		"ExecutorAdminService.WatchConnections",
 		"ExecutorAdminService.GetVault", "ExecutorAdminService.RotateDataKey",
 		policy.ChangeAll,
 	},
 	policy.RolePolicyAuthor: {
 		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
+		"ExecutorAdminService.WatchConnections",
 	},
 	policy.RoleAuditor: {
 		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
+		"ExecutorAdminService.WatchConnections",
 	},
 }
 

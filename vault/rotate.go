@@ -19,6 +19,7 @@ type RotateStore interface {
 	connections
 	clients
 	authorizations
+	webhooks
 }
 
 type connections interface {
@@ -36,6 +37,11 @@ type authorizations interface {
 	ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error
 }
 
+type webhooks interface {
+	Webhook(ctx context.Context) (store.Webhook, error)
+	ResealWebhook(ctx context.Context, old, sealed []byte) error
+}
+
 // ForClient is what the secret of a registration is sealed for, in place of a connection's id, which has no slash.
 func ForClient(name string) string { return "client/" + name }
 
@@ -45,13 +51,16 @@ func ForAuthorization(id string) string { return "authorization/" + id }
 // AuthorizationVersion is that of every attempt to connect as it is sealed: its row's version goes up with each step.
 const AuthorizationVersion = 1
 
+// ForWebhook is what the secret of the org's webhook is sealed for, with its version.
+const ForWebhook = "webhook/"
+
 // walkPage bounds how many credentials a walk holds at once, sealed.
 const walkPage = 100
 
 // Rotator replaces data keys while they are used. An org's data key is a keyset, so that a rotation is three steps, after each of which
 // every credential opens: a new key seals (Renew), each credential is sealed again (Walk), the old key goes (Drop). Where it stands is
 // stored in the keyset alone. Whoever begins anew goes on from there, and two do each other no harm. It finds what is sealed by
-// connections, clients and authorizations: nothing else may be sealed with data keys.
+// connections, clients, authorizations and webhooks: nothing else may be sealed with data keys.
 type Rotator struct {
 	vault *Vault
 	org   func(delegation.OrgID) RotateStore
@@ -264,13 +273,27 @@ func (r *Rotator) each(ctx context.Context, org delegation.OrgID, visit func(env
 	if err != nil {
 		return err
 	}
-	return pages(ctx, s.Authorizations, func(a store.Authorization) string { return a.ID }, func(a store.Authorization) error {
+	err = pages(ctx, s.Authorizations, func(a store.Authorization) string { return a.ID }, func(a store.Authorization) error {
 		return visit(envelope{
 			name: fmt.Sprintf("authorization %q", a.ID), place: ForAuthorization(a.ID), from: AuthorizationVersion, to: AuthorizationVersion,
 			sealed: a.Sealed, put: func(ctx context.Context, sealed []byte) error {
 				return s.ResealAuthorization(ctx, a.ID, a.Sealed, sealed)
 			},
 		})
+	})
+	if err != nil {
+		return err
+	}
+	w, err := s.Webhook(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return visit(envelope{
+		name: "the webhook", place: ForWebhook, from: w.Version, to: w.Version, sealed: w.Sealed,
+		put: func(ctx context.Context, sealed []byte) error { return s.ResealWebhook(ctx, w.Sealed, sealed) },
 	})
 }
 

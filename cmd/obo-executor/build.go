@@ -72,7 +72,13 @@ func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*p
 	if err != nil {
 		return nil, err
 	}
-	p.admin, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: p.trail, Now: time.Now})
+	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return db.org(id) })
+	if err != nil {
+		return nil, err
+	}
+	p.admin, err = executor.NewAdmin(executor.AdminConfig{
+		Providers: catalog, Links: links, Keys: keys, Events: events, Audit: p.trail, Now: time.Now,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type orgStore interface {
 	connection.Store
 	connection.ProviderStore
 	executor.Connections
+	executor.EventStore
 	executor.Proofs
 	trail
 }

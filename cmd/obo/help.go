@@ -32,6 +32,9 @@ func (platformCommand) Help() string { return "Example:\n  obo platform apply -f
 func (agentsCommand) Help() string { return "Example:\n  obo agents secret acme researcher" }
 
 // Help is shown below the flags.
+func (connectCommand) Help() string { return "Example:\n  obo connect watch --org acme" }
+
+// Help is shown below the flags.
 func (connectionCommand) Help() string {
 	return `Examples:
   obo connection put alice-tracker --provider tracker --subject "user:acme/sample|alice" < alice.key

@@ -61,6 +61,7 @@ type grammar struct {
 	Platform    platformCommand    `cmd:"" help:"Apply the operator's own policies, which every org is under."`
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
 	Scim        scimCommand        `cmd:"" help:"Let an identity provider keep an org's users and groups."`
+	Connect     connectCommand     `cmd:"" help:"Watch what becomes of connections."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Vault       vaultCommand       `cmd:"" help:"Show, rotate and destroy the key that an org's credentials are sealed with."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`

@@ -97,7 +97,7 @@ func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) err
 }
 
 // DropDataKey is ResealDataKey with bytes that lack a key of before; prefix is what begins all that this key has sealed. From then on
-// what begins so is stored nowhere: PutConnection, PutClient and PutAuthorization answer store.ErrConflict. So does this, when something
+// what begins so is stored nowhere: whoever would answers store.ErrConflict. So does this, when something
 // still does. The bytes of before stay as those of DeleteDataKey do.
 func (o *ExecutorOrg) DropDataKey(ctx context.Context, old, sealed, prefix []byte) error {
 	rows, err := o.e.exec(ctx, orgScope(o.id),
@@ -107,6 +107,7 @@ func (o *ExecutorOrg) DropDataKey(ctx context.Context, old, sealed, prefix []byt
 				AND NOT EXISTS (SELECT FROM connections WHERE org = $1 AND substr(sealed, 1, 5) = $4)
 				AND NOT EXISTS (SELECT FROM clients WHERE org = $1 AND substr(sealed, 1, 5) = $4)
 				AND NOT EXISTS (SELECT FROM authorizations WHERE org = $1 AND substr(sealed, 1, 5) = $4)
+				AND NOT EXISTS (SELECT FROM webhooks WHERE org = $1 AND substr(sealed, 1, 5) = $4)
 			RETURNING org
 		) INSERT INTO dropped_data_keys (org, prefix) SELECT org, $4 FROM dropped
 			ON CONFLICT (org, prefix) DO UPDATE SET prefix = excluded.prefix`, []any{string(o.id), old, sealed, prefix}})

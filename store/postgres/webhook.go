@@ -44,6 +44,13 @@ func (o *ExecutorOrg) PutWebhook(ctx context.Context, w store.Webhook) error {
 		string(o.id), w.URL, w.Version, bytes(w.Sealed), w.Created, w.Updated, time.Time{})
 }
 
+// ResealWebhook replaces the sealed bytes of the webhook; store.ErrConflict unless they are the old ones. Its version stays: whoever
+// delivers does not notice.
+func (o *ExecutorOrg) ResealWebhook(ctx context.Context, old, sealed []byte) error {
+	return o.one(ctx, "reseal webhook", store.ErrConflict, "UPDATE webhooks SET sealed = $3 WHERE org = $1 AND sealed = $2",
+		string(o.id), old, sealed)
+}
+
 // DeleteWebhook forgets the webhook and its sealed secret; store.ErrNotFound if there is none of that version.
 func (o *ExecutorOrg) DeleteWebhook(ctx context.Context, version int64) error {
 	return o.one(ctx, "delete webhook", store.ErrNotFound, "DELETE FROM webhooks WHERE org = $1 AND version = $2", string(o.id), version)

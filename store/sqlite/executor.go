@@ -125,14 +125,15 @@ func (o *ExecutorOrg) ResealDataKey(ctx context.Context, old, sealed []byte) err
 }
 
 // DropDataKey is ResealDataKey with bytes that lack a key of before; prefix is what begins all that this key has sealed. From then on
-// what begins so is stored nowhere: PutConnection, PutClient and PutAuthorization answer store.ErrConflict. So does this, when something
+// what begins so is stored nowhere: whoever would answers store.ErrConflict. So does this, when something
 // still does. The bytes of before leave the disk as those of DeleteDataKey do.
 func (o *ExecutorOrg) DropDataKey(ctx context.Context, old, sealed, prefix []byte) error {
 	err := o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		ok, err := changed(conn.ExecContext(ctx, `UPDATE data_keys SET sealed = ?1 WHERE org = ?2 AND sealed = ?3
 			AND NOT EXISTS (SELECT 1 FROM connections WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)
 			AND NOT EXISTS (SELECT 1 FROM clients WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)
-			AND NOT EXISTS (SELECT 1 FROM authorizations WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)`, sealed, string(o.id), old, prefix))
+			AND NOT EXISTS (SELECT 1 FROM authorizations WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)
+			AND NOT EXISTS (SELECT 1 FROM webhooks WHERE org = ?2 AND substr(sealed, 1, 5) = ?4)`, sealed, string(o.id), old, prefix))
 		if err == nil && !ok {
 			err = store.ErrConflict
 		}

@@ -44,6 +44,13 @@ func (o *ExecutorOrg) PutWebhook(ctx context.Context, w store.Webhook) error {
 		string(o.id), w.URL, w.Version, blob(w.Sealed), w.Created.UnixMicro(), w.Updated.UnixMicro(), time.Time{}.UnixMicro())
 }
 
+// ResealWebhook replaces the sealed bytes of the webhook; store.ErrConflict unless they are the old ones. Its version stays: whoever
+// delivers does not notice.
+func (o *ExecutorOrg) ResealWebhook(ctx context.Context, old, sealed []byte) error {
+	return o.one(ctx, "reseal webhook", store.ErrConflict, "UPDATE webhooks SET sealed = ? WHERE org = ? AND sealed = ?",
+		sealed, string(o.id), old)
+}
+
 // DeleteWebhook forgets the webhook and its sealed secret; store.ErrNotFound if there is none of that version.
 func (o *ExecutorOrg) DeleteWebhook(ctx context.Context, version int64) error {
 	return o.one(ctx, "delete webhook", store.ErrNotFound, "DELETE FROM webhooks WHERE org = ? AND version = ?", string(o.id), version)

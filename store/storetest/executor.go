@@ -133,6 +133,7 @@ func testDropEverywhere[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	prefix := sealedBy(&c, 1)
 	client, attempt := store.Client{Name: "google", Version: 1, Sealed: c.Sealed}, authorization("a", 1)
 	attempt.Sealed = c.Sealed
+	hook := store.Webhook{Version: 1, Sealed: c.Sealed}
 	for name, put := range map[string]struct{ store, free, again func(O) error }{
 		"drop-client": {
 			func(o O) error { return o.PutClient(ctx, client) },
@@ -143,6 +144,11 @@ func testDropEverywhere[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 			func(o O) error { return o.PutAuthorization(ctx, attempt) },
 			func(o O) error { return o.ResealAuthorization(ctx, "a", attempt.Sealed, []byte("again")) },
 			func(o O) error { return o.ResealAuthorization(ctx, "a", []byte("again"), attempt.Sealed) },
+		},
+		"drop-webhook": {
+			func(o O) error { return o.PutWebhook(ctx, hook) },
+			func(o O) error { return o.ResealWebhook(ctx, hook.Sealed, []byte("again")) },
+			func(o O) error { return o.ResealWebhook(ctx, []byte("again"), hook.Sealed) },
 		},
 	} {
 		org, other := a.Org(delegation.OrgID(name)), b.Org(delegation.OrgID(name))

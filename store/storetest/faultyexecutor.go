@@ -210,6 +210,11 @@ func (f *FaultyExecutorOrg[O]) PutWebhook(ctx context.Context, w store.Webhook) 
 	return doErr(f.hook, Call{"PutWebhook", f.id}, func() error { return f.org.PutWebhook(ctx, w) })
 }
 
+// ResealWebhook is ExecutorOrg.ResealWebhook.
+func (f *FaultyExecutorOrg[O]) ResealWebhook(ctx context.Context, old, sealed []byte) error {
+	return doErr(f.hook, Call{"ResealWebhook", f.id}, func() error { return f.org.ResealWebhook(ctx, old, sealed) })
+}
+
 // DeleteWebhook is ExecutorOrg.DeleteWebhook.
 func (f *FaultyExecutorOrg[O]) DeleteWebhook(ctx context.Context, version int64) error {
 	return doErr(f.hook, Call{"DeleteWebhook", f.id}, func() error { return f.org.DeleteWebhook(ctx, version) })

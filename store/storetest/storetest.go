@@ -87,6 +87,7 @@ type ExecutorOrg interface {
 	ConnectionHead(ctx context.Context) (uint64, error)
 	Webhook(ctx context.Context) (store.Webhook, error)
 	PutWebhook(ctx context.Context, w store.Webhook) error
+	ResealWebhook(ctx context.Context, old, sealed []byte) error
 	DeleteWebhook(ctx context.Context, version int64) error
 	AcquireWebhook(ctx context.Context, now, until time.Time) (store.Webhook, error)
 	PutDelivery(ctx context.Context, w store.Webhook) error

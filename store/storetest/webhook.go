@@ -44,6 +44,11 @@ func testWebhook[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
 	equal(t, got(org.Webhook(ctx))(t), want)
 	is(t, org.PutDelivery(ctx, held), store.ErrConflict) // that was of the version before
 
+	is(t, org.ResealWebhook(ctx, []byte("stale"), []byte("again")), store.ErrConflict)
+	ok(t, org.ResealWebhook(ctx, want.Sealed, []byte("again")))
+	want.Sealed = []byte("again")
+	equal(t, got(org.Webhook(ctx))(t), want)
+
 	is(t, org.DeleteWebhook(ctx, 1), store.ErrNotFound)
 	ok(t, org.DeleteWebhook(ctx, 2))
 	_, err = replica.Webhook(ctx)
@@ -130,6 +135,13 @@ func webhookApart[O ExecutorOrg]() map[string]func(t *testing.T, mine, theirs O,
 			ok(t, mine.PutWebhook(t.Context(), webhook(2)))
 			equal(t, got(mine.Webhook(t.Context()))(t).Delivered, 0) // numbers tell nothing of others
 			equal(t, got(theirs.Webhook(t.Context()))(t).Version, 1)
+		},
+		"ResealWebhook": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutWebhook(t.Context(), webhook(1)))
+			is(t, mine.ResealWebhook(t.Context(), webhook(1).Sealed, []byte("mine")), store.ErrConflict)
+			ok(t, mine.PutWebhook(t.Context(), webhook(1)))
+			ok(t, mine.ResealWebhook(t.Context(), webhook(1).Sealed, []byte("mine")))
+			equal(t, got(theirs.Webhook(t.Context()))(t), webhook(1))
 		},
 		"DeleteWebhook": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutWebhook(t.Context(), webhook(1)))

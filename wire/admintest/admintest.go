@@ -45,7 +45,7 @@ type Suite struct {
 }
 
 // reads are how the methods that change nothing begin.
-var reads = []string{"Get", "List", "Await"}
+var reads = []string{"Get", "List", "Await", "Watch"}
 
 const dryRun = protoreflect.Name("dry_run")
 

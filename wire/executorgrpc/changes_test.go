@@ -183,3 +183,36 @@ func TestVault(t *testing.T) {
 		t.Errorf("an org without a data key: %v %v", none, err)
 	}
 }
+
+// TestWatchConnections: what is put and deleted comes over the wire, with the status before and after; a number that is no event's is
+// refused as a mistake.
+func TestWatchConnections(t *testing.T) {
+	t.Parallel()
+	_, client := newCase(t)
+	watch := func(org string, after uint64) grpc.ServerStreamingClient[obov1.WatchConnectionsResponse] {
+		stream, err := client.WatchConnections(t.Context(), &obov1.WatchConnectionsRequest{OrgId: org, After: &after})
+		must(t, err)
+		return stream
+	}
+	stream := watch("acme", 0)
+	next := func() *obov1.ConnectionEvent {
+		t.Helper()
+		resp, err := stream.Recv()
+		must(t, err)
+		return resp.GetEvent()
+	}
+	if e := next(); e.GetSequence() != 1 || e.GetConnection() != "alice" || e.GetProvider() != "github" || e.GetOldStatus() != "" ||
+		e.GetNewStatus() != "active" || e.GetSubject() != "user:acme/okta|alice" || e.GetTime().AsTime().IsZero() {
+		t.Errorf("put: %v", e)
+	}
+	_, err := client.DeleteConnection(t.Context(), &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice"})
+	must(t, err)
+	if e := next(); e.GetSequence() != 2 || e.GetOldStatus() != "active" || e.GetNewStatus() != "" {
+		t.Errorf("deleted: %v", e)
+	}
+	for org, want := range map[string]codes.Code{"globex": codes.InvalidArgument, "_platform": codes.InvalidArgument, "": codes.InvalidArgument} {
+		if _, err := watch(org, 1).Recv(); status.Code(err) != want {
+			t.Errorf("of %q after 1: %v", org, err)
+		}
+	}
+}

@@ -313,7 +313,9 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 	t.Cleanup(func() { trail.Close(context.Background()) })
 	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return db.Org(id) })
 	must(t, err)
-	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Audit: trail, Now: time.Now})
+	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return db.Org(id) })
+	must(t, err)
+	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
 	must(t, err)
 	return a, db, path
 }

@@ -4345,7 +4345,7 @@ var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x11obo/v1/feed.proto\"<\n" +
+	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x12obo/v1/event.proto\x1a\x11obo/v1/feed.proto\"<\n" +
 	"\rSignInRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\"\x8a\x01\n" +
@@ -4678,13 +4678,14 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
 	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
-	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xf9\x04\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xd2\x05\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
 	"\rPutConnection\x12\x1c.obo.v1.PutConnectionRequest\x1a\x1d.obo.v1.PutConnectionResponse\x12R\n" +
 	"\x0fListConnections\x12\x1e.obo.v1.ListConnectionsRequest\x1a\x1f.obo.v1.ListConnectionsResponse\x12U\n" +
-	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12=\n" +
+	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12W\n" +
+	"\x10WatchConnections\x12\x1f.obo.v1.WatchConnectionsRequest\x1a .obo.v1.WatchConnectionsResponse0\x01\x12=\n" +
 	"\bShredOrg\x12\x17.obo.v1.ShredOrgRequest\x1a\x18.obo.v1.ShredOrgResponse\x12=\n" +
 	"\bGetVault\x12\x17.obo.v1.GetVaultRequest\x1a\x18.obo.v1.GetVaultResponse\x12N\n" +
 	"\rRotateDataKey\x12\x1c.obo.v1.RotateDataKeyRequest\x1a\x1d.obo.v1.RotateDataKeyResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
@@ -4772,6 +4773,8 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*Change)(nil),                      // 66: obo.v1.Change
 	(*Revocation)(nil),                  // 67: obo.v1.Revocation
 	(*durationpb.Duration)(nil),         // 68: google.protobuf.Duration
+	(*WatchConnectionsRequest)(nil),     // 69: obo.v1.WatchConnectionsRequest
+	(*WatchConnectionsResponse)(nil),    // 70: obo.v1.WatchConnectionsResponse
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
 	65, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
@@ -4852,38 +4855,40 @@ var file_obo_v1_admin_proto_depIdxs = []int32{
 	51, // 75: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
 	54, // 76: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
 	56, // 77: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	58, // 78: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	60, // 79: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
-	63, // 80: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
-	1,  // 81: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 82: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 83: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 84: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 85: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 86: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 87: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	20, // 88: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	22, // 89: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	24, // 90: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	19, // 91: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
-	27, // 92: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	30, // 93: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	32, // 94: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	36, // 95: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	38, // 96: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	41, // 97: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	43, // 98: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	45, // 99: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	48, // 100: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	50, // 101: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	52, // 102: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	55, // 103: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	57, // 104: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	59, // 105: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	61, // 106: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
-	64, // 107: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
-	81, // [81:108] is the sub-list for method output_type
-	54, // [54:81] is the sub-list for method input_type
+	69, // 78: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
+	58, // 79: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	60, // 80: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
+	63, // 81: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
+	1,  // 82: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,  // 83: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,  // 84: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,  // 85: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,  // 86: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12, // 87: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14, // 88: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20, // 89: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22, // 90: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24, // 91: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19, // 92: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27, // 93: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30, // 94: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32, // 95: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36, // 96: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38, // 97: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41, // 98: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43, // 99: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45, // 100: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48, // 101: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50, // 102: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52, // 103: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	55, // 104: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	57, // 105: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	70, // 106: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
+	59, // 107: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	61, // 108: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
+	64, // 109: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
+	82, // [82:110] is the sub-list for method output_type
+	54, // [54:82] is the sub-list for method input_type
 	54, // [54:54] is the sub-list for extension type_name
 	54, // [54:54] is the sub-list for extension extendee
 	0,  // [0:54] is the sub-list for field type_name
@@ -4895,6 +4900,7 @@ func file_obo_v1_admin_proto_init() {
 		return
 	}
 	file_obo_v1_change_proto_init()
+	file_obo_v1_event_proto_init()
 	file_obo_v1_feed_proto_init()
 	file_obo_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
 	file_obo_v1_admin_proto_msgTypes[51].OneofWrappers = []any{}

@@ -950,6 +950,7 @@ const (
 	ExecutorAdminService_PutConnection_FullMethodName    = "/obo.v1.ExecutorAdminService/PutConnection"
 	ExecutorAdminService_ListConnections_FullMethodName  = "/obo.v1.ExecutorAdminService/ListConnections"
 	ExecutorAdminService_DeleteConnection_FullMethodName = "/obo.v1.ExecutorAdminService/DeleteConnection"
+	ExecutorAdminService_WatchConnections_FullMethodName = "/obo.v1.ExecutorAdminService/WatchConnections"
 	ExecutorAdminService_ShredOrg_FullMethodName         = "/obo.v1.ExecutorAdminService/ShredOrg"
 	ExecutorAdminService_GetVault_FullMethodName         = "/obo.v1.ExecutorAdminService/GetVault"
 	ExecutorAdminService_RotateDataKey_FullMethodName    = "/obo.v1.ExecutorAdminService/RotateDataKey"
@@ -971,6 +972,9 @@ type ExecutorAdminServiceClient interface {
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
 	// DeleteConnection deletes a connection and its credential.
 	DeleteConnection(ctx context.Context, in *DeleteConnectionRequest, opts ...grpc.CallOption) (*DeleteConnectionResponse, error)
+	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
+	// caller leaves or the server drains; go on with the number of the last event.
+	WatchConnections(ctx context.Context, in *WatchConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConnectionsResponse], error)
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error)
@@ -1039,6 +1043,25 @@ func (c *executorAdminServiceClient) DeleteConnection(ctx context.Context, in *D
 	return out, nil
 }
 
+func (c *executorAdminServiceClient) WatchConnections(ctx context.Context, in *WatchConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConnectionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutorAdminService_ServiceDesc.Streams[0], ExecutorAdminService_WatchConnections_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchConnectionsRequest, WatchConnectionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutorAdminService_WatchConnectionsClient = grpc.ServerStreamingClient[WatchConnectionsResponse]
+
 func (c *executorAdminServiceClient) ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShredOrgResponse)
@@ -1061,7 +1084,7 @@ func (c *executorAdminServiceClient) GetVault(ctx context.Context, in *GetVaultR
 
 func (c *executorAdminServiceClient) RotateDataKey(ctx context.Context, in *RotateDataKeyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateDataKeyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ExecutorAdminService_ServiceDesc.Streams[0], ExecutorAdminService_RotateDataKey_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutorAdminService_ServiceDesc.Streams[1], ExecutorAdminService_RotateDataKey_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1094,6 +1117,9 @@ type ExecutorAdminServiceServer interface {
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
 	// DeleteConnection deletes a connection and its credential.
 	DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error)
+	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
+	// caller leaves or the server drains; go on with the number of the last event.
+	WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error)
@@ -1126,6 +1152,9 @@ func (UnimplementedExecutorAdminServiceServer) ListConnections(context.Context, 
 }
 func (UnimplementedExecutorAdminServiceServer) DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteConnection not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchConnections not implemented")
 }
 func (UnimplementedExecutorAdminServiceServer) ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ShredOrg not implemented")
@@ -1247,6 +1276,17 @@ func _ExecutorAdminService_DeleteConnection_Handler(srv interface{}, ctx context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExecutorAdminService_WatchConnections_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchConnectionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutorAdminServiceServer).WatchConnections(m, &grpc.GenericServerStream[WatchConnectionsRequest, WatchConnectionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutorAdminService_WatchConnectionsServer = grpc.ServerStreamingServer[WatchConnectionsResponse]
+
 func _ExecutorAdminService_ShredOrg_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShredOrgRequest)
 	if err := dec(in); err != nil {
@@ -1331,6 +1371,11 @@ var ExecutorAdminService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchConnections",
+			Handler:       _ExecutorAdminService_WatchConnections_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "RotateDataKey",
 			Handler:       _ExecutorAdminService_RotateDataKey_Handler,

@@ -16,3 +16,15 @@ CREATE TABLE webhooks (
     fence     INTEGER NOT NULL,
     until     INTEGER NOT NULL
 ) STRICT;
+
+-- As of all that is sealed with an org's data key.
+-- +goose StatementBegin
+CREATE TRIGGER webhooks_insert_sealed BEFORE INSERT ON webhooks
+WHEN EXISTS (SELECT 1 FROM dropped_data_keys WHERE org = NEW.org AND prefix = substr(NEW.sealed, 1, 5))
+BEGIN SELECT raise(IGNORE); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER webhooks_update_sealed BEFORE UPDATE OF sealed ON webhooks
+WHEN EXISTS (SELECT 1 FROM dropped_data_keys WHERE org = NEW.org AND prefix = substr(NEW.sealed, 1, 5))
+BEGIN SELECT raise(IGNORE); END;
+-- +goose StatementEnd

@@ -22,3 +22,7 @@ CREATE POLICY own ON webhooks USING (org = current_setting('obo.org', true));
 -- The wide setting finds the orgs that have something to be told.
 CREATE POLICY wide_read ON webhooks         FOR SELECT USING (current_setting('obo.wide', true) = 'on');
 CREATE POLICY wide_read ON connection_heads FOR SELECT USING (current_setting('obo.wide', true) = 'on');
+
+-- As of all that is sealed with an org's data key.
+CREATE TRIGGER sealed BEFORE INSERT OR UPDATE OF sealed ON webhooks
+    FOR EACH ROW EXECUTE FUNCTION sealed_with_a_key_in_use();
