@@ -38,6 +38,7 @@ func (r record) provider(p *problems) *Provider {
 	if len(r.Description) > maxText {
 		p.add("description", "longer than %d bytes", maxText)
 	}
+	out.about = about{docs: r.Docs, registration: r.Registration, unverified: r.Unverified, scopes: r.Scopes}
 	out.settings = r.buildSettings(p)
 	r.place(out, p)
 	for pattern, a := range r.Auth {

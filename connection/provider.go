@@ -3,12 +3,15 @@ package connection
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/onbehalf/obo/policy"
 )
@@ -43,6 +46,7 @@ type Provider struct {
 	retry       retryRule
 	timeout     time.Duration
 	tools       []Tool
+	about       about
 }
 
 // Tool is one operation of a provider. It never changes.
@@ -67,14 +71,32 @@ type Tool struct {
 
 // ParseProvider checks a record whole and compiles its tools. name is the file's name, for errors, which wrap ErrRecord.
 func ParseProvider(name string, yaml []byte) (Provider, error) {
-	r, err := decodeRecord(yaml)
+	p, wrong := CheckRecord(yaml)
+	if err := problems(wrong).err(name); err != nil {
+		return Provider{}, err
+	}
+	return p, nil
+}
+
+// CheckRecord is ParseProvider that says all that is wrong, each thing with its place; the record is for use only when nothing is.
+func CheckRecord(text []byte) (Provider, []string) {
+	r, err := decodeRecord(text)
 	if err != nil {
-		return Provider{}, problems{oneLine(err.Error())}.err(name)
+		var several *yaml.TypeError
+		if !errors.As(err, &several) {
+			return Provider{}, []string{oneLine(err.Error())}
+		}
+		var p problems
+		for _, e := range several.Errors {
+			e, _, _ = strings.Cut(e, " in type ") // ours, which nobody knows
+			p = append(p, oneLine(e))
+		}
+		return Provider{}, p
 	}
 	var p problems
 	out := r.provider(&p)
-	if err := p.err(name); err != nil {
-		return Provider{}, err
+	if len(p) > 0 {
+		return Provider{}, p
 	}
 	return *out, nil
 }

@@ -33,6 +33,15 @@ func parseTemplate(text string) (template, error) {
 	}
 }
 
+// String is the text that it was made of.
+func (t template) String() string {
+	var b strings.Builder
+	for i, hole := range t.holes {
+		b.WriteString(t.literals[i] + "{" + hole + "}")
+	}
+	return b.String() + t.literals[len(t.literals)-1]
+}
+
 // whole reports the argument when the template is one hole and nothing else: then a body keeps the argument's type.
 func (t template) whole() (string, bool) {
 	if len(t.holes) == 1 && t.literals[0] == "" && t.literals[1] == "" {

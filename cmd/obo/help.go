@@ -35,6 +35,14 @@ func (agentsCommand) Help() string { return "Example:\n  obo agents secret acme 
 func (connectCommand) Help() string { return "Example:\n  obo connect watch --org acme" }
 
 // Help is shown below the flags.
+func (providersCommand) Help() string {
+	return `Examples:
+  obo providers list
+  obo providers show google
+  obo providers lint orgs/acme/providers/*.yaml`
+}
+
+// Help is shown below the flags.
 func (connectionCommand) Help() string {
 	return `Examples:
   obo connection put alice-tracker --provider tracker --subject "user:acme/sample|alice" < alice.key

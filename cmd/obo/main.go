@@ -62,6 +62,7 @@ type grammar struct {
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
 	Scim        scimCommand        `cmd:"" help:"Let an identity provider keep an org's users and groups."`
 	Connect     connectCommand     `cmd:"" help:"Watch what becomes of connections."`
+	Providers   providersCommand   `cmd:"" help:"List, show and check provider records."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Vault       vaultCommand       `cmd:"" help:"Show, rotate and destroy the key that an org's credentials are sealed with."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`

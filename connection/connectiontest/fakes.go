@@ -63,17 +63,26 @@ func (f Fake) Header() http.Header {
 	return h
 }
 
-// Load reads a provider's answers.
+// Load reads a built-in provider's answers.
 func Load(provider string) (Fakes, error) {
 	text, err := files.ReadFile("fakes/" + provider + ".yaml")
 	if err != nil {
 		return Fakes{}, fmt.Errorf("connectiontest: provider %s has no fakes: add connection/connectiontest/fakes/%s.yaml", provider, provider)
 	}
+	f, err := Parse(text)
+	if err != nil {
+		return Fakes{}, fmt.Errorf("connectiontest: fakes of %s: %w", provider, err)
+	}
+	return f, nil
+}
+
+// Parse reads a file of fakes: one YAML document of known keys.
+func Parse(text []byte) (Fakes, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	var f Fakes
 	if err := d.Decode(&f); err != nil {
-		return Fakes{}, fmt.Errorf("connectiontest: fakes of %s: %w", provider, err)
+		return Fakes{}, err
 	}
 	return f, nil
 }

@@ -1,18 +1,13 @@
 package connectiontest_test
 
 import (
-	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/connection/connectiontest"
 )
-
-var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
 // TestEveryRecordHasFakes: a record without an answer for each thing that can happen at its provider is not known to work.
 func TestEveryRecordHasFakes(t *testing.T) {
@@ -24,89 +19,57 @@ func TestEveryRecordHasFakes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.Provider != p.Name() {
-				t.Errorf("they are those of %q", f.Provider)
-			}
-			for _, need := range connectiontest.Needs(p) {
-				_, there := f.Cases[need]
-				if why := strings.TrimSpace(f.Absent[need]); there == (why != "") {
-					t.Errorf("case %s must be there, or absent with a reason, and not both", need)
-				}
-			}
-			for name, c := range f.Cases {
-				t.Run(name, func(t *testing.T) { holds(t, p, name, c) })
+			for _, wrong := range f.Check(p) {
+				t.Error(wrong)
 			}
 		})
 	}
 }
 
-// holds reads an answer as the executor would, and compares what it means.
-func holds(t *testing.T, p connection.Provider, name string, c connectiontest.Fake) {
-	if (c.Source == "") == !c.Unverified {
-		t.Error("needs a source, or unverified: true, and not both")
+// TestCheckFindsEachFault: a check that passes everything would let every record through.
+func TestCheckFindsEachFault(t *testing.T) {
+	t.Parallel()
+	var google connection.Provider
+	for _, p := range connection.Builtin() {
+		if p.Name() == "google" {
+			google = p
+		}
 	}
-	if want := map[string]connection.Kind{
-		"revoked": connection.Revoked, "rotation_race": connection.Revoked, "rate_limit": connection.RateLimited,
-	}[name]; want != "" && c.Expect.Kind != want {
-		t.Errorf("%s must be understood as %s, not %q", name, want, c.Expect.Kind)
-	}
-	switch c.At {
-	case "token", "refresh", "mint":
-		pattern := connection.OAuth
-		if c.At == "mint" {
-			pattern = connection.ServiceAccount
-		}
-		g, err := p.ReadGrant(pattern, c.Status, c.Header(), []byte(c.Body), now)
-		var r *connection.Refusal
-		switch {
-		case errors.As(err, &r):
-			if r.Kind != c.Expect.Kind || r.Code != c.Expect.Code || r.RetryAfter != c.Expect.RetryAfter {
-				t.Errorf("understood as %s, code %q, retry after %s", r.Kind, r.Code, r.RetryAfter)
+	for name, c := range map[string]struct {
+		change func(f *connectiontest.Fakes)
+		want   string
+	}{
+		"another provider":    {func(f *connectiontest.Fakes) { f.Provider = "other" }, "provider: "},
+		"a case is missing":   {func(f *connectiontest.Fakes) { delete(f.Cases, "revoked") }, "cases/revoked: must be there"},
+		"there and absent":    {func(f *connectiontest.Fakes) { f.Absent["revoked"] = "why" }, "cases/revoked: must be there"},
+		"no source":           {change("revoked", func(c *connectiontest.Fake) { c.Source = "" }), "cases/revoked: needs a source"},
+		"another meaning":     {change("revoked", func(c *connectiontest.Fake) { c.Expect.Kind = connection.StepUp }), "cases/revoked: must be understood as revoked"},
+		"misread refusal":     {change("step_up", func(c *connectiontest.Fake) { c.Body = "{}" }), "cases/step_up: is understood as unavailable"},
+		"grant for a failure": {change("revoked", func(c *connectiontest.Fake) { c.Status, c.Body = 200, `{"access_token":"x"}` }), "cases/revoked: is understood as a grant"},
+		"misread grant":       {change("connected", func(c *connectiontest.Fake) { c.Expect.Refresh = false }), "cases/connected: has a refresh token"},
+		"another life":        {change("minted", func(c *connectiontest.Fake) { c.Expect.ExpiresIn = 0 }), "cases/minted: expires in"},
+		"other scopes":        {change("connected", func(c *connectiontest.Fake) { c.Expect.Scopes = nil }), "cases/connected: has the scopes"},
+		"misread answer":      {change("rate_limit", func(c *connectiontest.Fake) { c.Body = "{}" }), "cases/rate_limit: is understood as"},
+		"from nowhere":        {change("minted", func(c *connectiontest.Fake) { c.At = "moon" }), "cases/minted: at must be"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, err := connectiontest.Load("google")
+			if err != nil {
+				t.Fatal(err)
 			}
-		case err != nil:
-			t.Error(err)
-		case c.Expect.Kind != "":
-			t.Errorf("understood as a grant, not as %s", c.Expect.Kind)
-		default:
-			granted(t, g, c.Expect)
-		}
-	case "api":
-		tools := p.Tools()
-		pattern := connection.APIKey
-		for _, other := range []connection.Pattern{connection.OAuth, connection.ServiceAccount} {
-			if p.Supports(other) {
-				pattern = other
-				break
+			c.change(&f)
+			if wrong := f.Check(google); !slices.ContainsFunc(wrong, func(w string) bool { return strings.HasPrefix(w, c.want) }) {
+				t.Errorf("found %q, want %q", wrong, c.want)
 			}
-		}
-		f, bad := tools[0].Classify(c.Status, c.Header(), []byte(c.Body), pattern, now)
-		if !bad || f.Kind != c.Expect.Kind || f.RetryAfter != c.Expect.RetryAfter {
-			t.Errorf("understood as %q, retry after %s", f.Kind, f.RetryAfter)
-		}
-	default:
-		t.Errorf("at must be token, refresh, mint or api, not %q", c.At)
+		})
 	}
 }
 
-func granted(t *testing.T, g connection.Grant, want connectiontest.Expectation) {
-	t.Helper()
-	if (len(g.Refresh) > 0) != want.Refresh {
-		t.Errorf("a refresh token: %v", len(g.Refresh) > 0)
-	}
-	var in time.Duration
-	if !g.Expires.IsZero() {
-		in = g.Expires.Sub(now)
-	}
-	if in != want.ExpiresIn {
-		t.Errorf("expires in %s", in)
-	}
-	if !slices.Equal(g.Scopes, want.Scopes) {
-		t.Errorf("scopes %q", g.Scopes)
-	}
-	if g.Account != want.Account {
-		t.Errorf("account %q", g.Account)
-	}
-	if len(g.Settings)+len(want.Settings) > 0 && !maps.Equal(g.Settings, want.Settings) {
-		t.Errorf("settings %q", g.Settings)
+func change(name string, with func(*connectiontest.Fake)) func(*connectiontest.Fakes) {
+	return func(f *connectiontest.Fakes) {
+		c := f.Cases[name]
+		with(&c)
+		f.Cases[name] = c
 	}
 }
