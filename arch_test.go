@@ -48,6 +48,7 @@ var equals = map[string][]string{
 	"wire/admingrpc":            {"wire/grpcerr", "wire/grpcauth", "wire/page"},
 	"wire/auditgrpc":            {"wire/grpcerr", "wire/grpcauth"},
 	"wire/feedgrpc":             {"wire/grpcerr", "wire/grpcauth"},
+	"wire/identitygrpc":         {"wire/grpcerr"},
 	"wire/executorgrpc":         {"wire/grpcerr", "wire/grpcauth", "wire/grpcpeer", "wire/page"},
 	"wire/page":                 {"wire/grpcerr"},
 	"wire/grpcauth":             {"wire/grpcerr"},

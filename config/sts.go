@@ -26,7 +26,8 @@ type STS struct {
 	Admin Credential `yaml:"admin"`
 	// Operators are the people who may sign in to operate the server, besides whoever has the operator's credential. Optional.
 	Operators []Operator `yaml:"operators"`
-	// Feed is the credential of executors and verifiers for FeedService; it must differ from the operator's. Required.
+	// Feed is the credential of executors and verifiers for FeedService and IdentityService; it must differ from the operator's.
+	// Required.
 	Feed Credential `yaml:"feed"`
 	// Signing says how tokens are signed. Optional.
 	Signing Signing `yaml:"signing"`

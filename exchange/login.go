@@ -25,6 +25,7 @@ type loginClaims struct {
 	Subject   string          `json:"sub"`
 	Audience  json.RawMessage `json:"aud"` // a string or an array of strings (JW10)
 	Party     string          `json:"azp"`
+	Nonce     string          `json:"nonce"`
 	Expiry    *numericDate    `json:"exp"`
 	NotBefore *numericDate    `json:"nbf"`
 	IssuedAt  *numericDate    `json:"iat"`
@@ -77,7 +78,7 @@ func readLogin(payload []byte, trust *registry.Trust, org delegation.OrgID, labe
 			IssuedAt: c.IssuedAt.time(), Expiry: c.Expiry.time(),
 		},
 		rawSub: c.Subject, issuedAt: c.IssuedAt.time(), mayAct: c.MayAct, bound: bound,
-		audience: audiences, party: c.party(audiences), profile: label,
+		audience: audiences, party: c.party(audiences), azp: c.Party, nonce: c.Nonce, profile: label,
 	}, nil
 }
 

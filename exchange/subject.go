@@ -27,6 +27,8 @@ type login struct {
 	bound    *delegation.Confirmation // the key that whoever presents it must prove, or nil
 	audience []string                 // all of aud
 	party    string                   // whom it was issued to: the aud, or of several the azp
+	azp      string                   // whom it says that it was issued to, or nothing
+	nonce    string                   // of the authentication request that it answers, or nothing
 	profile  string                   // what it was verified as: registry.TokenTypeID, TokenTypeJWT, ...
 	service  *registry.ServiceAccount // of client_credentials; nil for a user
 

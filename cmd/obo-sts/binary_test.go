@@ -180,10 +180,15 @@ func newIDP(t testing.TB) idp {
 
 func (p idp) token(t testing.TB, user string) string {
 	t.Helper()
+	return p.sign(t, map[string]any{"sub": user, "groups": []string{"engineering"}})
+}
+
+// sign makes a fresh ID token of claims.
+func (p idp) sign(t testing.TB, claims map[string]any) string {
+	t.Helper()
 	now := time.Now()
-	payload, err := jose.Encode(map[string]any{
-		"iss": p.url, "sub": user, "aud": "app", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "groups": []string{"engineering"},
-	})
+	claims["iss"], claims["aud"], claims["iat"], claims["exp"] = p.url, "app", now.Unix(), now.Add(time.Hour).Unix()
+	payload, err := jose.Encode(claims)
 	if err != nil {
 		t.Fatal(err)
 	}

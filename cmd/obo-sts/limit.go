@@ -68,6 +68,15 @@ func (l *limiter) TakeSignal(ctx context.Context, org delegation.OrgID, stream, 
 	return l.next.TakeSignal(ctx, org, stream, token)
 }
 
+// Identify is the same for executors that ask who signed in: an issuer that hangs holds the place.
+func (l *limiter) Identify(ctx context.Context, org delegation.OrgID, token, clientID, nonce string) (exchange.Identity, error) {
+	if !l.enter() {
+		return exchange.Identity{}, busy()
+	}
+	defer l.leave()
+	return l.next.Identify(ctx, org, token, clientID, nonce)
+}
+
 func busy() *exchange.Error {
 	return &exchange.Error{
 		Reason: exchange.RateLimited, RetryAfter: time.Second, Description: "the server has as much to do as it may",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -26,6 +27,8 @@ import (
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
 	"github.com/onbehalf/obo/policy"
+	"github.com/onbehalf/obo/telemetry"
+	"github.com/onbehalf/obo/wire/identitygrpc"
 )
 
 const executor = "https://executor.example"
@@ -49,6 +52,7 @@ func TestBinary(t *testing.T) {
 	}
 	checkTrail(operator, t, conn)
 	checkAccess(t, b, conn)
+	checkIdentity(t, b, provider)
 
 	if _, err := obov1.NewAdminServiceClient(conn).Revoke(operator, &obov1.RevokeRequest{OrgId: "acme", Kind: "agent", Id: "orchestrator"}); err != nil {
 		t.Fatal(err)
@@ -191,7 +195,8 @@ func checkAccess(t *testing.T, b *binary, conn *grpc.ClientConn) {
 			t.Errorf("admin with %s: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", "obo.v1.ExchangeService", "obo.v1.AdminService", "obo.v1.FeedService", "obo.v1.AuditService"} {
+	for _, name := range []string{"", "obo.v1.ExchangeService", "obo.v1.AdminService", "obo.v1.FeedService", "obo.v1.AuditService",
+		"obo.v1.IdentityService"} {
 		got, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: name})
 		if err != nil || got.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			t.Errorf("GR8 health of %q: %v %v", name, got, err)
@@ -200,6 +205,26 @@ func checkAccess(t *testing.T, b *binary, conn *grpc.ClientConn) {
 	_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "nothing"})
 	if status.Code(err) != codes.NotFound {
 		t.Errorf("GR8 health of an unknown service: %v", err)
+	}
+}
+
+// checkIdentity: an executor, which has the follower's credential, learns who signed in at an issuer. The operator's opens nothing here.
+func checkIdentity(t *testing.T, b *binary, provider idp) {
+	t.Helper()
+	ask := func(file, nonce string) (string, error) {
+		c := identitygrpc.Client{Endpoints: []identitygrpc.Endpoint{{Address: b.grpc}},
+			Token: func() (telemetry.Secret, error) { return telemetry.Secret(b.token(t, file)), nil }}
+		token := provider.sign(t, map[string]any{"sub": "alice", "nonce": "right"})
+		return c.Identify(t.Context(), "acme", telemetry.Secret(token), "app", nonce)
+	}
+	if got, err := ask(feedFile, "right"); err != nil || got != "user:acme/okta|alice" {
+		t.Errorf("who signed in: %q, %v", got, err)
+	}
+	if got, err := ask(feedFile, "wrong"); got != "" || !errors.Is(err, identitygrpc.ErrRefused) {
+		t.Errorf("the wrong nonce: %q, %v", got, err)
+	}
+	if got, err := ask(adminFile, "right"); got != "" || !errors.Is(err, identitygrpc.ErrUnavailable) {
+		t.Errorf("the operator's credential: %q, %v", got, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/exchange"
 	"github.com/onbehalf/obo/exchange/registry"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/jose"
@@ -25,6 +26,7 @@ import (
 	"github.com/onbehalf/obo/wire/feedgrpc"
 	"github.com/onbehalf/obo/wire/grpcauth"
 	"github.com/onbehalf/obo/wire/grpcerr"
+	"github.com/onbehalf/obo/wire/identitygrpc"
 	"github.com/onbehalf/obo/wire/oauthhttp"
 	"github.com/onbehalf/obo/wire/scimhttp"
 )
@@ -65,7 +67,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 		TLS: doors.TLS, Health: health, Guard: guard, Workers: streamWorkers, Reflection: cfg.Egress.AllowLoopback, Log: log,
 		MaxMessage: admingrpc.MaxDocument + 64<<10, // the exchange door has a bound of its own
 	})
-	if err := register(g, p, exchangegrpc.Config{Exchange: limited, Hosts: cfg.Hosts()}, log); err != nil {
+	if err := register(g, p, limited, cfg.Hosts(), log); err != nil {
 		return nil, err
 	}
 	oauth, err := oauthhttp.NewHandler(oauthhttp.Config{
@@ -109,14 +111,15 @@ func bearers(cfg config.STS) (map[string]telemetry.Secret, error) {
 	}
 	follower, err := cfg.Feed.Token()
 	return map[string]telemetry.Secret{
-		obov1.AdminService_ServiceDesc.ServiceName: operator,
-		obov1.AuditService_ServiceDesc.ServiceName: operator,
-		obov1.FeedService_ServiceDesc.ServiceName:  follower,
+		obov1.AdminService_ServiceDesc.ServiceName:    operator,
+		obov1.AuditService_ServiceDesc.ServiceName:    operator,
+		obov1.FeedService_ServiceDesc.ServiceName:     follower,
+		obov1.IdentityService_ServiceDesc.ServiceName: follower,
 	}, err
 }
 
 // register adds the services.
-func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logger) error {
+func register(g grpcerr.Server, p *parts, limited *limiter, hosts []string, log *slog.Logger) error {
 	feed, err := feedgrpc.New(feedgrpc.Config{Hub: p.hub, Roster: p.roster, Policies: policies{p}, Now: time.Now, Log: log})
 	if err != nil {
 		return err
@@ -129,9 +132,10 @@ func register(g grpcerr.Server, p *parts, x exchangegrpc.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	exchangegrpc.Register(g, x)
+	exchangegrpc.Register(g, exchangegrpc.Config{Exchange: limited, Hosts: hosts})
 	admingrpc.Register(g, p.admin, p.roster)
 	admingrpc.RegisterSignIn(g, p.exchange)
+	identitygrpc.Register(g, identities{limited})
 	feed.Register(g)
 	trail.Register(g)
 	return nil
@@ -150,6 +154,20 @@ func (p policies) Bundle(ctx context.Context, org delegation.OrgID) (string, []b
 		err = store.ErrNotFound // in the feed's words
 	}
 	return version, document, err
+}
+
+// identities is exchange in the words of the service that executors ask.
+type identities struct{ limited *limiter }
+
+// Identify tells whose login an ID token is.
+func (i identities) Identify(ctx context.Context, org delegation.OrgID, token, clientID, nonce string) (string, time.Time, error) {
+	who, err := i.limited.Identify(ctx, org, token, clientID, nonce)
+	if e, ok := errors.AsType[*exchange.Error](err); ok {
+		err = grpcerr.Error{
+			Reason: grpcerr.Reason(e.Reason), Field: e.Field, Description: e.Description, RetryAfter: e.RetryAfter, Cause: e.Unwrap(),
+		}
+	}
+	return who.Subject, who.Expiry, err
 }
 
 // algorithms are those that a client may sign its assertion or its proof of possession with.
