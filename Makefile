@@ -45,14 +45,14 @@ runbooks: ## Run the commands of docs/runbooks in the situations that they are f
 interop: build ## Run clients and servers of others against obo dev (needs node and npm)
 	bash interop/run
 
-pkcs11: ## Sign with keys in a software token (SoftHSM, installed when missing; needs a C compiler)
+pkcs11: ## Sign, and encrypt key files, with keys in a software token (SoftHSM, installed when missing; needs a C compiler)
 	@command -v softhsm2-util >/dev/null || { apt-get update && apt-get install -y softhsm2; }
-	CGO_ENABLED=1 go vet -tags pkcs11 ./keys/pkcs11 ./cmd/obo-sts
-	CGO_ENABLED=1 OBO_TEST_PKCS11_MODULE=$(or $(PKCS11_MODULE),/usr/lib/softhsm/libsofthsm2.so) go test -count=1 -tags pkcs11 ./keys/pkcs11
+	CGO_ENABLED=1 go vet -tags pkcs11 ./keys/pkcs11 ./seal/pkcs11 ./cmd/obo-sts ./cmd/obo-executor
+	CGO_ENABLED=1 OBO_TEST_PKCS11_MODULE=$(or $(PKCS11_MODULE),/usr/lib/softhsm/libsofthsm2.so) go test -count=1 -tags pkcs11 ./keys/pkcs11 ./seal/pkcs11
 
-awskms: ## Sign with keys in a service that speaks the protocol of AWS KMS (on loopback: not the cloud)
-	go vet -tags awskms ./keys/awskms ./cmd/obo-sts
-	go test -count=1 -tags awskms ./keys/awskms
+awskms: ## Sign, and encrypt key files, with keys in a service that speaks the protocol of AWS KMS (on loopback: not the cloud)
+	go vet -tags awskms ./keys/awskms ./seal/awskms ./cmd/internal/daemon ./cmd/obo-sts ./cmd/obo-executor
+	go test -count=1 -tags awskms ./keys/awskms ./seal/awskms ./cmd/internal/daemon
 
 race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')

@@ -42,6 +42,7 @@ var floors = map[string]int{
 var equals = map[string][]string{
 	"delegation":                {"delegation/rar"},
 	"config":                    {"telemetry"},
+	"seal/pkcs11":               {"telemetry"},
 	"exchange/admin":            {"exchange"},
 	"exchange/exchangetest":     {"exchange", "exchange/admin"},
 	"wire/exchangegrpc":         {"wire/grpcerr", "wire/grpcpeer"},
@@ -79,8 +80,8 @@ var rooms = map[string][]string{
 	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
 	"golang.org/x/oauth2":                      {"client", "cmd/obo/internal/signin"},
 	"github.com/coreos/go-oidc/v3":             {"cmd/obo/internal/signin"},
-	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11"},
-	"github.com/aws/aws-sdk-go-v2":             {"keys/awskms"},
+	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11", "seal/pkcs11"},
+	"github.com/aws/aws-sdk-go-v2":             {"keys/awskms", "seal/awskms"},
 	"github.com/elimity-com/scim":              {"wire/scimhttp"},
 	"github.com/scim2/filter-parser/v2":        {"wire/scimhttp"},
 }

@@ -37,6 +37,8 @@ type Executor struct {
 	// KeyFile is the file with the key-encryption key, made by `obo-executor init`, mode 0600. What is in it is read again
 	// at a reload. Required.
 	KeyFile string `yaml:"key_file"`
+	// KeyEncryption says what encrypts the key in that file. Default: nothing; the file's mode is all that protects it.
+	KeyEncryption *KeyEncryption `yaml:"key_encryption"`
 	// Admin is the operator's credential for ExecutorAdminService and AuditService. Required.
 	Admin Credential `yaml:"admin"`
 	// Egress says where calls to providers may go. Optional.
@@ -114,6 +116,7 @@ func (c *Executor) check(p *problems) {
 	p.listen(c.Listen)
 	p.store(c.Store)
 	p.required("key_file", c.KeyFile, "name the file that `obo-executor init` made")
+	p.keyEncryption(c.KeyEncryption)
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.drain(c.Drain)
 	p.log(c.Log)

@@ -22,6 +22,8 @@ type STS struct {
 	// KeyFile is the file with the key-encryption key, made by `obo-sts init`, mode 0600. What is in it is read again
 	// at a reload. Required.
 	KeyFile string `yaml:"key_file"`
+	// KeyEncryption says what encrypts the key in that file. Default: nothing; the file's mode is all that protects it.
+	KeyEncryption *KeyEncryption `yaml:"key_encryption"`
 	// Admin is the operator's credential for AdminService and AuditService. Required.
 	Admin Credential `yaml:"admin"`
 	// Operators are the people who may sign in to operate the server, besides whoever has the operator's credential. Optional.
@@ -173,6 +175,7 @@ func (c *STS) check(p *problems) {
 	p.required("key_file", c.KeyFile, "name the file that `obo-sts init` made")
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.required("feed.token_file", c.Feed.TokenFile, "name the file with the follower credential")
+	p.keyEncryption(c.KeyEncryption)
 	p.oneOf("signing.algorithm", c.Signing.Algorithm, "ES256", "EdDSA", "PS256", "RS256")
 	p.signing(c.Signing)
 	for i, alg := range c.Signing.Algorithms {
@@ -246,23 +249,8 @@ func (p *problems) mtls(c *STS) {
 // signing wants a device for keys that are made in one.
 func (p *problems) signing(s Signing) {
 	p.oneOf("signing.source", s.Source, "store", "pkcs11", "awskms")
-	switch {
-	case s.AWSKMS != nil:
-		p.required("signing.awskms.region", s.AWSKMS.Region, "name the region of the keys, such as eu-central-1")
-		if s.AWSKMS.Endpoint != "" {
-			p.webURL("signing.awskms.endpoint", s.AWSKMS.Endpoint)
-		}
-	case s.Source == "awskms":
-		p.required("signing.awskms", "", "name the region of the keys")
-	}
-	switch {
-	case s.PKCS11 != nil:
-		p.required("signing.pkcs11.module", s.PKCS11.Module, "name the vendor's library, such as /usr/lib/softhsm/libsofthsm2.so")
-		p.required("signing.pkcs11.token_label", s.PKCS11.TokenLabel, "name the token in it")
-		p.required("signing.pkcs11.pin", s.PKCS11.PIN.Reveal(), "refer to it as ${file:/path}")
-	case s.Source == "pkcs11":
-		p.required("signing.pkcs11", "", "name the device that makes the keys")
-	}
+	p.awskms("signing.awskms", s.AWSKMS, s.Source == "awskms")
+	p.pkcs11("signing.pkcs11", s.PKCS11, s.Source == "pkcs11")
 	if s.Source != "store" && (s.Algorithm == "EdDSA" || slices.Contains(s.Algorithms, "EdDSA")) {
 		p.oneOf("signing.algorithm", "EdDSA", "ES256", "PS256", "RS256")
 	}

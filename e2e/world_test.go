@@ -77,7 +77,7 @@ func newWorld(t *testing.T, o options) *world {
 	w.write(t, "admin", w.admin)
 	w.write(t, "feed", random(t))
 	for _, name := range []string{"sts.key", "executor.key"} {
-		if err := seal.CreateKeyFile(filepath.Join(w.dir, name)); err != nil {
+		if err := (seal.KeyFile{Path: filepath.Join(w.dir, name)}).Create(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

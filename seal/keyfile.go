@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,30 +18,61 @@ import (
 // ErrKeyFile says that the key file may not be used as it lies there. The text says what to do.
 var ErrKeyFile = errors.New("seal: key file")
 
-// CreateKeyFile makes a key-encryption key and writes it, in tink's JSON keyset format, to a new file that only its owner may
-// read. It refuses to touch a file that exists: whatever was sealed under the old key would be lost.
-func CreateKeyFile(path string) error {
+// Remote is a key that never leaves a key service or a device. What it encrypts is bound to associated data. (tink calls such a thing an
+// AEADWithContext.)
+type Remote interface {
+	EncryptWithContext(ctx context.Context, plaintext, associated []byte) ([]byte, error)
+	DecryptWithContext(ctx context.Context, ciphertext, associated []byte) ([]byte, error)
+}
+
+// bound is what a key file is bound to where it is encrypted.
+const bound = "obo key-encryption key"
+
+// KeyFile is a file with a key-encryption key, in tink's JSON keyset format, that only its owner may read.
+type KeyFile struct {
+	Path string
+	// Under encrypts what is in the file, which is of no use without it. It is asked once for each time that the file is read or
+	// written, and never for what the key seals. Nil: the key lies in the file as it is.
+	Under Remote
+}
+
+// Create makes a key and writes it to a new file. It refuses to touch a file that exists: whatever was sealed under the old key would be
+// lost.
+func (k KeyFile) Create(ctx context.Context) error {
 	key, err := NewDataKey()
 	if err != nil {
 		return err
 	}
-	err = writeNew(path, key, nil)
+	err = k.writeNew(ctx, k.Path, key, nil)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w %s exists already; a new key could not open what the old one sealed: %w", ErrKeyFile, path, err)
+		return fmt.Errorf("%w %s exists already; a new key could not open what the old one sealed: %w", ErrKeyFile, k.Path, err)
 	}
 	return err
 }
 
-// ReplaceKeyFile puts a changed key in the place of the one in a file, whole or not at all, at every moment of a power cut. The
-// new file belongs to whom the old one did: root may change the key of a server that runs as somebody else. It fails when the
-// file does not hold before any more: what somebody else added meanwhile would be lost.
-func ReplaceKeyFile(path string, before, key Key) error {
-	old, err := os.Lstat(path)
+// Replace puts a changed key in the place of the one in a file, whole or not at all, at every moment of a power cut. The new file belongs
+// to whom the old one did: root may change the key of a server that runs as somebody else. It fails when the file does not hold before any
+// more: what somebody else added meanwhile would be lost.
+func (k KeyFile) Replace(ctx context.Context, before, key Key) error {
+	return k.replace(ctx, before, key, k)
+}
+
+// Move encrypts what is in the file with another key than k.Under, or with none: to is how the file is read from then on.
+func (k KeyFile) Move(ctx context.Context, to Remote) error {
+	key, err := k.Open(ctx)
+	if err != nil {
+		return err
+	}
+	return k.replace(ctx, key, key, KeyFile{k.Path, to})
+}
+
+func (k KeyFile) replace(ctx context.Context, before, key Key, as KeyFile) error {
+	old, err := os.Lstat(k.Path)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
-	next := path + ".new" // whoever makes it is the only one who changes the key
-	err = writeNew(next, key, old)
+	next := k.Path + ".new" // whoever makes it is the only one who changes the key
+	err = as.writeNew(ctx, next, key, old)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w %s exists: somebody else is changing the key, or a change was interrupted; if nobody is, remove it: %w",
 			ErrKeyFile, next, err)
@@ -48,27 +80,27 @@ func ReplaceKeyFile(path string, before, key Key) error {
 	if err != nil {
 		return err
 	}
-	now, err := OpenKeyFile(path)
+	now, err := k.Open(ctx)
 	if err == nil && !slices.Equal(now.IDs(), before.IDs()) {
-		err = fmt.Errorf("%w %s was changed by somebody else meanwhile: look at it, and try again", ErrKeyFile, path)
+		err = fmt.Errorf("%w %s was changed by somebody else meanwhile: look at it, and try again", ErrKeyFile, k.Path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(next))
 	}
-	if err := os.Rename(next, path); err != nil {
-		return errors.Join(fmt.Errorf("%w %s: %w", ErrKeyFile, path, err), os.Remove(next))
+	if err := os.Rename(next, k.Path); err != nil {
+		return errors.Join(fmt.Errorf("%w %s: %w", ErrKeyFile, k.Path, err), os.Remove(next))
 	}
-	return syncFolder(path)
+	return syncFolder(k.Path)
 }
 
 // writeNew makes a file that only its owner may read, and that has the owner and the mode of like.
-func writeNew(path string, key Key, like fs.FileInfo) error {
+func (k KeyFile) writeNew(ctx context.Context, path string, key Key, like fs.FileInfo) error {
 	if key.IsZero() {
 		return ErrNoKey
 	}
-	var b bytes.Buffer
-	if err := insecurecleartextkeyset.Write(key.shared.Load().handle, keyset.NewJSONWriter(&b)); err != nil {
-		return fmt.Errorf("seal: write keyset: %w", err)
+	text, err := k.encode(ctx, key)
+	if err != nil {
+		return fmt.Errorf("%w %s: %w", ErrKeyFile, path, err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -80,7 +112,7 @@ func writeNew(path string, key Key, like fs.FileInfo) error {
 				f.Close(), os.Remove(path))
 		}
 	}
-	if err := writeDurably(f, b.Bytes()); err != nil {
+	if err := writeDurably(f, text); err != nil {
 		_ = os.Remove(path) // half a key is no key; the next attempt must not stumble over it
 		return fmt.Errorf("%w %s: %w", ErrKeyFile, path, err)
 	}
@@ -107,9 +139,10 @@ func syncFolder(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// OpenKeyFile reads a key-encryption key. It refuses a symbolic link, anything that is not a regular file, and a file on
+// Open reads the key. It refuses a symbolic link, anything that is not a regular file, and a file on
 // which group or others have any permission.
-func OpenKeyFile(path string) (Key, error) {
+func (k KeyFile) Open(ctx context.Context) (Key, error) {
+	path := k.Path
 	named, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -144,14 +177,47 @@ func OpenKeyFile(path string) (Key, error) {
 	if len(data) > maxKeyset {
 		return Key{}, fmt.Errorf("%w %s: %w: larger than %d bytes", ErrKeyFile, path, ErrKey, maxKeyset)
 	}
-	// The reader's own error is dropped: it may quote the file.
-	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
-	if err != nil {
-		return Key{}, fmt.Errorf("%w %s: %w", ErrKeyFile, path, ErrKey)
-	}
-	key, err := newKey(handle)
+	key, err := k.decode(ctx, data)
 	if err != nil {
 		return Key{}, fmt.Errorf("%w %s: %w", ErrKeyFile, path, err)
 	}
 	return key, nil
+}
+
+// encode is what a file has in it.
+func (k KeyFile) encode(ctx context.Context, key Key) ([]byte, error) {
+	handle := key.shared.Load().handle
+	var b bytes.Buffer
+	var err error
+	if k.Under == nil {
+		err = insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b))
+	} else {
+		err = handle.WriteWithContext(ctx, keyset.NewJSONWriter(&b), k.Under, []byte(bound))
+	}
+	return b.Bytes(), err
+}
+
+// decode is the inverse. The errors of a reader are dropped: they may quote the file.
+func (k KeyFile) decode(ctx context.Context, data []byte) (Key, error) {
+	reader := func() keyset.Reader { return keyset.NewJSONReader(bytes.NewReader(data)) }
+	set, err := reader().ReadEncrypted()
+	encrypted := err == nil && len(set.GetEncryptedKeyset()) > 0
+	var handle *keyset.Handle
+	switch {
+	case encrypted && k.Under == nil:
+		return Key{}, errors.New("is encrypted by a key service or a device: name that in key_encryption of the configuration")
+	case encrypted:
+		if handle, err = keyset.ReadWithContext(ctx, reader(), k.Under, []byte(bound)); err != nil {
+			return Key{}, fmt.Errorf("is not opened by the key that key_encryption names: %w", err)
+		}
+	default:
+		if handle, err = insecurecleartextkeyset.Read(reader()); err != nil {
+			return Key{}, ErrKey
+		}
+	}
+	key, err := newKey(handle)
+	if err == nil && !encrypted && k.Under != nil { // it would seal on under a key that lies in the clear, and nobody would notice
+		return Key{}, errors.New("is not encrypted, and key_encryption says by what: run `key wrap`, or leave key_encryption out")
+	}
+	return key, err
 }

@@ -125,10 +125,10 @@ func TestAdopt(t *testing.T) {
 func TestReplaceKeyFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kek.json")
-	if err := seal.CreateKeyFile(path); err != nil {
+	if err := (seal.KeyFile{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	key, err := seal.OpenKeyFile(path)
+	key, err := seal.KeyFile{Path: path}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,19 +139,19 @@ func TestReplaceKeyFile(t *testing.T) {
 	if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, key, next); !errors.Is(err, seal.ErrKeyFile) {
+	if err := (seal.KeyFile{Path: path}).Replace(t.Context(), key, next); !errors.Is(err, seal.ErrKeyFile) {
 		t.Errorf("over somebody else's change: %v", err)
 	}
 	if err := os.Remove(path + ".new"); err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, key, next); err != nil {
+	if err := (seal.KeyFile{Path: path}).Replace(t.Context(), key, next); err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, key, next); !errors.Is(err, seal.ErrKeyFile) || !strings.Contains(err.Error(), "somebody else") {
+	if err := (seal.KeyFile{Path: path}).Replace(t.Context(), key, next); !errors.Is(err, seal.ErrKeyFile) || !strings.Contains(err.Error(), "somebody else") {
 		t.Errorf("a change of a key that is there no more: %v", err)
 	}
-	got, err := seal.OpenKeyFile(path) // refuses a file that others may read
+	got, err := seal.KeyFile{Path: path}.Open(t.Context()) // refuses a file that others may read
 	if err != nil || !slices.Contains(got.IDs(), id) || got.IDs()[0] != key.IDs()[0] {
 		t.Errorf("%v, %v", got.IDs(), err)
 	}
@@ -167,7 +167,7 @@ func TestReplaceKeyFileOfAnother(t *testing.T) {
 		t.Skip("needs root, who alone gives files away")
 	}
 	path := filepath.Join(t.TempDir(), "kek.json")
-	if err := seal.CreateKeyFile(path); err != nil {
+	if err := (seal.KeyFile{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Chown(path, 4711, 4712), os.Chmod(path, 0o400)); err != nil {
@@ -177,7 +177,7 @@ func TestReplaceKeyFileOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := seal.OpenKeyFile(path)
+	key, err := seal.KeyFile{Path: path}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestReplaceKeyFileOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(path, key, next); err != nil {
+	if err := (seal.KeyFile{Path: path}).Replace(t.Context(), key, next); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(path)

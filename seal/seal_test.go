@@ -132,18 +132,18 @@ func TestZeroKeyRefuses(t *testing.T) {
 func TestKeyFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "kek")
-	if err := seal.CreateKeyFile(path); err != nil {
+	if err := (seal.KeyFile{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v, %v; want 0600", info.Mode(), err)
 	}
-	a, err := seal.OpenKeyFile(path)
+	a, err := seal.KeyFile{Path: path}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := seal.OpenKeyFile(path)
+	b, err := seal.KeyFile{Path: path}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,11 +155,11 @@ func TestKeyFile(t *testing.T) {
 		t.Errorf("the same file gives another key: %v", err)
 	}
 	before, _ := os.ReadFile(path)
-	if err := seal.CreateKeyFile(path); !errors.Is(err, seal.ErrKeyFile) || !errors.Is(err, os.ErrExist) {
-		t.Errorf("CreateKeyFile over a key: %v", err)
+	if err := (seal.KeyFile{Path: path}).Create(t.Context()); !errors.Is(err, seal.ErrKeyFile) || !errors.Is(err, os.ErrExist) {
+		t.Errorf("Create over a key: %v", err)
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
-		t.Error("CreateKeyFile changed a file that existed")
+		t.Error("Create changed a file that existed")
 	}
 }
 
@@ -168,7 +168,7 @@ func TestKeyFileIsRefused(t *testing.T) {
 	t.Parallel()
 	create := func(t *testing.T) string {
 		path := filepath.Join(t.TempDir(), "kek")
-		if err := seal.CreateKeyFile(path); err != nil {
+		if err := (seal.KeyFile{Path: path}).Create(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return path
@@ -216,9 +216,9 @@ func TestKeyFileIsRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := seal.OpenKeyFile(test.path(t))
+			_, err := seal.KeyFile{Path: test.path(t)}.Open(t.Context())
 			if !errors.Is(err, seal.ErrKeyFile) || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("OpenKeyFile = %v; want ErrKeyFile that says %q", err, test.says)
+				t.Errorf("Open = %v; want ErrKeyFile that says %q", err, test.says)
 			}
 			if err != nil && strings.Contains(err.Error(), "canary") {
 				t.Error("the error quotes the file")

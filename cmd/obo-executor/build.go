@@ -42,8 +42,8 @@ type parts struct {
 	roles    *policy.Roles        // of administrators
 }
 
-func build(cfg config.Executor, db engine, live *settings, log *slog.Logger) (*parts, error) {
-	key, err := seal.OpenKeyFile(cfg.KeyFile)
+func build(ctx context.Context, cfg config.Executor, db engine, live *settings, log *slog.Logger) (*parts, error) {
+	key, err := keyOf(cfg).Open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -20,12 +20,17 @@ func program() daemon.Program[config.Executor] {
 		Name:  "obo-executor",
 		About: "Provider calls on behalf of users, for AI agents.",
 		Load:  config.LoadExecutor,
-		Serve: serve, KeyFile: func(cfg config.Executor) string { return cfg.KeyFile }, Sealed: openSealed,
+		Serve: serve, KeyFile: keyOf, Sealed: openSealed,
 		Folder: daemon.Folder{
 			Key: keyFile, Tokens: []string{adminFile}, Config: configFile, Sample: sample,
 			Before: "copy the feed.token of obo-sts there, then ",
 		},
 	}
+}
+
+// keyOf says where the key-encryption key is.
+func keyOf(cfg config.Executor) daemon.KeyFile {
+	return daemon.KeyFile{Path: cfg.KeyFile, Under: cfg.KeyEncryption}
 }
 
 // serve opens what the configuration names, builds the server of it, serves until ctx ends, and drains.
@@ -43,7 +48,7 @@ func serve(ctx context.Context, cfg config.Executor, again daemon.Reloads[config
 		return err
 	}
 	defer doors.Close()
-	parts, err := build(cfg, db, live, log)
+	parts, err := build(ctx, cfg, db, live, log)
 	if err != nil {
 		return err
 	}
@@ -52,7 +57,7 @@ func serve(ctx context.Context, cfg config.Executor, again daemon.Reloads[config
 	if err != nil {
 		return err
 	}
-	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.apply, log) }
+	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.reload, log) }
 	log.Info("serving", "version", daemon.Version(), "audience", cfg.Audience, "issuer", cfg.Issuer, "store", db.name,
 		"grpc", doors.GRPC.Addr().String(), "http", doors.HTTP.Addr().String(), "tls", doors.TLS != nil,
 		"loopback providers", cfg.Egress.AllowLoopback)

@@ -137,7 +137,7 @@ func (b *buffer) text() string {
 func startProcess(t *testing.T, s *sts) (*process, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "executor")
-	must(t, program().Init(dir))
+	must(t, program().Init(t.Context(), dir, ""))
 	must(t, os.WriteFile(filepath.Join(dir, "feed.token"), []byte(follower), 0o600))
 	p := &process{grpc: freeAddress(t), http: freeAddress(t), log: &buffer{}, done: make(chan error, 1)}
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
@@ -311,7 +311,7 @@ func TestNotReadyWithoutTheFeed(t *testing.T) {
 func TestInitLacksOnlyTheFeed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	must(t, program().Init(dir))
+	must(t, program().Init(t.Context(), dir, ""))
 	_, err := config.LoadExecutor(filepath.Join(dir, configFile))
 	var invalid *config.InvalidError
 	if !errors.As(err, &invalid) || len(invalid.Problems) != 1 || invalid.Problems[0].Path != "feed.token_file" {

@@ -37,7 +37,7 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 		return nil, err
 	}
 	live.guard, live.key, live.sealed = guard, p.kek, sealed{p.db}
-	if err := live.apply(cfg); err != nil {
+	if err := live.apply(cfg, p.kek); err != nil {
 		return nil, err
 	}
 	g := daemon.NewGRPC(daemon.GRPC{

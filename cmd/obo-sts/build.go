@@ -58,7 +58,7 @@ type parts struct {
 // build opens the key ring and puts the parts together. Nothing runs yet.
 func build(ctx context.Context, cfg config.STS, db engine, log *slog.Logger) (*parts, error) {
 	p := &parts{db: db, set: revocation.NewSet(0), reload: make(chan struct{}, 1)}
-	kek, err := seal.OpenKeyFile(cfg.KeyFile)
+	kek, err := keyOf(cfg).Open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func main() {
 		About:   "Token exchange (RFC 8693) on behalf of users, for AI agents.",
 		Load:    config.LoadSTS,
 		Serve:   serve,
-		KeyFile: func(cfg config.STS) string { return cfg.KeyFile }, Sealed: openSealed,
+		KeyFile: keyOf, Sealed: openSealed,
 		Folder: daemon.Folder{Key: keyFile, Tokens: []string{adminFile, feedFile}, Config: configFile, Sample: sample},
 	}.Main()
 }
@@ -29,6 +29,11 @@ func main() {
 // gcPercent is GOGC unless the environment has one: what is live is small and an exchange allocates 30 KiB, so that at 100 the
 // server would collect, and shrink the stacks that the next exchange grows again, dozens of times a second.
 const gcPercent = 400
+
+// keyOf says where the key-encryption key is.
+func keyOf(cfg config.STS) daemon.KeyFile {
+	return daemon.KeyFile{Path: cfg.KeyFile, Under: cfg.KeyEncryption}
+}
 
 // serve opens what the configuration names, builds the server of it, serves until ctx ends, and drains.
 func serve(ctx context.Context, cfg config.STS, again daemon.Reloads[config.STS], stderr io.Writer) (err error) {
@@ -57,7 +62,7 @@ func serve(ctx context.Context, cfg config.STS, again daemon.Reloads[config.STS]
 	if err != nil {
 		return err
 	}
-	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.apply, log) }
+	srv.Work["configuration reload"] = func(ctx context.Context) error { return again.Run(ctx, cfg, live.reload, log) }
 	log.Info("serving", "version", daemon.Version(), "issuer", cfg.Issuer, "store", db.name, "grpc", doors.GRPC.Addr().String(),
 		"http", doors.HTTP.Addr().String(), "tls", doors.TLS != nil, "reflection", cfg.Egress.AllowLoopback)
 	err = srv.Run(ctx)

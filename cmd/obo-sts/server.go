@@ -60,7 +60,7 @@ func newServer(cfg config.STS, p *parts, live *settings, doors *daemon.Doors, lo
 		return nil, err
 	}
 	live.guard, live.limited, live.exchange, live.key, live.sealed = guard, limited, p.exchange, p.kek, sealed{p.db}
-	if err := live.apply(cfg); err != nil {
+	if err := live.apply(cfg, p.kek); err != nil {
 		return nil, err
 	}
 	g := daemon.NewGRPC(daemon.GRPC{

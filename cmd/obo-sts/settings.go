@@ -24,16 +24,23 @@ type settings struct {
 	delay    atomic.Int64
 }
 
-// lookFor bounds the look at what is sealed under the key-encryption key.
+// lookFor bounds reading the key file, and the look at what is sealed under the key.
 const lookFor = 30 * time.Second
 
-// apply puts all of it in force, or returns an error and changes nothing.
-func (s *settings) apply(cfg config.STS) error {
-	bearer, err := bearers(cfg)
+// reload reads the key file, and puts all of it in force, or returns an error and changes nothing.
+func (s *settings) reload(cfg config.STS) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	defer cancel()
+	key, err := keyOf(cfg).Open(ctx)
 	if err != nil {
 		return err
 	}
-	key, err := seal.OpenKeyFile(cfg.KeyFile)
+	return s.apply(cfg, key)
+}
+
+// apply puts all of it in force, or returns an error and changes nothing.
+func (s *settings) apply(cfg config.STS, key seal.Key) error {
+	bearer, err := bearers(cfg)
 	if err != nil {
 		return err
 	}

@@ -113,8 +113,8 @@ func (w *World) openStores(ctx context.Context, t testing.TB) {
 	must(t, err)
 	t.Cleanup(func() { _ = w.Store.Close() })
 	w.Set = revocation.NewSet(0)
-	must(t, seal.CreateKeyFile(filepath.Join(dir, "kek")))
-	w.Key, err = seal.OpenKeyFile(filepath.Join(dir, "kek"))
+	must(t, seal.KeyFile{Path: filepath.Join(dir, "kek")}.Create(t.Context()))
+	w.Key, err = seal.KeyFile{Path: filepath.Join(dir, "kek")}.Open(t.Context())
 	must(t, err)
 	w.Ring, err = keys.Open(ctx, keys.Config{
 		Store: w.Store, Key: w.Key, Burnt: w.Set.Burnt, Now: w.Clock.Now,

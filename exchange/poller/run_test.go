@@ -59,10 +59,10 @@ type shared struct {
 func share(t testing.TB) *shared {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kek")
-	if err := seal.CreateKeyFile(file); err != nil {
+	if err := (seal.KeyFile{Path: file}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	key, err := seal.OpenKeyFile(file)
+	key, err := seal.KeyFile{Path: file}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,10 +121,10 @@ func withNonces(t *testing.T) *exchangetest.World {
 	t.Helper()
 	w := exchangetest.NewWorld(t)
 	file := filepath.Join(t.TempDir(), "key")
-	if err := seal.CreateKeyFile(file); err != nil {
+	if err := (seal.KeyFile{Path: file}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	key, err := seal.OpenKeyFile(file)
+	key, err := seal.KeyFile{Path: file}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func TestFailedWorkEndsTheServer(t *testing.T) {
 func TestInitOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	f := Folder{Key: "kek.json", Tokens: []string{"a.token", "b.token"}, Config: "c.yaml", Sample: "dir: %[1]s\n"}
-	dir, err := f.write(filepath.Join(t.TempDir(), "new"))
+	dir, err := f.write(t.Context(), filepath.Join(t.TempDir(), "new"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestInitOverwritesNothing(t *testing.T) {
 	if bytes.Equal(before[1], before[2]) || string(before[3]) != "dir: "+dir+"\n" {
 		t.Errorf("wrote %q", before[1:])
 	}
-	if _, err := f.write(dir); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := f.write(t.Context(), dir, ""); err == nil || !strings.Contains(err.Error(), "is there already") {
 		t.Errorf("a second init: %v", err)
 	}
 	if !bytes.Equal(bytes.Join(before, nil), bytes.Join(read(), nil)) {

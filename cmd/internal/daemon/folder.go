@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -9,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/onbehalf/obo/seal"
+	"github.com/onbehalf/obo/config"
 )
 
 // Folder is what a first start needs: a key-encryption key, credentials, and a configuration that names them.
@@ -26,7 +27,15 @@ func (f Folder) files() []string { return append(append([]string{f.Key}, f.Token
 
 // write makes the folder and returns its absolute path. The key-encryption key opens all that the server keeps sealed:
 // whoever replaces it by accident loses that, so nothing that is there is touched.
-func (f Folder) write(dir string) (string, error) {
+func (f Folder) write(ctx context.Context, dir, encryption string) (string, error) {
+	key, text := KeyFile{}, ""
+	if encryption != "" {
+		under, as, err := config.LoadKeyEncryption(encryption)
+		if err != nil {
+			return "", err
+		}
+		key.Under, text = &under, as
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -39,7 +48,8 @@ func (f Folder) write(dir string) (string, error) {
 			return "", fmt.Errorf("%s is there already: nothing was written", filepath.Join(dir, name))
 		}
 	}
-	if err := seal.CreateKeyFile(filepath.Join(dir, f.Key)); err != nil {
+	key.Path = filepath.Join(dir, f.Key)
+	if err := key.create(ctx); err != nil {
 		return "", err
 	}
 	for _, name := range f.Tokens {
@@ -47,7 +57,7 @@ func (f Folder) write(dir string) (string, error) {
 			return "", err
 		}
 	}
-	return dir, create(filepath.Join(dir, f.Config), fmt.Sprintf(f.Sample, dir))
+	return dir, create(filepath.Join(dir, f.Config), fmt.Sprintf(f.Sample, dir)+text)
 }
 
 // newToken is 256 random bits.

@@ -40,6 +40,8 @@ type keyCommands struct {
 	Promote keyID    `cmd:"" help:"Let a key seal from now on. Copy the file to every replica and reload them."`
 	Reseal  struct{} `cmd:"" help:"Seal everything under the key that seals now. Servers may run; it may be run again."`
 	Drop    keyID    `cmd:"" help:"Remove a key under which nothing is sealed. Copy the file to every replica and reload them."`
+	Wrap    struct{} `cmd:"" help:"Encrypt the key file, which is not yet, as key_encryption says. Copy the file to every replica and restart them."`
+	Unwrap  struct{} `cmd:"" help:"Take that back: the key lies in the file as it is. Then leave key_encryption out, and restart the replicas."`
 }
 
 type keyID struct {
@@ -55,7 +57,7 @@ type keyInfo struct {
 
 // keyring is a key-encryption key with the file that it is in and what it seals.
 type keyring struct {
-	file   string
+	file   seal.KeyFile
 	key    seal.Key
 	sealed Sealed
 	out    io.Writer
@@ -68,8 +70,19 @@ func (p Program[C]) key(ctx context.Context, command string, c keyCommands, out 
 	if err != nil {
 		return err
 	}
-	k := keyring{file: p.KeyFile(cfg), out: out, asJSON: c.Output == "json"}
-	if k.key, err = seal.OpenKeyFile(k.file); err != nil {
+	file, done, err := p.KeyFile(cfg).reach(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	k := keyring{file: file, out: out, asJSON: c.Output == "json"}
+	if command == "wrap" && file.Under != nil {
+		if _, err := file.Open(ctx); err == nil {
+			return fmt.Errorf("%s is encrypted already, by the key that key_encryption names", file.Path)
+		}
+		k.file.Under = nil // as it is so far
+	}
+	if k.key, err = k.file.Open(ctx); err != nil {
 		return err
 	}
 	if k.sealed, err = p.Sealed(ctx, cfg); err != nil {
@@ -85,6 +98,10 @@ func (p Program[C]) key(ctx context.Context, command string, c keyCommands, out 
 		err = k.reseal(ctx)
 	case "drop":
 		err = k.drop(ctx, c.Drop.ID)
+	case "wrap":
+		err = k.move(ctx, file.Under, "encrypt the key file as key_encryption says")
+	case "unwrap":
+		err = k.move(ctx, nil, "leave the key file unencrypted")
 	}
 	if err != nil {
 		return err
@@ -126,7 +143,7 @@ func (k *keyring) drop(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	if err := fits(k.key, k.file, under); err != nil { // another server's file, perhaps, which needs the key
+	if err := fits(k.key, k.file.Path, under); err != nil { // another server's file, perhaps, which needs the key
 		return err
 	}
 	if n := under[id]; n > 0 {
@@ -140,10 +157,29 @@ func (k *keyring) replace(ctx context.Context, next seal.Key, what string) error
 	if err := k.record(ctx, what, audit.Change{Path: "key_file", Before: names(k.key), After: names(next)}); err != nil {
 		return err
 	}
-	if err := seal.ReplaceKeyFile(k.file, k.key, next); err != nil {
+	if err := k.file.Replace(ctx, k.key, next); err != nil {
 		return err
 	}
 	k.key = next
+	return nil
+}
+
+// move changes by what the file is encrypted, on the trail first. The key is the same.
+func (k *keyring) move(ctx context.Context, to seal.Remote, what string) error {
+	if (to == nil) == (k.file.Under == nil) {
+		return errors.New("the configuration has no key_encryption: write there which key of which service or device it is to be")
+	}
+	encrypted := func(by seal.Remote) string {
+		return asJSON(map[bool]string{true: "encrypted", false: "not encrypted"}[by != nil])
+	}
+	change := audit.Change{Path: "key_file", Before: encrypted(k.file.Under), After: encrypted(to)}
+	if err := k.record(ctx, what, change); err != nil {
+		return err
+	}
+	if err := k.file.Move(ctx, to); err != nil {
+		return err
+	}
+	k.file.Under = to
 	return nil
 }
 
@@ -152,7 +188,7 @@ func (k *keyring) reseal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := fits(k.key, k.file, before); err != nil {
+	if err := fits(k.key, k.file.Path, before); err != nil {
 		return err
 	}
 	current, all := k.key.IDs()[0], 0
@@ -217,12 +253,12 @@ func (k *keyring) list(ctx context.Context) error {
 		err = text.Encode(struct {
 			File string    `json:"file"`
 			Keys []keyInfo `json:"keys"`
-		}{k.file, infos})
+		}{k.file.Path, infos})
 	} else {
 		err = table(k.out, infos)
 	}
 	for _, id := range slices.Sorted(maps.Keys(under)) {
-		err = errors.Join(err, fmt.Errorf("%d values are sealed under key %s, which is not in %s: they do not open", under[id], id, k.file))
+		err = errors.Join(err, fmt.Errorf("%d values are sealed under key %s, which is not in %s: they do not open", under[id], id, k.file.Path))
 	}
 	return err
 }

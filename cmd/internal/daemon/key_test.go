@@ -62,10 +62,10 @@ func (d *drawer) Close() error { return nil }
 func TestKeyCommands(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "kek.json")
-	if err := seal.CreateKeyFile(file); err != nil {
+	if err := (seal.KeyFile{Path: file}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	first, err := seal.OpenKeyFile(file)
+	first, err := seal.KeyFile{Path: file}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestKeyCommands(t *testing.T) {
 		d.values = append(d.values, v)
 	}
 	p := Program[config.STS]{
-		Load: func(string) (config.STS, error) { return config.STS{}, nil }, KeyFile: func(config.STS) string { return file },
+		Load: func(string) (config.STS, error) { return config.STS{}, nil }, KeyFile: func(config.STS) KeyFile { return KeyFile{Path: file} },
 		Sealed: func(context.Context, config.STS) (Sealed, error) { return d, nil },
 	}
 	run := func(command, id string) ([]keyInfo, string, error) {
@@ -164,7 +164,7 @@ func TestKeyCommands(t *testing.T) {
 	if err := KeyFits(t.Context(), first, d.Under); err == nil || !strings.Contains(err.Error(), "lacks key "+current) {
 		t.Errorf("%v", err)
 	}
-	now, err := seal.OpenKeyFile(file)
+	now, err := seal.KeyFile{Path: file}.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestKeyCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := seal.ReplaceKeyFile(file, now, theirs); err != nil {
+	if err := (seal.KeyFile{Path: file}).Replace(t.Context(), now, theirs); err != nil {
 		t.Fatal(err)
 	}
 	spare := theirs.IDs()[1].String()

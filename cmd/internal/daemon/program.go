@@ -29,7 +29,7 @@ type Program[C config.Server] struct {
 	// Folder is what init writes.
 	Folder Folder
 	// KeyFile is the file with the key-encryption key, and Sealed opens what is sealed under it.
-	KeyFile func(C) string
+	KeyFile func(C) KeyFile
 	Sealed  func(ctx context.Context, cfg C) (Sealed, error)
 }
 
@@ -40,9 +40,10 @@ type commands struct {
 		Output      string `enum:"text,json" default:"text" help:"Of --check-config: text or json."`
 	} `cmd:"" default:"withargs" help:"Serve until SIGTERM or SIGINT; then drain. SIGHUP reads the configuration again. The default command."`
 	Init struct {
-		Dir string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
+		Dir           string `required:"" placeholder:"DIR" help:"Folder to write to; made when it is missing. Nothing in it is overwritten."`
+		KeyEncryption string `placeholder:"FILE" help:"File (YAML) with nothing but key_encryption: the key file is made encrypted, and the configuration says by what."`
 	} `cmd:"" help:"Write a key-encryption key, credentials and a sample configuration to a folder."`
-	Key     keyCommands `cmd:"" help:"Change the key-encryption key while servers run: add, promote, reseal, drop, each followed by a reload."`
+	Key     keyCommands `cmd:"" help:"Change the key-encryption key while servers run: add, promote, reseal, drop, each followed by a reload. Encrypt its file: wrap."`
 	Version struct{}    `cmd:"" help:"Print the version."`
 }
 
@@ -65,7 +66,7 @@ func (p Program[C]) Main() {
 		defer stop()
 		err = p.key(ctx, words[1], c.Key, os.Stdout)
 	case "init":
-		err = p.Init(c.Init.Dir)
+		err = p.Init(context.Background(), c.Init.Dir, c.Init.KeyEncryption)
 	case "version":
 		_, err = fmt.Println(p.Name, Version())
 	default:
@@ -124,9 +125,10 @@ func (p Program[C]) check(file string, asJSON bool, out io.Writer) error {
 	return fmt.Errorf("%s is not valid", file)
 }
 
-// Init writes the folder that a first start needs, and says what is next.
-func (p Program[C]) Init(dir string) error {
-	dir, err := p.Folder.write(dir)
+// Init writes the folder that a first start needs, and says what is next. encryption is a file with key_encryption; empty: the key lies
+// in its file as it is.
+func (p Program[C]) Init(ctx context.Context, dir, encryption string) error {
+	dir, err := p.Folder.write(ctx, dir, encryption)
 	if err != nil {
 		return err
 	}
