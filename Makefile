@@ -53,6 +53,7 @@ pkcs11: ## Sign, and encrypt key files, with keys in a software token (SoftHSM, 
 awskms: ## Sign, and encrypt key files, with keys in a service that speaks the protocol of AWS KMS (on loopback: not the cloud)
 	go vet -tags awskms ./keys/awskms ./seal/awskms ./cmd/internal/daemon ./cmd/obo-sts ./cmd/obo-executor
 	go test -count=1 -tags awskms ./keys/awskms ./seal/awskms ./cmd/internal/daemon
+	go test -count=1 -tags awskms ./cmd/obo-executor -run KeyService
 
 race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')

@@ -246,6 +246,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestLoadKeyEncryption: a file for init has key_encryption, in order, and nothing else.
+func TestLoadKeyEncryption(t *testing.T) {
+	t.Parallel()
+	const good = "key_encryption:\n  source: awskms\n  key: \"1234\"\n  awskms: {region: eu-central-1}\n"
+	for text, want := range map[string]string{
+		good: "", "issuer: x\n" + good: "unknown key", "{}": "key_encryption: ", strings.Replace(good, "1234", "alias/x", 1): "is an alias",
+	} {
+		file := filepath.Join(t.TempDir(), "encryption.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, written, err := LoadKeyEncryption(file)
+		if want == "" && (err != nil || got.Source != "awskms" || got.AWSKMS.Region != "eu-central-1" || written != good) {
+			t.Errorf("%+v, %q, %v", got, written, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestSecretFileModes(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"kek", "admin", "feed", "tls.key", "db"} {

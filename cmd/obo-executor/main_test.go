@@ -134,10 +134,13 @@ func (b *buffer) text() string {
 	return b.String()
 }
 
-func startProcess(t *testing.T, s *sts) (*process, string) {
+func startProcess(t *testing.T, s *sts) (*process, string) { return startUnder(t, s, "", nil) }
+
+// startUnder is startProcess with a key file that is encrypted as a file says, and that asked makes the server read again.
+func startUnder(t *testing.T, s *sts, encryption string, asked <-chan os.Signal) (*process, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "executor")
-	must(t, program().Init(t.Context(), dir, ""))
+	must(t, program().Init(t.Context(), dir, encryption))
 	must(t, os.WriteFile(filepath.Join(dir, "feed.token"), []byte(follower), 0o600))
 	p := &process{grpc: freeAddress(t), http: freeAddress(t), log: &buffer{}, done: make(chan error, 1)}
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
@@ -158,7 +161,8 @@ func startProcess(t *testing.T, s *sts) (*process, string) {
 	cfg.Log.Level = "debug"
 	ctx, cancel := context.WithCancel(t.Context())
 	p.end = cancel
-	go func() { p.done <- serve(ctx, cfg, daemon.Reloads[config.Executor]{}, p.log) }()
+	again := daemon.Reloads[config.Executor]{Load: func() (config.Executor, error) { return cfg, nil }, Asked: asked}
+	go func() { p.done <- serve(ctx, cfg, again, p.log) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {
