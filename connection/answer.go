@@ -21,18 +21,17 @@ const (
 	NeedsConsent   Kind = "needs_consent"   // the user has not granted what the tool needs
 	OperatorConfig Kind = "operator_config" // only the operator of the org can help
 	RateLimited    Kind = "rate_limited"    // wait
-	NotFound       Kind = "not_found"
-	BadRequest     Kind = "bad_request" // the provider did not take the arguments
-	Forbidden      Kind = "forbidden"   // the credential is good but may not do this
-	Unavailable    Kind = "unavailable" // nothing happened; try again later
+	NotFound       Kind = "not_found"       // there is no such thing
+	BadRequest     Kind = "bad_request"     // the provider did not take the arguments
+	Forbidden      Kind = "forbidden"       // the credential is good but may not do this
+	Unavailable    Kind = "unavailable"     // nothing happened; try again later
 	OutcomeUnknown Kind = "outcome_unknown"
 	BadResponse    Kind = "bad_response"  // what came back cannot be used
 	NoConnection   Kind = "no_connection" // the subject has no connection for the provider
 	Uncertain      Kind = "uncertain"     // whether a refresh token was spent is not known; the user must connect again
 )
 
-// serverError is what a record says of an answer that is as a 5xx: the provider failed, and may have done it first.
-const serverError Kind = "server_error"
+const serverError Kind = "server_error" // in a record only: as a 5xx, the provider failed, and may have done it first
 
 // recordKinds are those that a record may see in an answer.
 var recordKinds = []Kind{

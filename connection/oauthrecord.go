@@ -20,16 +20,21 @@ type settingRecord struct {
 
 // oauthRecord is the authorization code grant of a provider (RFC 6749 section 4.1).
 type oauthRecord struct {
+	// Authorize is the authorization request.
 	Authorize authorizeRecord `yaml:"authorize"`
-	Token     endpointRecord  `yaml:"token"`
-	Refresh   refreshRecord   `yaml:"refresh"`
-	Response  responseRecord  `yaml:"response"`
+	// Token is the token endpoint.
+	Token endpointRecord `yaml:"token"`
+	// Refresh is the life of a refresh token.
+	Refresh refreshRecord `yaml:"refresh"`
+	// Response says where the token endpoint's answer has what; {} when it is as in RFC 6749.
+	Response responseRecord `yaml:"response"`
 	// Variants are other shapes of the answer, each known by what its body holds; the first that fits, before Response.
 	Variants []variantRecord `yaml:"variants"`
 	// Errors say how the token endpoint's failures are to be read, the first that fits; after them, the rules of RFC 6749.
 	// Their kinds are revoked, expired, step_up, operator_config, rate_limited and unavailable.
 	Errors []answerRecord `yaml:"errors"`
-	Revoke *revokeRecord  `yaml:"revoke"`
+	// Revoke is how a grant is ended at the provider.
+	Revoke *revokeRecord `yaml:"revoke"`
 	// NoRevoke says why there is no revoke: what a user has to do at the provider instead.
 	NoRevoke string `yaml:"no_revoke"`
 	// Scopes are the provider's own scopes that each of the record's scopes needs.
@@ -42,6 +47,7 @@ type oauthRecord struct {
 
 // authorizeRecord is the authorization request.
 type authorizeRecord struct {
+	// URL is the authorization endpoint. Its holes are settings.
 	URL string `yaml:"url"`
 	// Params are sent besides those of RFC 6749 and RFC 7636.
 	Params map[string]string `yaml:"params"`
@@ -61,20 +67,24 @@ type authorizeRecord struct {
 
 // endpointRecord is a token endpoint.
 type endpointRecord struct {
+	// URL is the endpoint's. Its holes are settings.
 	URL string `yaml:"url"`
 	// ClientAuth is basic (RFC 6749 section 2.3.1), body (the same section), bearer (the client's secret as a bearer token) or
 	// none.
 	ClientAuth string `yaml:"client_auth"`
 	// Body is form or json.
-	Body    string            `yaml:"body"`
-	Params  map[string]string `yaml:"params"`
+	Body string `yaml:"body"`
+	// Params are sent besides those of the RFC. Their holes are settings and {client_id}.
+	Params map[string]string `yaml:"params"`
+	// Headers are sent too. No holes.
 	Headers map[string]string `yaml:"headers"`
 }
 
 // refreshRecord is the life of a refresh token (RFC 6749 section 6).
 type refreshRecord struct {
 	// URL when it is not the token endpoint.
-	URL    string            `yaml:"url"`
+	URL string `yaml:"url"`
+	// Params are sent besides those of RFC 6749.
 	Params map[string]string `yaml:"params"`
 	// RedirectURI sends redirect_uri too.
 	RedirectURI bool `yaml:"redirect_uri"`
@@ -92,13 +102,18 @@ type refreshRecord struct {
 // responseRecord says where the token endpoint's answer has what. Each is a JSON Pointer; those of RFC 6749 section 5.1 when
 // empty.
 type responseRecord struct {
-	AccessToken  string `yaml:"access_token"`
+	// AccessToken is where the access token is. An answer without one is a failure, whatever its status.
+	AccessToken string `yaml:"access_token"`
+	// RefreshToken is where the refresh token is. An answer without one leaves the old one in place.
 	RefreshToken string `yaml:"refresh_token"`
-	ExpiresIn    string `yaml:"expires_in"`
+	// ExpiresIn is where the access token's life is.
+	ExpiresIn string `yaml:"expires_in"`
 	// ExpiresUnit is seconds (the default), milliseconds, epoch_seconds or rfc3339.
-	ExpiresUnit      string `yaml:"expires_unit"`
+	ExpiresUnit string `yaml:"expires_unit"`
+	// RefreshExpiresIn is where the refresh token's life is, in the same unit. Nowhere when empty.
 	RefreshExpiresIn string `yaml:"refresh_expires_in"`
-	Scope            string `yaml:"scope"`
+	// Scope is where the granted scopes are, one text or a list. Absent in the answer: as asked.
+	Scope string `yaml:"scope"`
 	// ScopeSeparator is between scopes in the answer: a space when empty.
 	ScopeSeparator string `yaml:"scope_separator"`
 	// Account is what the user calls the account, such as a workspace's name.
@@ -109,13 +124,14 @@ type responseRecord struct {
 
 // variantRecord is an answer of another shape: Slack's to a refresh is not like its first.
 type variantRecord struct {
-	At       string         `yaml:"at"`    // JSON Pointer
-	Value    string         `yaml:"value"` // the text there
-	Response responseRecord `yaml:"response"`
+	At       string         `yaml:"at"`       // JSON Pointer
+	Value    string         `yaml:"value"`    // the text there
+	Response responseRecord `yaml:"response"` // as that of the grant
 }
 
 // revokeRecord revokes a grant at the provider (RFC 7009, or the provider's own way).
 type revokeRecord struct {
+	// URL is the endpoint's. Its holes are settings.
 	URL string `yaml:"url"`
 	// Method is POST when empty.
 	Method string `yaml:"method"`
@@ -126,8 +142,10 @@ type revokeRecord struct {
 	// Body is form, json or none.
 	Body string `yaml:"body"`
 	// Param is the parameter with the token: token when empty. "-" sends none.
-	Param   string            `yaml:"param"`
-	Params  map[string]string `yaml:"params"`
+	Param string `yaml:"param"`
+	// Params are sent too. Their holes are settings and {client_id}.
+	Params map[string]string `yaml:"params"`
+	// Headers are sent too. No holes.
 	Headers map[string]string `yaml:"headers"`
 	// Done are the statuses that say it is revoked, or was: 200 and 204 when empty.
 	Done []int `yaml:"done"`
@@ -137,21 +155,25 @@ type revokeRecord struct {
 type serviceRecord struct {
 	// Grant is the grant_type, such as client_credentials or urn:ietf:params:oauth:grant-type:jwt-bearer. Empty with an
 	// assertion that is a bearer or the token itself.
-	Grant string         `yaml:"grant"`
+	Grant string `yaml:"grant"`
+	// Token is the token endpoint. None when the assertion is the token itself.
 	Token endpointRecord `yaml:"token"`
 	// Assertion is a JWT that the account's private key signs (RFC 7523). Without one, the credential is the client's secret.
 	Assertion *assertionRecord `yaml:"assertion"`
-	Response  responseRecord   `yaml:"response"`
-	Errors    []answerRecord   `yaml:"errors"`
-	// Scopes and Always are as in oauth. They may have holes, which are settings: an account's name, such as as_account.{account}.
+	// Response is as in oauth.
+	Response responseRecord `yaml:"response"`
+	// Errors are as in oauth.
+	Errors []answerRecord `yaml:"errors"`
+	// Scopes are as in oauth. They may have holes, which are settings.
 	Scopes map[string][]string `yaml:"scopes"`
-	Always []string            `yaml:"always"`
+	// Always is as in oauth. It may have holes, which are settings: the account's name, as in as_account-{account}.
+	Always []string `yaml:"always"`
 	// ScopeSeparator is between scopes in the request.
 	ScopeSeparator string `yaml:"scope_separator"`
 	// KeyFile says where a key file in JSON, as the provider hands it out, has the account's name and its secret.
 	KeyFile *struct {
-		Username string `yaml:"username"`
-		Secret   string `yaml:"secret"`
+		Username string `yaml:"username"` // a JSON Pointer to the account's name
+		Secret   string `yaml:"secret"`   // a JSON Pointer to its secret
 	} `yaml:"key_file"`
 }
 
@@ -160,10 +182,10 @@ type serviceRecord struct {
 type assertionRecord struct {
 	// Algorithm is RS256 or ES256.
 	Algorithm string `yaml:"algorithm"`
-	Issuer    string `yaml:"iss"`
-	Subject   string `yaml:"sub"`
-	Audience  string `yaml:"aud"`
-	KeyID     string `yaml:"kid"`
+	Issuer    string `yaml:"iss"` // who signs
+	Subject   string `yaml:"sub"` // for whom
+	Audience  string `yaml:"aud"` // to whom
+	KeyID     string `yaml:"kid"` // of the key; no {scope}
 	// Claims are more members.
 	Claims map[string]string `yaml:"claims"`
 	// Life is from now to exp; 5m when empty, 1h at most.
@@ -177,6 +199,7 @@ type assertionRecord struct {
 
 // probeRecord is a call that changes nothing, and shows whether a credential is good and whose it is.
 type probeRecord struct {
+	// Method is GET or HEAD, or POST for a call that changes nothing all the same.
 	Method string `yaml:"method"`
 	// URL is absolute, at one of the hosts, or a path below base_url.
 	URL string `yaml:"url"`

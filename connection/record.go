@@ -77,7 +77,7 @@ type authRecord struct {
 type answerRecord struct {
 	Status []int `yaml:"status"` // any of these; every status when empty
 	Header struct {
-		Name  string `yaml:"name"`
+		Name  string `yaml:"name"`  // in any case
 		Value string `yaml:"value"` // any value when empty
 		// Contains is a part of the value, for one that holds more: error="insufficient_claims" of a WWW-Authenticate.
 		Contains string `yaml:"contains"`
@@ -86,7 +86,7 @@ type answerRecord struct {
 		At    string `yaml:"at"`    // JSON Pointer
 		Value any    `yaml:"value"` // a string, number or boolean; any value when absent
 	} `yaml:"body"`
-	// Kind is one of connection.Kind, or server_error: as a 5xx, after which nobody knows what was done.
+	// Kind is what it means.
 	Kind Kind `yaml:"kind"`
 }
 
@@ -105,11 +105,13 @@ type toolRecord struct {
 	Name string `yaml:"name"`
 	// Description for a model.
 	Description string `yaml:"description"`
-	Method      string `yaml:"method"`
+	// Method is GET, HEAD, POST, PUT, PATCH or DELETE.
+	Method string `yaml:"method"`
 	// Path below base_url, with holes: /repos/{owner}/{repo}. Every hole is a required argument, or a setting.
 	Path string `yaml:"path"`
-	// Query and Headers have holes too, for arguments and settings; a member is left out when its argument is absent.
-	Query   map[string]string `yaml:"query"`
+	// Query has holes too, for arguments and settings; a member is left out when its argument is absent.
+	Query map[string]string `yaml:"query"`
+	// Headers have holes as query has.
 	Headers map[string]string `yaml:"headers"`
 	// Body is a JSON value whose strings have holes. A string that is one hole alone keeps the argument's type.
 	Body any `yaml:"body"`
