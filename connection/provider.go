@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -101,8 +102,10 @@ func CheckRecord(text []byte) (Provider, []string) {
 	return *out, nil
 }
 
-// Builtin are the records that come with the program, in name order.
-func Builtin() []Provider {
+// Builtin are the records that come with the program, in name order. They are parsed once: that takes a while, and they never change.
+func Builtin() []Provider { return slices.Clone(parsedBuiltin()) }
+
+var parsedBuiltin = sync.OnceValue(func() []Provider {
 	files, err := builtin.ReadDir("providers")
 	if err != nil {
 		panic(err) // embedded: it is there, or the program does not build
@@ -121,7 +124,7 @@ func Builtin() []Provider {
 	}
 	slices.SortFunc(out, func(a, b Provider) int { return strings.Compare(a.name, b.name) })
 	return out
-}
+})
 
 // Name is the provider's name, such as "github".
 func (p Provider) Name() string { return p.name }
