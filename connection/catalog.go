@@ -92,6 +92,19 @@ func (c *Catalog) Providers(ctx context.Context, org delegation.OrgID) ([]Provid
 	return providers, nil
 }
 
+// Provider finds a provider of an org by its name.
+func (c *Catalog) Provider(ctx context.Context, org delegation.OrgID, name string) (Provider, bool, error) {
+	providers, err := c.Providers(ctx, org)
+	if err != nil {
+		return Provider{}, false, err
+	}
+	i := slices.IndexFunc(providers, func(p Provider) bool { return p.name == name })
+	if i < 0 {
+		return Provider{}, false, nil
+	}
+	return providers[i], true, nil
+}
+
 // Tool finds a tool of an org by its whole name.
 func (c *Catalog) Tool(ctx context.Context, org delegation.OrgID, name string) (Tool, bool, error) {
 	providers, err := c.Providers(ctx, org)

@@ -272,7 +272,7 @@ func Holds(c store.Connection) bool { return len(c.Sealed) > 0 }
 // Ended is a connection as revoked, without its credential.
 func Ended(c store.Connection, reason string) store.Connection {
 	c.Sealed, c.Status, c.StatusReason, c.Version = nil, StatusRevoked, reason, c.Version+1
-	c.Expires, c.Due = time.Time{}, time.Time{}
+	c.Expires, c.Renew, c.Due = time.Time{}, time.Time{}, time.Time{}
 	return c
 }
 

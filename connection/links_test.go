@@ -173,13 +173,17 @@ func TestShredMarksConnections(t *testing.T) {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	conn := func(id, pattern, subject, status string) store.Connection {
-		return store.Connection{ID: id, Provider: "example", Pattern: pattern, Subject: subject, Status: status}
+		c := store.Connection{ID: id, Provider: "example", Pattern: pattern, Subject: subject, Status: status}
+		if status != "revoked" {
+			c.Sealed = []byte("sealed")
+		}
+		return c
 	}
 	const alice, bob = "user:acme/okta|alice", "user:acme/okta|bob"
 	all := []store.Connection{
 		conn("a1", "api_key", alice, "active"), conn("b1", "api_key", bob, "active"), conn("b2", "basic", bob, "active"),
 		conn("shared", "developer_secret", "", "active"), conn("gone", "api_key", "user:acme/okta|eve", "revoked"),
-		{ID: "other", Provider: "github", Pattern: "api_key", Subject: alice, Status: "active"},
+		{ID: "other", Provider: "github", Pattern: "api_key", Subject: alice, Status: "active", Sealed: []byte("sealed")},
 		conn("ownerless", "api_key", "", "active"), // a row that Put would never store
 	}
 	for _, c := range []struct {
@@ -197,7 +201,7 @@ func TestChoose(t *testing.T) {
 		{"several, one named", bob, "b2", "b2", nil},
 		{"none of one's own", "user:acme/okta|carol", "", "shared", nil},
 		{"the same name in another org", "user:globex/okta|alice", "a1", "", connection.ErrNoConnection},
-		{"one's own is revoked", "user:acme/okta|eve", "", "", connection.ErrRevoked},
+		{"one's own is revoked", "user:acme/okta|eve", "", "gone", connection.ErrRevoked},
 		{"no subject", "", "ownerless", "", connection.ErrNoConnection},
 	} {
 		got, err := connection.Choose(all, "example", c.subject, c.id)

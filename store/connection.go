@@ -25,7 +25,8 @@ type Connection struct {
 	Scopes   []string          // the provider's, as granted; nil: not known
 	Settings map[string]string // where the provider is, for this connection
 	Expires  time.Time         // of what Sealed holds; zero: not known
-	Due      time.Time         // when it is to be refreshed by itself; zero: never
+	Renew    time.Time         // from when on it is refreshed when it is used; zero: never
+	Due      time.Time         // when it is refreshed though nobody uses it; zero: never
 }
 
 // OrgConnection names a connection of any org.

@@ -12,11 +12,11 @@ import (
 )
 
 const connectionColumns = `SELECT id, provider, pattern, subject, status, status_reason, version, sealed, created, updated,
-	account, hint, scopes, settings, expires, due FROM connections WHERE `
+	account, hint, scopes, settings, expires, renew, due FROM connections WHERE `
 
 func scanConnection(rows pgx.Rows, c *store.Connection) error {
 	return rows.Scan(&c.ID, &c.Provider, &c.Pattern, &c.Subject, &c.Status, &c.StatusReason, &c.Version, &c.Sealed,
-		&c.Created, &c.Updated, &c.Account, &c.Hint, jsonText{&c.Scopes}, jsonText{&c.Settings}, &c.Expires, &c.Due)
+		&c.Created, &c.Updated, &c.Account, &c.Hint, jsonText{&c.Scopes}, jsonText{&c.Settings}, &c.Expires, &c.Renew, &c.Due)
 }
 
 // Connection returns one connection, or store.ErrNotFound.
@@ -58,11 +58,11 @@ func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject stri
 // is not what it was; otherwise store.ErrConflict. A second service account of a provider is one too.
 func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection, was string) error {
 	const insert = `INSERT INTO connections (org, id, version, provider, pattern, subject, status, status_reason, sealed, created,
-		updated, account, hint, scopes, settings, expires, due)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING RETURNING 1`
+		updated, account, hint, scopes, settings, expires, renew, due)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT DO NOTHING RETURNING 1`
 	const update = `UPDATE connections SET version = $3, provider = $4, pattern = $5, subject = $6, status = $7,
 		status_reason = $8, sealed = $9, created = $10, updated = $11, account = $12, hint = $13, scopes = $14, settings = $15,
-		expires = $16, due = $17 WHERE org = $1 AND id = $2 AND version = $3 - 1 RETURNING 1`
+		expires = $16, renew = $17, due = $18 WHERE org = $1 AND id = $2 AND version = $3 - 1 RETURNING 1`
 	query := update
 	if c.Version == 1 {
 		query = insert
@@ -72,12 +72,12 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection, was
 		return fmt.Errorf("postgres: put connection of %s: %w", o.id, err)
 	}
 	return o.one(ctx, "put connection", store.ErrConflict, "WITH put AS ("+query+`),
-		head AS (INSERT INTO connection_heads AS h SELECT $1, 1 FROM put WHERE $18 <> $7
+		head AS (INSERT INTO connection_heads AS h SELECT $1, 1 FROM put WHERE $19 <> $7
 			ON CONFLICT (org) DO UPDATE SET head = h.head + 1 RETURNING head),
-		noted AS (INSERT INTO connection_events SELECT $1, head, $2, $4, $6, $18, $7, $8, $11 FROM head)
+		noted AS (INSERT INTO connection_events SELECT $1, head, $2, $4, $6, $19, $7, $8, $11 FROM head)
 		SELECT FROM put`,
 		string(o.id), c.ID, c.Version, c.Provider, c.Pattern, c.Subject, c.Status, c.StatusReason, bytes(c.Sealed), c.Created, c.Updated,
-		c.Account, c.Hint, scopes, settings, c.Expires, c.Due, was)
+		c.Account, c.Hint, scopes, settings, c.Expires, c.Renew, c.Due, was)
 }
 
 // DeleteConnection forgets a connection and its sealed credential, and notes it; store.ErrNotFound if there is none. It must be of

@@ -10,12 +10,12 @@ import (
 )
 
 const connectionColumns = `SELECT id, provider, pattern, subject, status, status_reason, version, sealed, created, updated,
-	account, hint, scopes, settings, expires, due FROM connections WHERE `
+	account, hint, scopes, settings, expires, renew, due FROM connections WHERE `
 
 func scanConnection(rows *sql.Rows, c *store.Connection) error {
 	return rows.Scan(&c.ID, &c.Provider, &c.Pattern, &c.Subject, &c.Status, &c.StatusReason, &c.Version, &c.Sealed,
 		instant{&c.Created}, instant{&c.Updated}, &c.Account, &c.Hint, jsonText{&c.Scopes}, jsonText{&c.Settings},
-		instant{&c.Expires}, instant{&c.Due})
+		instant{&c.Expires}, instant{&c.Renew}, instant{&c.Due})
 }
 
 // Connection returns one connection, or store.ErrNotFound.
@@ -60,11 +60,11 @@ func (o *ExecutorOrg) ConnectionsFor(ctx context.Context, provider, subject stri
 // is not what it was; otherwise store.ErrConflict. A second service account of a provider is one too.
 func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection, was string) error {
 	const insert = `INSERT INTO connections (org, id, version, provider, pattern, subject, status, status_reason, sealed, created,
-		updated, account, hint, scopes, settings, expires, due)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING`
+		updated, account, hint, scopes, settings, expires, renew, due)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT DO NOTHING`
 	const update = `UPDATE connections SET version = ?3, provider = ?4, pattern = ?5, subject = ?6, status = ?7,
 		status_reason = ?8, sealed = ?9, created = ?10, updated = ?11, account = ?12, hint = ?13, scopes = ?14, settings = ?15,
-		expires = ?16, due = ?17 WHERE org = ?1 AND id = ?2 AND version = ?3 - 1`
+		expires = ?16, renew = ?17, due = ?18 WHERE org = ?1 AND id = ?2 AND version = ?3 - 1`
 	query := update
 	if c.Version == 1 {
 		query = insert
@@ -76,7 +76,7 @@ func (o *ExecutorOrg) PutConnection(ctx context.Context, c store.Connection, was
 	err = o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		ok, err := changed(conn.ExecContext(ctx, query, string(o.id), c.ID, c.Version, c.Provider, c.Pattern,
 			c.Subject, c.Status, c.StatusReason, blob(c.Sealed), c.Created.UnixMicro(), c.Updated.UnixMicro(),
-			c.Account, c.Hint, scopes, settings, c.Expires.UnixMicro(), c.Due.UnixMicro()))
+			c.Account, c.Hint, scopes, settings, c.Expires.UnixMicro(), c.Renew.UnixMicro(), c.Due.UnixMicro()))
 		if err == nil && !ok {
 			err = store.ErrConflict
 		}

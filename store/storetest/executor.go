@@ -61,7 +61,7 @@ func connection(id string, version int64) store.Connection {
 		ID: id, Provider: "github", Pattern: "api_key", Subject: "user:acme/okta|1", Status: "active", StatusReason: "because",
 		Version: version, Sealed: []byte{0, 255, byte(version)}, Created: at(1), Updated: at(int(version)),
 		Account: "alice@acme.example", Hint: "…9f3a", Scopes: []string{"a b", "ü"}, Settings: map[string]string{"host": "x"},
-		Expires: at(100 + int(version)),
+		Expires: at(100 + int(version)), Renew: at(90),
 	}
 }
 

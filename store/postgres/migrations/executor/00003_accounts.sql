@@ -6,6 +6,7 @@ ALTER TABLE connections
     ADD COLUMN scopes   text        NOT NULL DEFAULT 'null', -- JSON
     ADD COLUMN settings text        NOT NULL DEFAULT 'null', -- JSON
     ADD COLUMN expires  timestamptz NOT NULL DEFAULT '0001-01-01 00:00:00+00',
+    ADD COLUMN renew    timestamptz NOT NULL DEFAULT '0001-01-01 00:00:00+00',
     ADD COLUMN due      timestamptz NOT NULL DEFAULT '0001-01-01 00:00:00+00';
 CREATE INDEX connections_due ON connections (due) WHERE due > '0001-01-01 00:00:00+00';
 -- An org has one service account at a provider.

@@ -5,6 +5,7 @@ ALTER TABLE connections ADD COLUMN hint     TEXT    NOT NULL DEFAULT '';
 ALTER TABLE connections ADD COLUMN scopes   TEXT    NOT NULL DEFAULT 'null'; -- JSON
 ALTER TABLE connections ADD COLUMN settings TEXT    NOT NULL DEFAULT 'null'; -- JSON
 ALTER TABLE connections ADD COLUMN expires  INTEGER NOT NULL DEFAULT -62135596800000000;
+ALTER TABLE connections ADD COLUMN renew    INTEGER NOT NULL DEFAULT -62135596800000000;
 ALTER TABLE connections ADD COLUMN due      INTEGER NOT NULL DEFAULT -62135596800000000;
 CREATE INDEX connections_due ON connections (due) WHERE due > -62135596800000000;
 -- An org has one service account at a provider.

@@ -1,0 +1,207 @@
+package connection
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
+	"github.com/onbehalf/obo/vault"
+)
+
+// persist stores a new grant before anybody uses it. A connection that was changed meanwhile and still has the token that was spent
+// gets it all the same; one that was ended, deleted or connected again does not, and the new grant is let go.
+func (k *Keeper) persist(
+	ctx context.Context, org delegation.OrgID, c store.Connection, s spending, grant Grant,
+) (store.Connection, Outcome) {
+	now := k.Now()
+	ctx, cancel := context.WithTimeout(ctx, persistFor)
+	defer cancel()
+	refresh := grant.Refresh
+	if refresh == nil {
+		refresh = bytes.Clone(s.refresh) // never overwrite one with nothing
+	}
+	credential := vault.NewGrant(grant.Access, refresh)
+	defer clear(grant.Access)
+	defer clear(refresh)
+	stored, kept, err := k.write(ctx, org, c, s.refresh, &credential, func(next *store.Connection) {
+		next.Status, next.StatusReason = StatusActive, ""
+		next.Expires = grant.Expires.UTC().Truncate(time.Microsecond)
+		next.Renew = renewAt(now, grant.Expires, true).UTC().Truncate(time.Microsecond)
+		next.Due = due(now, s.g, true, grant.RefreshExpires).UTC().Truncate(time.Microsecond)
+		next.Hint = hint(grant.Access, OAuth)
+		if grant.Scopes != nil {
+			next.Scopes = grant.Scopes
+		}
+		if grant.Account != "" {
+			next.Account = grant.Account
+		}
+		next.Settings = merged(next.Settings, grant.Settings)
+	})
+	switch {
+	case err != nil:
+		k.Log.ErrorContext(ctx, "a new grant could not be stored and is lost", "org", org, "connection", c.ID, "error", err)
+		return c, Outcome{Result: ResultUncertain, Evidence: "the new grant could not be stored"}
+	case kept:
+		return stored, Outcome{Result: ResultRefreshed}
+	}
+	k.letGo(ctx, org, s.p, stored, credential)
+	if out, over := ended(stored); over {
+		return stored, out
+	}
+	return stored, Outcome{Result: ResultLostRace}
+}
+
+// conclude puts on record what an outcome means for the connection, unless it was changed meanwhile: then somebody else was faster.
+// What may pass changes nothing, and neither does what is no end while the access token is good.
+func (k *Keeper) conclude(
+	ctx context.Context, org delegation.OrgID, c store.Connection, spent []byte, n need, out Outcome,
+) (store.Connection, Outcome) {
+	over := out.Result == ResultRevoked || out.Result == ResultExpired
+	if out.Result == ResultTransient || !spendable(c) || n.ahead && !over {
+		return c, out
+	}
+	stored, kept, err := k.write(ctx, org, c, spent, nil, func(next *store.Connection) {
+		switch out.Result {
+		case ResultRevoked:
+			next.Status = StatusRevoked
+		case ResultExpired:
+			next.Status = StatusExpired
+		case ResultStepUp:
+			next.Status = StatusNeedsConsent
+		default:
+			next.Status = StatusError
+		}
+		next.StatusReason, next.Renew, next.Due = out.reason(), time.Time{}, time.Time{}
+		if over {
+			next.Sealed, next.Expires = nil, time.Time{}
+		}
+	})
+	switch {
+	case err != nil:
+		k.Log.ErrorContext(ctx, "the end of a connection could not be recorded", "org", org, "connection", c.ID, "error", err)
+		return c, out
+	case kept:
+		return stored, out
+	case usable(stored, k.Now()):
+		return stored, Outcome{Result: ResultLostRace}
+	}
+	if was, over := ended(stored); over {
+		return stored, was
+	}
+	return stored, Outcome{Result: ResultTransient, Evidence: "it was changed meanwhile"}
+}
+
+// write changes a connection that still has the refresh token that was spent, with a new credential or, when that is nil, the one it
+// has, sealed again for the new version. kept is false when the connection is another's by now; then it comes as it is. What the store
+// does not take at once is tried again until ctx ends.
+func (k *Keeper) write(
+	ctx context.Context, org delegation.OrgID, c store.Connection, spent []byte, credential *vault.Credential, change func(*store.Connection),
+) (stored store.Connection, kept bool, err error) {
+	for wait := pollEvery; ; wait = min(2*wait, 2*time.Second) {
+		err := k.writeOnce(ctx, org, c, credential, change, &stored)
+		if err == nil {
+			return stored, true, nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			select {
+			case <-ctx.Done():
+				return c, false, err
+			case <-time.After(wait):
+			}
+		}
+		// Also after an error: a store that fails may have done it first.
+		current, err := k.Org(org).Connection(ctx, c.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return store.Connection{}, false, nil
+		case err != nil:
+			continue
+		case current.Version == stored.Version && bytes.Equal(current.Sealed, stored.Sealed) && current.Status == stored.Status:
+			return current, true, nil
+		}
+		same, err := k.has(ctx, org, current, spent)
+		switch {
+		case err != nil:
+			continue
+		case !same:
+			return current, false, nil
+		}
+		c = current
+	}
+}
+
+// writeOnce makes one attempt. What it tries to store is in stored.
+func (k *Keeper) writeOnce(
+	ctx context.Context, org delegation.OrgID, c store.Connection, credential *vault.Credential, change func(*store.Connection),
+	stored *store.Connection,
+) error {
+	next := c
+	next.Version++
+	change(&next)
+	var err error
+	switch {
+	case credential != nil:
+		next.Sealed, err = k.Vault.Seal(ctx, org, next.ID, next.Version, *credential)
+	case Holds(next):
+		err = k.Vault.Use(ctx, org, c, func(same vault.Credential) (err error) {
+			next.Sealed, err = k.Vault.Seal(ctx, org, next.ID, next.Version, same)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	*stored = next
+	return k.Org(org).PutConnection(ctx, next, c.Status)
+}
+
+// has reports whether a connection still has a refresh token.
+func (k *Keeper) has(ctx context.Context, org delegation.OrgID, c store.Connection, token []byte) (bool, error) {
+	if !Holds(c) {
+		return false, nil
+	}
+	refresh, err := k.refreshToken(ctx, org, c)
+	if errors.Is(err, vault.ErrDestroyed) {
+		return false, nil
+	}
+	defer clear(refresh)
+	return subtle.ConstantTimeCompare(refresh, token) == 1, err
+}
+
+// letGo revokes a grant at the provider that nobody will use. That it cannot be is no failure of anything.
+func (k *Keeper) letGo(ctx context.Context, org delegation.OrgID, p Provider, c store.Connection, credential vault.Credential) {
+	if _, err := k.revoke(ctx, org, p, c, credential); err != nil {
+		k.Log.WarnContext(ctx, "a grant that nobody uses could not be revoked at the provider", "org", org, "provider", p.name, "error", err)
+	}
+}
+
+// revoke revokes a grant at the provider, and reports whether it has a way to.
+func (k *Keeper) revoke(
+	ctx context.Context, org delegation.OrgID, p Provider, c store.Connection, credential vault.Credential,
+) (supported bool, err error) {
+	if can, _ := p.Revokes(); !can {
+		return false, nil
+	}
+	return true, k.lend(ctx, org, p.name, func(client Client) error {
+		client.Settings = merged(client.Settings, c.Settings)
+		r, err := p.RevokeRequest(ctx, client, credential)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, sendFor)
+		defer cancel()
+		response, err := k.client.Do(r.WithContext(ctx))
+		if err != nil {
+			return errors.New("no answer")
+		}
+		defer response.Body.Close()
+		if !p.Revoked(response.StatusCode) {
+			return errors.New("the provider answers " + response.Status)
+		}
+		return nil
+	})
+}
