@@ -70,6 +70,10 @@ func (r record) provider(p *problems) *Provider {
 	if out.timeout, err = duration(r.Timeout, defaultTimeout, maxTimeout); err != nil {
 		p.add("timeout", "%v", err)
 	}
+	out.perUser.Calls = cmp.Or(r.PerUser.Calls, 60)
+	if out.perUser.Per, err = duration(r.PerUser.Per, time.Minute, 24*time.Hour); err != nil || out.perUser.Calls < 1 {
+		p.add("per_user", "needs calls of at least 1, and per of at most 24h")
+	}
 	r.buildTools(out, p)
 	return out
 }

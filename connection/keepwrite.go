@@ -48,11 +48,14 @@ func (k *Keeper) persist(
 	case kept:
 		return stored, Outcome{Result: ResultRefreshed}
 	}
+	if spendable(stored) { // connected again: to revoke what came of the old grant could revoke the new one too
+		return stored, Outcome{Result: ResultLostRace}
+	}
 	k.letGo(ctx, org, s.p, stored, credential)
 	if out, over := ended(stored); over {
 		return stored, out
 	}
-	return stored, Outcome{Result: ResultLostRace}
+	return stored, Outcome{Result: ResultRevoked, Evidence: "the connection was deleted"}
 }
 
 // conclude puts on record what an outcome means for the connection, unless it was changed meanwhile: then somebody else was faster.

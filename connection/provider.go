@@ -46,6 +46,7 @@ type Provider struct {
 	answers     []answerRule
 	retry       retryRule
 	timeout     time.Duration
+	perUser     Share
 	tools       []Tool
 	about       about
 }
@@ -155,6 +156,15 @@ func (p Provider) Loopback() bool { return p.base != nil && loopback(p.base.Host
 
 // Timeout of one call.
 func (p Provider) Timeout() time.Duration { return p.timeout }
+
+// Share is how many calls one user may make with what an org shares.
+type Share struct {
+	Calls int
+	Per   time.Duration
+}
+
+// PerUser is a user's share of the org's developer secret, in one executor.
+func (p Provider) PerUser() Share { return p.perUser }
 
 // PolicyProvider is what policy needs to know of the provider: its scopes, and each tool's groups and arguments.
 func (p Provider) PolicyProvider() policy.Provider {

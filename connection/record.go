@@ -51,6 +51,12 @@ type record struct {
 	Answers []answerRecord `yaml:"answers"`
 	// RetryAfter says where a rate-limited answer tells how long to wait, besides Retry-After.
 	RetryAfter retryRecord `yaml:"retry_after"`
+	// PerUser bounds the calls of one user with the org's developer_secret, in each executor, so that one cannot spend what all
+	// share. 60 in a minute when absent.
+	PerUser struct {
+		Calls int    `yaml:"calls"`
+		Per   string `yaml:"per"`
+	} `yaml:"per_user"`
 	// Timeout of one call, such as 10s; at most 60s, default 15s.
 	Timeout string `yaml:"timeout"`
 	// Tools are its operations.

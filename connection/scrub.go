@@ -21,17 +21,11 @@ type Scrubber struct{ replacer *strings.Replacer }
 // NewScrubber knows a credential as it is, and as base64 (also inside a longer text that was encoded), hexadecimal and
 // percent-encoding write it.
 func NewScrubber(c vault.Credential) Scrubber {
-	secret := string(c.Reveal())
-	if secret == "" {
-		return Scrubber{strings.NewReplacer()}
-	}
-	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), escape(secret), lowerHex(escape(secret))}
-	forms = append(forms, percentAll(secret, "%%%02X"), percentAll(secret, "%%%02x"))
-	forms = append(forms, hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret))))
-	forms = append(forms, base64Forms(secret)...)
-	quoted, err := json.Marshal(secret) // JSON within a JSON string
-	if err == nil {
-		forms = append(forms, string(quoted[1:len(quoted)-1]))
+	var forms []string
+	for _, secret := range [][]byte{c.Reveal(), c.Refresh()} {
+		if len(secret) > 0 {
+			forms = append(forms, formsOf(string(secret))...)
+		}
 	}
 	// Longer forms first, so that none is broken by a shorter one within it.
 	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
@@ -41,6 +35,18 @@ func NewScrubber(c vault.Credential) Scrubber {
 		pairs = append(pairs, f, scrubbed)
 	}
 	return Scrubber{strings.NewReplacer(pairs...)}
+}
+
+func formsOf(secret string) []string {
+	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), escape(secret), lowerHex(escape(secret))}
+	forms = append(forms, percentAll(secret, "%%%02X"), percentAll(secret, "%%%02x"))
+	forms = append(forms, hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret))))
+	forms = append(forms, base64Forms(secret)...)
+	quoted, err := json.Marshal(secret) // JSON within a JSON string
+	if err == nil {
+		forms = append(forms, string(quoted[1:len(quoted)-1]))
+	}
+	return forms
 }
 
 // base64Forms are the secret in base64, at each of the three places where it can begin within a longer text. The characters

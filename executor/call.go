@@ -17,6 +17,7 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/egress"
+	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/vault"
 )
 
@@ -29,6 +30,8 @@ type answer struct {
 	failure *ToolError
 	refused *Error // the caller's own token was revoked meanwhile
 	reason  string // for the trail; that of failure when empty
+
+	rejected bool // the provider did not take the credential, and another may be had
 }
 
 func failed(e *ToolError, status int, detail string) answer {
@@ -47,7 +50,7 @@ func (a answer) response(actionID string) Response {
 }
 
 // spend borrows the credential and makes the call with it. The plaintext does not leave the callback, and neither does
-// anything that was not scrubbed of it. Nothing is retried here.
+// anything that was not scrubbed of it. Nothing is sent twice but what the provider refused for its credential.
 func (s *Service) spend(ctx context.Context, c *call) answer {
 	if ctx.Err() != nil { // GR7
 		return failed(toolError(connection.Failure{Kind: connection.Unavailable}, false), 0, "the caller left before the call was made")
@@ -57,11 +60,47 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	if dead := s.alive(c); dead != nil {
 		return *dead
 	}
+	if wait := s.shares.take(c, s.Now()); wait > 0 {
+		e := toolError(connection.Failure{Kind: connection.RateLimited, RetryAfter: wait}, false)
+		return failed(e, 0, "the user's share of the org's key is spent; nothing was sent")
+	}
+	org := c.verified.OrgID()
+	ready, out := s.Credentials.Ready(ctx, org, c.link, c.scopes)
+	if !out.Good() {
+		return s.notReady(ctx, c, out)
+	}
+	a := s.attempt(ctx, c, ready)
+	if !a.rejected {
+		return a
+	}
+	// The provider did not take the credential, so it did nothing: once more with another one, when there is one to be had.
+	if ready, out = s.Credentials.Renew(ctx, org, ready, c.scopes); !out.Good() {
+		return s.notReady(ctx, c, out)
+	}
+	if a = s.attempt(ctx, c, ready); a.rejected {
+		e := toolError(connection.Failure{Kind: connection.Unavailable, RetryAfter: retrySoon}, false)
+		return failed(e, a.status, "the provider refuses a credential that it has just given")
+	}
+	return a
+}
+
+// notReady is the answer when there is no credential to spend.
+func (s *Service) notReady(ctx context.Context, c *call, out connection.Outcome) answer {
+	if why := stoppedBy(ctx); why != nil {
+		return halted(c, why, false)
+	}
+	e := toolError(out.Failure(), false)
+	_ = s.offered(ctx, c, e)
+	return failed(e, 0, "no credential to spend ("+out.Evidence+"); nothing was sent")
+}
+
+// attempt makes the call once, with the credential of a connection that is ready.
+func (s *Service) attempt(ctx context.Context, c *call, ready store.Connection) answer {
 	provider, pattern := c.tool.Provider(), connection.Pattern(c.link.Pattern)
 	ctx, cancel := context.WithTimeout(ctx, provider.Timeout())
 	defer cancel()
 	var a answer
-	err := s.lend(ctx, c, func(credential vault.Credential) error {
+	err := s.lend(ctx, c, ready, func(credential vault.Credential) error {
 		if why := stoppedBy(ctx); why != nil {
 			return why
 		}
@@ -80,21 +119,23 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "credential cannot be borrowed", "action", c.actionID, "connection", c.link.ID, "error", err)
-		return failed(vaultError(err, pattern), 0, "the credential could not be borrowed; nothing was sent")
+		a := failed(vaultError(err, pattern), 0, "the credential could not be borrowed; nothing was sent")
+		a.rejected = pattern == connection.ServiceAccount && errors.Is(err, vault.ErrOpen) // minted under a data key that is no more
+		return a
 	}
 	return a
 }
 
-// lend borrows the credential. One that was sealed again since the connection was read, with the org's next data key, is read again; a
+// lend borrows the credential that is ready. One that was sealed again since the connection was read, with the org's next data key, is read again; a
 // connection that differs in more than that is not what was decided on.
-func (s *Service) lend(ctx context.Context, c *call, f func(vault.Credential) error) error {
+func (s *Service) lend(ctx context.Context, c *call, ready store.Connection, f func(vault.Credential) error) error {
 	org := c.verified.OrgID()
-	err := s.Vault.Use(ctx, org, c.link, f)
-	if !errors.Is(err, vault.ErrOpen) {
+	err := s.Vault.Use(ctx, org, ready, f)
+	if !errors.Is(err, vault.ErrOpen) || ready.ID != c.link.ID {
 		return err
 	}
 	now, readErr := s.Connections(org).Connection(ctx, c.link.ID)
-	if readErr != nil || now.Version == c.link.Version || !now.Updated.Equal(c.link.Updated) || now.Status != c.link.Status ||
+	if readErr != nil || now.Version == ready.Version || !now.Updated.Equal(c.link.Updated) || now.Status != c.link.Status ||
 		now.Provider != c.link.Provider || now.Pattern != c.link.Pattern || now.Subject != c.link.Subject {
 		return err
 	}
@@ -122,7 +163,12 @@ func (s *Service) send(r *http.Request, c *call, scrub connection.Scrubber) answ
 	}
 	pattern := connection.Pattern(c.link.Pattern)
 	if f, bad := c.tool.Classify(response.StatusCode, response.Header, body, pattern, s.Now()); bad {
-		return failed(toolError(f, c.tool.Idempotent()), response.StatusCode, "the provider answered with an error")
+		a := failed(toolError(f, c.tool.Idempotent()), response.StatusCode, "the provider answered with an error")
+		a.rejected = pattern.Renewable() && (f.Kind == connection.Revoked || f.Kind == connection.Expired)
+		if !a.rejected {
+			_ = s.offered(r.Context(), c, a.failure)
+		}
+		return a
 	}
 	// From here on the provider says that it has done it. An answer that cannot be handed on does not change that.
 	a := answer{outcome: audit.OutcomeSucceeded, status: response.StatusCode}

@@ -134,7 +134,10 @@ func vaultError(err error, pattern connection.Pattern) *ToolError {
 // messages are all that an agent ever reads of a failure: ours, so that nothing a provider writes can instruct a model.
 var messages = map[connection.Kind]string{
 	connection.Revoked:        "The provider no longer accepts the user's credential. The user must connect the account again.",
+	connection.Expired:        "The user's access to the provider has ended. The user must connect the account again.",
 	connection.StepUp:         "The provider wants the user to sign in again.",
+	connection.NeedsConsent:   "The user has not granted what this tool needs at the provider.",
+	connection.Uncertain:      "Whether the user's access to the provider could be renewed is not known. The user must connect the account again.",
 	connection.OperatorConfig: "The connection or the provider's record is not in order. Only the operator can help.",
 	connection.RateLimited:    "The provider asks to slow down.",
 	connection.NotFound:       "The provider knows no such thing, or does not show it to this user.",

@@ -88,7 +88,18 @@ type Lender interface {
 	Use(ctx context.Context, org delegation.OrgID, conn store.Connection, f func(vault.Credential) error) error
 }
 
-// Config is what a Service is made of. Every field is required but RequireDPoP.
+// Credentials makes the credential of a connection ready to be spent. connection.Keeper does.
+type Credentials interface {
+	Ready(ctx context.Context, org delegation.OrgID, c store.Connection, scopes []string) (store.Connection, connection.Outcome)
+	Renew(ctx context.Context, org delegation.OrgID, c store.Connection, scopes []string) (store.Connection, connection.Outcome)
+}
+
+// Reconnecter makes the link at which a user connects an account. connection.Connector does.
+type Reconnecter interface {
+	Reconnect(ctx context.Context, org delegation.OrgID, w connection.Wish) (url string, err error)
+}
+
+// Config is what a Service is made of. Every field is required but RequireDPoP and Reconnect.
 type Config struct {
 	Verifier    Verifier
 	Checker     *dpop.Checker // of proofs
@@ -99,6 +110,8 @@ type Config struct {
 	Providers   *connection.Catalog
 	Connections func(delegation.OrgID) Connections
 	Vault       Lender
+	Credentials Credentials
+	Reconnect   Reconnecter // nil: no link is offered
 	Audit       Recorder
 	HTTP        *http.Client // an egress client; redirects are never followed
 	Now         func() time.Time
@@ -110,12 +123,13 @@ type Service struct {
 	Config
 	client  http.Client
 	running running
+	shares  shares
 }
 
 // New makes a Service.
 func New(c Config) (*Service, error) {
 	if c.Verifier == nil || c.Checker == nil || c.Proofs == nil || c.Revocations == nil || c.Policies == nil || c.Providers == nil ||
-		c.Connections == nil || c.Vault == nil || c.Audit == nil || c.HTTP == nil || c.Now == nil || c.Log == nil {
+		c.Connections == nil || c.Vault == nil || c.Credentials == nil || c.Audit == nil || c.HTTP == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("executor: Config needs every field")
 	}
 	s := &Service{Config: c, client: *c.HTTP}
@@ -135,6 +149,7 @@ type call struct {
 	args     connection.Arguments
 	request  *http.Request
 	link     store.Connection
+	scopes   []string // the provider's own, that the call needs
 	decision policy.Decision
 }
 
@@ -165,12 +180,15 @@ func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, er
 	if e := scopeError(c.tool, c.verified.Scope()); e != nil {
 		return s.refuse(ctx, c, e)
 	}
-	// 4. The arguments fit the tool, and the places where they go.
-	if err := c.build(ctx, r.Arguments); err != nil {
+	// 4. The arguments fit the tool.
+	if err := c.accept(r.Arguments); err != nil {
 		return s.refuse(ctx, c, err)
 	}
-	// 5. The connection is of this org, and of this subject or shared (EX7).
+	// 5. The connection is of this org, and of this subject or shared (EX7). It says where the provider is, and what was granted.
 	if err := s.choose(ctx, c, r.Connection); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	if err := s.build(ctx, c); err != nil {
 		return s.refuse(ctx, c, err)
 	}
 	// 6. The token's authorization_details cover these arguments (EX8), and policy allows this agent this call with them on
@@ -213,16 +231,30 @@ func (s *Service) findTool(ctx context.Context, c *call, name string) error {
 	return nil
 }
 
-// build validates the arguments and makes the request of them, without a credential.
-func (c *call) build(ctx context.Context, raw []byte) error {
-	args, err := c.tool.Arguments(raw)
-	if err != nil {
+// accept validates the arguments.
+func (c *call) accept(raw []byte) (err error) {
+	if c.args, err = c.tool.Arguments(raw); err != nil {
 		return argumentError(err)
 	}
-	c.args = args
-	c.request, err = c.tool.Request(ctx, args, c.idempotencyKey())
+	return nil
+}
+
+// build makes the request of the arguments, without a credential, for where the connection is; and holds what the call needs at the
+// provider against what its user granted.
+func (s *Service) build(ctx context.Context, c *call) error {
+	tool, err := c.tool.At(c.link.Settings)
 	if err != nil {
+		s.Log.WarnContext(ctx, "a connection's settings do not say where its provider is", "connection", c.link.ID, "error", err)
+		return toolError(connection.Failure{Kind: connection.OperatorConfig}, false)
+	}
+	c.tool = tool
+	if c.request, err = tool.Request(ctx, c.args, c.idempotencyKey()); err != nil {
 		return argumentError(err)
+	}
+	pattern := connection.Pattern(c.link.Pattern)
+	c.scopes = tool.Provider().ScopesFor(pattern, tool.Scopes())
+	if pattern == connection.OAuth && c.link.Scopes != nil && len(tool.Provider().Missing(c.link.Scopes, c.scopes)) > 0 {
+		return s.offered(ctx, c, toolError(connection.Failure{Kind: connection.NeedsConsent}, false))
 	}
 	return nil
 }
@@ -236,10 +268,10 @@ func (s *Service) choose(ctx context.Context, c *call, id string) error {
 		return unavailable("the connections cannot be read now", err)
 	}
 	if c.link, err = connection.Choose(conns, provider, subject, id); err != nil {
-		return linkError(c.tool, err)
+		return s.offered(ctx, c, linkError(c.tool, err))
 	}
 	if err := s.Revocations.CheckConnection(org, c.link.ID, c.link.Updated, s.Now()); err != nil {
-		return linkError(c.tool, err)
+		return s.offered(ctx, c, linkError(c.tool, err))
 	}
 	return nil
 }
