@@ -54,7 +54,7 @@ func (r record) provider(p *problems) *Provider {
 		}
 		out.headers.Set(name, value)
 	}
-	out.scopes = slices.Sorted(maps.Keys(r.Scopes))
+	out.scopes, out.described = slices.Sorted(maps.Keys(r.Scopes)), r.Scopes
 	if s, err := delegation.NewScopes(out.scopes...); err != nil || s.Len() != len(out.scopes) {
 		p.add("scopes", "are no scopes (RFC 6749 section 3.3)")
 	}

@@ -28,6 +28,7 @@ type grantRules struct {
 	scopeParam     string
 	scopeSeparator string
 	pkce           bool
+	incremental    bool
 	issuer         string
 	issuerRequired bool
 
@@ -143,7 +144,7 @@ func (r record) buildGrants(out *Provider, p *problems) {
 func (o oauthRecord) rules(r record, out *Provider, p *problems) *grantRules {
 	g := &grantRules{
 		scopeParam: cmp.Or(o.Authorize.ScopeParam, "scope"), scopeSeparator: cmp.Or(o.Authorize.ScopeSeparator, " "),
-		pkce: o.Authorize.PKCE == "S256", issuer: o.Authorize.Issuer, issuerRequired: o.Authorize.IssuerRequired,
+		pkce: o.Authorize.PKCE == "S256", incremental: o.Authorize.Incremental, issuer: o.Authorize.Issuer, issuerRequired: o.Authorize.IssuerRequired,
 		redirectURI: o.Refresh.RedirectURI, rotation: Rotation(o.Refresh.Rotation), noRevoke: o.NoRevoke,
 	}
 	g.authorize = endpoint{method: http.MethodGet}

@@ -59,6 +59,9 @@ type authorizeRecord struct {
 	PKCE string `yaml:"pkce"`
 	// NoPKCE is the reason.
 	NoPKCE string `yaml:"no_pkce"`
+	// Incremental says that a grant adds to the ones before. Otherwise a new grant takes their place, and is asked for with all that
+	// they had.
+	Incremental bool `yaml:"incremental"`
 	// Issuer is what `iss` of the answer must be (RFC 9207). Empty: an answer with iss is held against nothing.
 	Issuer string `yaml:"issuer"`
 	// IssuerRequired refuses an answer without iss (RFC 9207 section 2.4).

@@ -43,6 +43,7 @@ type Provider struct {
 	probe       *probeRecord
 	headers     http.Header
 	scopes      []string
+	described   map[string]string // the scopes, for people
 	answers     []answerRule
 	retry       retryRule
 	timeout     time.Duration
