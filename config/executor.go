@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"time"
 
@@ -24,6 +25,10 @@ type Executor struct {
 	// what stands in front of it. Challenges name it. Its path must begin with /.well-known/oauth-protected-resource.
 	// Default: made of audience when that is an https URL (RFC 9728 §3.1); otherwise none, and challenges name none.
 	ResourceMetadata string `yaml:"resource_metadata"`
+	// PublicURL is where browsers reach the HTTP listener: scheme and host. Users connect accounts at its /connect, and every client
+	// that an org registers has the redirect URI PUBLIC_URL/connect/callback. Default: scheme and host of audience, when that is a URL
+	// of a server.
+	PublicURL string `yaml:"public_url"`
 	// DPoP says how proofs of possession are taken. Optional.
 	DPoP DPoP `yaml:"dpop"`
 	// RequireDPoP refuses every token that comes without a DPoP proof, whatever the org says. Default false.
@@ -98,6 +103,9 @@ func (c *Executor) setDefaults() {
 	if c.ResourceMetadata == "" {
 		c.ResourceMetadata = metadataOf(c.Audience)
 	}
+	if u, err := url.Parse(c.Audience); c.PublicURL == "" && err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
+		c.PublicURL = u.Scheme + "://" + u.Host
+	}
 	c.DPoP.setDefaults()
 	c.Log.setDefaults()
 }
@@ -106,6 +114,7 @@ func (c *Executor) check(p *problems) {
 	p.uri("audience", c.Audience)
 	p.issuer("issuer", c.Issuer)
 	p.metadata("resource_metadata", c.ResourceMetadata)
+	p.publicURL("public_url", c.PublicURL)
 	p.dpop(c.DPoP)
 	if c.JWKSURL != "" {
 		p.webURL("jwks_url", c.JWKSURL)
@@ -120,6 +129,19 @@ func (c *Executor) check(p *problems) {
 	p.required("admin.token_file", c.Admin.TokenFile, "name the file with the operator's credential")
 	p.drain(c.Drain)
 	p.log(c.Log)
+}
+
+// publicURL wants an origin that browsers may be sent to.
+func (p *problems) publicURL(path, text string) {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		p.add(path, "is missing", "audience is no URL of a server, so where browsers come is not known", "write https://HOST of the HTTP listener")
+	case err != nil || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		p.add(path, "is no scheme and host", "users are sent there with a browser", "write https://HOST, without a path")
+	case u.Scheme != "https" && !(u.Scheme == "http" && loopbackHost(u.Hostname())):
+		p.add(path, "is not https", "codes and keys of users go there", "write https://HOST; http is for loopback, in development")
+	}
 }
 
 // feed wants addresses that can be dialled, and a name that can be shown.

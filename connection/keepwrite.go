@@ -208,3 +208,29 @@ func (k *Keeper) revoke(
 		return nil
 	})
 }
+
+// Release revokes a connection's grant at its provider, where that has a way to, and says what is left to do when it was not. The
+// connection itself stays as it is.
+func (k *Keeper) Release(ctx context.Context, org delegation.OrgID, c store.Connection) (revoked bool, note string) {
+	p, ok, err := k.Providers.Provider(ctx, org, c.Provider)
+	switch {
+	case err != nil || !ok:
+		return false, "the org has no record of the provider any more"
+	case !Holds(c):
+		return false, "there was no credential any more"
+	case Pattern(c.Pattern) != OAuth:
+		return false, "a key is ended at the provider by whoever made it there"
+	}
+	if can, otherwise := p.Revokes(); !can {
+		return false, otherwise
+	}
+	err = k.Vault.Use(ctx, org, c, func(credential vault.Credential) error {
+		_, err := k.revoke(ctx, org, p, c, credential)
+		return err
+	})
+	if err != nil {
+		k.Log.WarnContext(ctx, "a grant could not be revoked at the provider", "org", org, "connection", c.ID, "provider", p.name, "error", err)
+		return false, "the provider did not confirm it: end the access in the account's settings there"
+	}
+	return true, ""
+}

@@ -137,6 +137,9 @@ func (p Provider) Title() string { return p.title }
 // Description is for people.
 func (p Provider) Description() string { return p.description }
 
+// Scopes are the record's scopes, sorted.
+func (p Provider) Scopes() []string { return slices.Clone(p.scopes) }
+
 // Tools are its tools in name order.
 func (p Provider) Tools() []Tool { return slices.Clone(p.tools) }
 

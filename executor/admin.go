@@ -20,10 +20,18 @@ import (
 type AdminConfig struct {
 	Providers *connection.Catalog
 	Links     *connection.Links
+	Clients   *connection.Clients
+	Accounts  Accounts
+	Release   Releaser
 	Keys      *vault.Rotator
 	Events    *Events
 	Audit     Recorder
 	Now       func() time.Time
+}
+
+// Releaser revokes grants at their providers. connection.Keeper does.
+type Releaser interface {
+	Release(ctx context.Context, org delegation.OrgID, c store.Connection) (revoked bool, note string)
 }
 
 // Admin changes provider records and connections. Each change is on
@@ -32,7 +40,8 @@ type Admin struct{ AdminConfig }
 
 // NewAdmin makes an Admin.
 func NewAdmin(c AdminConfig) (*Admin, error) {
-	if c.Providers == nil || c.Links == nil || c.Keys == nil || c.Events == nil || c.Audit == nil || c.Now == nil {
+	if c.Providers == nil || c.Links == nil || c.Clients == nil || c.Accounts == nil || c.Release == nil || c.Keys == nil ||
+		c.Events == nil || c.Audit == nil || c.Now == nil {
 		return nil, errors.New("executor: AdminConfig needs every field")
 	}
 	return &Admin{c}, nil

@@ -66,8 +66,9 @@ func connectionText(c store.Connection) string {
 		Subject      string `json:"subject,omitempty"`
 		Status       string `json:"status"`
 		StatusReason string `json:"status_reason,omitempty"`
+		Account      string `json:"account,omitempty"`
 		Version      int64  `json:"version"`
-	}{c.Provider, c.Pattern, c.Subject, c.Status, c.StatusReason, c.Version})
+	}{c.Provider, c.Pattern, c.Subject, c.Status, c.StatusReason, c.Account, c.Version})
 }
 
 // staleProviders is the refusal of a change that was made of another set than the one in force.

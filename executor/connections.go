@@ -58,33 +58,46 @@ type DeleteConnectionRequest struct {
 	DryRun          bool   // check everything, and say what would go
 }
 
-// DeleteConnection deletes a connection and its credential, and answers with how it was.
-func (a Session) DeleteConnection(ctx context.Context, req DeleteConnectionRequest) (store.Connection, error) {
+// Deleted is a connection as it was, and what became of its grant at the provider.
+type Deleted struct {
+	store.Connection
+	Revoked bool   // at the provider
+	Note    string // when not: why, and what is left to do
+}
+
+// DeleteConnection revokes a connection's grant at the provider, where that has a way to, and deletes it with its credential. What the
+// provider does not do keeps nothing from being deleted here.
+func (a Session) DeleteConnection(ctx context.Context, req DeleteConnectionRequest) (Deleted, error) {
 	id, err := orgID(req.Org)
 	if err != nil {
-		return store.Connection{}, err
+		return Deleted{}, err
 	}
 	if !connection.ValidID(req.Connection) {
-		return store.Connection{}, invalid("connection", "connection must be 1 to 63 of [a-z0-9-], with no hyphen at either end")
+		return Deleted{}, invalid("connection", "connection must be 1 to 63 of [a-z0-9-], with no hyphen at either end")
 	}
 	before, err := a.Links.Get(ctx, id, req.Connection)
 	if err != nil {
-		return store.Connection{}, adminError(err)
+		return Deleted{}, adminError(err)
 	}
 	var version int64 // any: what is to go is to go, even when its credential was refreshed just now
 	if req.ExpectedVersion != nil {
 		if version = *req.ExpectedVersion; version != before.Version {
-			return store.Connection{}, staleConnection(before, version)
+			return Deleted{}, staleConnection(before, version)
 		}
 	}
 	if req.DryRun {
-		return before, nil
+		return Deleted{Connection: before}, nil
 	}
 	c := change{
 		org: id, connection: before.ID, subject: before.Subject, what: "delete connection",
 		changes: connectionChanges(before, store.Connection{}),
 	}
-	return before, a.change(ctx, c, func() error { return a.Links.Delete(ctx, id, before.ID, version) })
+	out := Deleted{Connection: before}
+	err = a.change(ctx, c, func() error {
+		out.Revoked, out.Note = a.Release.Release(ctx, id, before)
+		return a.Links.Delete(ctx, id, before.ID, version)
+	})
+	return out, err
 }
 
 // ShredOrg destroys the org's data key, and says how many connections lost their credential or, of a dry run, would.

@@ -108,7 +108,10 @@ func (e *Ender) one(ctx context.Context, r store.Revocation) error {
 			org: r.Org, connection: c.ID, subject: c.Subject, what: "end connection: " + reason,
 			changes: connectionChanges(c, connection.Ended(c, reason)),
 		}
-		err := e.admin.As(theFeed()).change(ctx, ending, func() error { return e.admin.Links.End(ctx, r.Org, c, reason) })
+		err := e.admin.As(theFeed()).change(ctx, ending, func() error {
+			e.admin.Release.Release(ctx, r.Org, c) // what the provider does not do keeps nothing from ending here
+			return e.admin.Links.End(ctx, r.Org, c, reason)
+		})
 		failed = errors.Join(failed, err)
 	}
 	return failed

@@ -35,6 +35,8 @@ type parts struct {
 	follower *revocation.Follower
 	trail    *audit.Log
 	nonces   *dpop.Nonces // nil when none are demanded
+	keeper   *connection.Keeper
+	accounts *connection.Connector
 	executor *executor.Service
 	admin    *executor.Admin
 	ender    *executor.Ender

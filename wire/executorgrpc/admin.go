@@ -20,13 +20,15 @@ import (
 const MaxRequest = 4 << 20
 
 // RegisterAdmin puts the operator's service on a server whose interceptors authenticate operators.
-func RegisterAdmin(s grpc.ServiceRegistrar, a *executor.Admin) {
-	obov1.RegisterExecutorAdminServiceServer(s, adminServer{admin: a})
+// redirectURI is what an org registers with its clients.
+func RegisterAdmin(s grpc.ServiceRegistrar, a *executor.Admin, redirectURI string) {
+	obov1.RegisterExecutorAdminServiceServer(s, adminServer{admin: a, redirectURI: redirectURI})
 }
 
 type adminServer struct {
 	obov1.UnimplementedExecutorAdminServiceServer
-	admin *executor.Admin
+	admin       *executor.Admin
+	redirectURI string
 }
 
 // as is the service for whoever makes the call: wire/grpcauth has authenticated and judged the caller.
@@ -70,7 +72,7 @@ func (s adminServer) PutConnection(ctx context.Context, in *obov1.PutConnectionR
 		Org: in.GetOrgId(), ExpectedVersion: in.ExpectedVersion, DryRun: in.GetDryRun(),
 		Link: connection.Link{
 			ID: in.GetConnection(), Provider: in.GetProvider(), Pattern: connection.Pattern(in.GetPattern()), Subject: in.GetSubject(),
-			Credential: vault.NewCredential(in.GetUsername(), secret),
+			Credential: vault.NewCredential(in.GetUsername(), secret), Settings: in.GetSettings(),
 		},
 	})
 	if err != nil {
@@ -108,7 +110,9 @@ func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConne
 	if err != nil {
 		return nil, render(err)
 	}
-	return &obov1.DeleteConnectionResponse{Connection: shown(got)}, nil
+	return &obov1.DeleteConnectionResponse{
+		Connection: shown(got.Connection), RevokedAtProvider: got.Revoked, ProviderNote: got.Note,
+	}, nil
 }
 
 // ShredOrg implements ExecutorAdminService.
@@ -130,8 +134,13 @@ func changes(list []audit.Change) []*obov1.Change {
 
 // shown is a connection without its credential, sealed or not.
 func shown(c store.Connection) *obov1.Connection {
-	return &obov1.Connection{
+	out := &obov1.Connection{
 		Id: c.ID, Provider: c.Provider, Pattern: c.Pattern, Subject: c.Subject, Status: c.Status, StatusReason: c.StatusReason,
 		Version: c.Version, Created: timestamppb.New(c.Created), Updated: timestamppb.New(c.Updated),
+		Account: c.Account, Hint: c.Hint, Scopes: c.Scopes, Settings: c.Settings,
 	}
+	if !c.Expires.IsZero() {
+		out.Expires = timestamppb.New(c.Expires)
+	}
+	return out
 }

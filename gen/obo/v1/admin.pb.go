@@ -3416,18 +3416,21 @@ type PutConnectionRequest struct {
 	Connection string `protobuf:"bytes,2,opt,name=connection,proto3" json:"connection,omitempty"`
 	// The provider it is for.
 	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
-	// "developer_secret", "api_key" or "basic".
+	// "developer_secret", "api_key", "basic" or "service_account". An "oauth" connection is made by its user: AuthorizeConnection.
 	Pattern string `protobuf:"bytes,4,opt,name=pattern,proto3" json:"pattern,omitempty"`
-	// Whose it is (sub, such as user:acme/okta|00u1). Empty for developer_secret, which the whole org shares; else required.
+	// Whose it is (sub, such as user:acme/okta|00u1). Empty for developer_secret and service_account, which the whole org shares; else
+	// required.
 	Subject string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The secret: the key for developer_secret and api_key, the password for basic; at most 8 KiB.
 	Secret string `protobuf:"bytes,6,opt,name=secret,proto3" json:"secret,omitempty"`
-	// The user name, for basic only.
+	// The user name for basic; for service_account the client id, or whom the key is of, unless the key file says it.
 	Username string `protobuf:"bytes,7,opt,name=username,proto3" json:"username,omitempty"`
 	// The version of the connection that the caller saw, 0 when there was none. A different one is ABORTED. Unset: whatever there is.
 	ExpectedVersion *int64 `protobuf:"varint,8,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
 	// Check everything, say what would change, and change nothing.
-	DryRun        bool `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The settings that the provider's record asks for.
+	Settings      map[string]string `protobuf:"bytes,10,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3525,6 +3528,13 @@ func (x *PutConnectionRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *PutConnectionRequest) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // PutConnectionResponse is the connection without its secret.
 type PutConnectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3582,7 +3592,7 @@ type Connection struct {
 	Pattern string `protobuf:"bytes,3,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	// Whose it is; empty when the org shares it.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// "active" or "revoked".
+	// "pending", "active", "needs_consent", "revoked", "expired" or "error".
 	Status string `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
 	// Why it has that status.
 	StatusReason string `protobuf:"bytes,6,opt,name=status_reason,json=statusReason,proto3" json:"status_reason,omitempty"`
@@ -3590,8 +3600,18 @@ type Connection struct {
 	Version int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// When it was made.
 	Created *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
-	// When its credential last changed.
-	Updated       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated,proto3" json:"updated,omitempty"`
+	// When its user, or an administrator, last put its credential. A refresh does not count.
+	Updated *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated,proto3" json:"updated,omitempty"`
+	// What its owner calls it at the provider.
+	Account string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
+	// The end of the secret, to tell one from another; never more than four characters of it.
+	Hint string `protobuf:"bytes,11,opt,name=hint,proto3" json:"hint,omitempty"`
+	// The provider's own scopes, as granted.
+	Scopes []string `protobuf:"bytes,12,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// What was said where the provider's record asks.
+	Settings map[string]string `protobuf:"bytes,13,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// When the access token ends; unset when it is not known.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3689,6 +3709,873 @@ func (x *Connection) GetUpdated() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Connection) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Connection) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
+func (x *Connection) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Connection) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Connection) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+// GetConnectionRequest names a connection.
+type GetConnectionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The connection's id.
+	Connection    string `protobuf:"bytes,2,opt,name=connection,proto3" json:"connection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConnectionRequest) Reset() {
+	*x = GetConnectionRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConnectionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConnectionRequest) ProtoMessage() {}
+
+func (x *GetConnectionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConnectionRequest.ProtoReflect.Descriptor instead.
+func (*GetConnectionRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *GetConnectionRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *GetConnectionRequest) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+// GetConnectionResponse is the connection.
+type GetConnectionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its credential.
+	Connection    *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConnectionResponse) Reset() {
+	*x = GetConnectionResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConnectionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConnectionResponse) ProtoMessage() {}
+
+func (x *GetConnectionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConnectionResponse.ProtoReflect.Descriptor instead.
+func (*GetConnectionResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *GetConnectionResponse) GetConnection() *Connection {
+	if x != nil {
+		return x.Connection
+	}
+	return nil
+}
+
+// AuthorizeConnectionRequest says whose account is wanted, and for what.
+type AuthorizeConnectionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The user (sub, such as user:acme/okta|00u1).
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The provider.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Scopes of its record; empty: all of them.
+	Scopes []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// An account to be connected again, or the name of a new one. Empty: the one that there is, or a new one.
+	Connection    string `protobuf:"bytes,5,opt,name=connection,proto3" json:"connection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeConnectionRequest) Reset() {
+	*x = AuthorizeConnectionRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeConnectionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeConnectionRequest) ProtoMessage() {}
+
+func (x *AuthorizeConnectionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeConnectionRequest.ProtoReflect.Descriptor instead.
+func (*AuthorizeConnectionRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *AuthorizeConnectionRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *AuthorizeConnectionRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *AuthorizeConnectionRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *AuthorizeConnectionRequest) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *AuthorizeConnectionRequest) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+// AuthorizeConnectionResponse is the authorization.
+type AuthorizeConnectionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is.
+	Authorization *Authorization `protobuf:"bytes,1,opt,name=authorization,proto3" json:"authorization,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeConnectionResponse) Reset() {
+	*x = AuthorizeConnectionResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeConnectionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeConnectionResponse) ProtoMessage() {}
+
+func (x *AuthorizeConnectionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeConnectionResponse.ProtoReflect.Descriptor instead.
+func (*AuthorizeConnectionResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *AuthorizeConnectionResponse) GetAuthorization() *Authorization {
+	if x != nil {
+		return x.Authorization
+	}
+	return nil
+}
+
+// AwaitConnectionRequest names an authorization.
+type AwaitConnectionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The authorization's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// How long to wait, at most 60 s.
+	Wait          *durationpb.Duration `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitConnectionRequest) Reset() {
+	*x = AwaitConnectionRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitConnectionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitConnectionRequest) ProtoMessage() {}
+
+func (x *AwaitConnectionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitConnectionRequest.ProtoReflect.Descriptor instead.
+func (*AwaitConnectionRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *AwaitConnectionRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *AwaitConnectionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AwaitConnectionRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// AwaitConnectionResponse is the authorization.
+type AwaitConnectionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is: "pending" when the time was up.
+	Authorization *Authorization `protobuf:"bytes,1,opt,name=authorization,proto3" json:"authorization,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitConnectionResponse) Reset() {
+	*x = AwaitConnectionResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitConnectionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitConnectionResponse) ProtoMessage() {}
+
+func (x *AwaitConnectionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitConnectionResponse.ProtoReflect.Descriptor instead.
+func (*AwaitConnectionResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *AwaitConnectionResponse) GetAuthorization() *Authorization {
+	if x != nil {
+		return x.Authorization
+	}
+	return nil
+}
+
+// Client is the org's registration at a provider, or at an issuer where its users sign in.
+type Client struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider's name, or "issuer/NAME" for an issuer of the org's.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The client id there.
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Whether it has a secret.
+	Confidential bool `protobuf:"varint,3,opt,name=confidential,proto3" json:"confidential,omitempty"`
+	// What the provider's record asks for; for an issuer: issuer, its URL.
+	Settings map[string]string `protobuf:"bytes,4,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Grows with each change.
+	Version int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	// When it last changed.
+	Updated       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated,proto3" json:"updated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Client) Reset() {
+	*x = Client{}
+	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Client) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Client) ProtoMessage() {}
+
+func (x *Client) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Client.ProtoReflect.Descriptor instead.
+func (*Client) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Client) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Client) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Client) GetConfidential() bool {
+	if x != nil {
+		return x.Confidential
+	}
+	return false
+}
+
+func (x *Client) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Client) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Client) GetUpdated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
+// PutClientRequest is a client with its secret.
+type PutClientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The provider's name, or "issuer/NAME" for an issuer of the org's.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The client id there; at most 512 bytes.
+	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Its secret; empty for a public client. At most 8 KiB.
+	Secret string `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	// What the provider's record asks for; for an issuer: issuer, its URL.
+	Settings map[string]string `protobuf:"bytes,5,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The version of the client that the caller saw, 0 when there was none. A different one is ABORTED. Unset: whatever there is.
+	ExpectedVersion *int64 `protobuf:"varint,6,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutClientRequest) Reset() {
+	*x = PutClientRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutClientRequest) ProtoMessage() {}
+
+func (x *PutClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutClientRequest.ProtoReflect.Descriptor instead.
+func (*PutClientRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *PutClientRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *PutClientRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutClientRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *PutClientRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *PutClientRequest) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *PutClientRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *PutClientRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// PutClientResponse is the client without its secret.
+type PutClientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The client or, of a dry run, as it would be.
+	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	// What has to be registered with it as its redirect URI, exactly.
+	RedirectUri   string `protobuf:"bytes,2,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutClientResponse) Reset() {
+	*x = PutClientResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutClientResponse) ProtoMessage() {}
+
+func (x *PutClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutClientResponse.ProtoReflect.Descriptor instead.
+func (*PutClientResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *PutClientResponse) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *PutClientResponse) GetRedirectUri() string {
+	if x != nil {
+		return x.RedirectUri
+	}
+	return ""
+}
+
+// ListClientsRequest names an org.
+type ListClientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// At most this many, 1 to 1,000; more mean 1,000, and 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before, of the same request; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListClientsRequest) Reset() {
+	*x = ListClientsRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListClientsRequest) ProtoMessage() {}
+
+func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListClientsRequest.ProtoReflect.Descriptor instead.
+func (*ListClientsRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *ListClientsRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListClientsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListClientsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListClientsResponse lists its clients.
+type ListClientsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In name order.
+	Clients []*Client `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	// For the next page; empty on the last. A full page may be followed by one with nothing.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What has to be registered with each as its redirect URI, exactly.
+	RedirectUri   string `protobuf:"bytes,3,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListClientsResponse) Reset() {
+	*x = ListClientsResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListClientsResponse) ProtoMessage() {}
+
+func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListClientsResponse.ProtoReflect.Descriptor instead.
+func (*ListClientsResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ListClientsResponse) GetClients() []*Client {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *ListClientsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListClientsResponse) GetRedirectUri() string {
+	if x != nil {
+		return x.RedirectUri
+	}
+	return ""
+}
+
+// DeleteClientRequest names a client.
+type DeleteClientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Its name.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The version of the client that the caller saw. A different one is ABORTED. Unset: whatever there is.
+	ExpectedVersion *int64 `protobuf:"varint,3,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteClientRequest) Reset() {
+	*x = DeleteClientRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteClientRequest) ProtoMessage() {}
+
+func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteClientRequest.ProtoReflect.Descriptor instead.
+func (*DeleteClientRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *DeleteClientRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *DeleteClientRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteClientRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *DeleteClientRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// DeleteClientResponse says that it is gone.
+type DeleteClientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The client as it was or, of a dry run, is.
+	Client        *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteClientResponse) Reset() {
+	*x = DeleteClientResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteClientResponse) ProtoMessage() {}
+
+func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteClientResponse.ProtoReflect.Descriptor instead.
+func (*DeleteClientResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *DeleteClientResponse) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
 // ListConnectionsRequest names an org.
 type ListConnectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3704,7 +4591,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	mi := &file_obo_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +4603,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[54]
+	mi := &file_obo_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +4616,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListConnectionsRequest) GetOrgId() string {
@@ -3766,7 +4653,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	mi := &file_obo_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +4665,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[55]
+	mi := &file_obo_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +4678,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -3825,7 +4712,7 @@ type DeleteConnectionRequest struct {
 
 func (x *DeleteConnectionRequest) Reset() {
 	*x = DeleteConnectionRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	mi := &file_obo_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3837,7 +4724,7 @@ func (x *DeleteConnectionRequest) String() string {
 func (*DeleteConnectionRequest) ProtoMessage() {}
 
 func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[56]
+	mi := &file_obo_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3850,7 +4737,7 @@ func (x *DeleteConnectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeleteConnectionRequest) GetOrgId() string {
@@ -3885,14 +4772,18 @@ func (x *DeleteConnectionRequest) GetDryRun() bool {
 type DeleteConnectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The connection as it was or, of a dry run, is.
-	Connection    *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	Connection *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	// Whether its grant was revoked at the provider.
+	RevokedAtProvider bool `protobuf:"varint,2,opt,name=revoked_at_provider,json=revokedAtProvider,proto3" json:"revoked_at_provider,omitempty"`
+	// When it was not: why, and what is left to do there.
+	ProviderNote  string `protobuf:"bytes,3,opt,name=provider_note,json=providerNote,proto3" json:"provider_note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteConnectionResponse) Reset() {
 	*x = DeleteConnectionResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	mi := &file_obo_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3904,7 +4795,7 @@ func (x *DeleteConnectionResponse) String() string {
 func (*DeleteConnectionResponse) ProtoMessage() {}
 
 func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[57]
+	mi := &file_obo_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3917,7 +4808,7 @@ func (x *DeleteConnectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConnectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteConnectionResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DeleteConnectionResponse) GetConnection() *Connection {
@@ -3925,6 +4816,20 @@ func (x *DeleteConnectionResponse) GetConnection() *Connection {
 		return x.Connection
 	}
 	return nil
+}
+
+func (x *DeleteConnectionResponse) GetRevokedAtProvider() bool {
+	if x != nil {
+		return x.RevokedAtProvider
+	}
+	return false
+}
+
+func (x *DeleteConnectionResponse) GetProviderNote() string {
+	if x != nil {
+		return x.ProviderNote
+	}
+	return ""
 }
 
 // ShredOrgRequest names an org.
@@ -3940,7 +4845,7 @@ type ShredOrgRequest struct {
 
 func (x *ShredOrgRequest) Reset() {
 	*x = ShredOrgRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[58]
+	mi := &file_obo_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3952,7 +4857,7 @@ func (x *ShredOrgRequest) String() string {
 func (*ShredOrgRequest) ProtoMessage() {}
 
 func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[58]
+	mi := &file_obo_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3965,7 +4870,7 @@ func (x *ShredOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgRequest.ProtoReflect.Descriptor instead.
 func (*ShredOrgRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ShredOrgRequest) GetOrgId() string {
@@ -3993,7 +4898,7 @@ type ShredOrgResponse struct {
 
 func (x *ShredOrgResponse) Reset() {
 	*x = ShredOrgResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[59]
+	mi := &file_obo_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +4910,7 @@ func (x *ShredOrgResponse) String() string {
 func (*ShredOrgResponse) ProtoMessage() {}
 
 func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[59]
+	mi := &file_obo_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +4923,7 @@ func (x *ShredOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredOrgResponse.ProtoReflect.Descriptor instead.
 func (*ShredOrgResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ShredOrgResponse) GetConnections() int32 {
@@ -4039,7 +4944,7 @@ type GetVaultRequest struct {
 
 func (x *GetVaultRequest) Reset() {
 	*x = GetVaultRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	mi := &file_obo_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4051,7 +4956,7 @@ func (x *GetVaultRequest) String() string {
 func (*GetVaultRequest) ProtoMessage() {}
 
 func (x *GetVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[60]
+	mi := &file_obo_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4064,7 +4969,7 @@ func (x *GetVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVaultRequest.ProtoReflect.Descriptor instead.
 func (*GetVaultRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetVaultRequest) GetOrgId() string {
@@ -4093,7 +4998,7 @@ type GetVaultResponse struct {
 
 func (x *GetVaultResponse) Reset() {
 	*x = GetVaultResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	mi := &file_obo_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4105,7 +5010,7 @@ func (x *GetVaultResponse) String() string {
 func (*GetVaultResponse) ProtoMessage() {}
 
 func (x *GetVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[61]
+	mi := &file_obo_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4118,7 +5023,7 @@ func (x *GetVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVaultResponse.ProtoReflect.Descriptor instead.
 func (*GetVaultResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetVaultResponse) GetKeyEncryptionKey() string {
@@ -4164,7 +5069,7 @@ type DataKey struct {
 
 func (x *DataKey) Reset() {
 	*x = DataKey{}
-	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	mi := &file_obo_v1_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4176,7 +5081,7 @@ func (x *DataKey) String() string {
 func (*DataKey) ProtoMessage() {}
 
 func (x *DataKey) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[62]
+	mi := &file_obo_v1_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4189,7 +5094,7 @@ func (x *DataKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataKey.ProtoReflect.Descriptor instead.
 func (*DataKey) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *DataKey) GetId() string {
@@ -4226,7 +5131,7 @@ type RotateDataKeyRequest struct {
 
 func (x *RotateDataKeyRequest) Reset() {
 	*x = RotateDataKeyRequest{}
-	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	mi := &file_obo_v1_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +5143,7 @@ func (x *RotateDataKeyRequest) String() string {
 func (*RotateDataKeyRequest) ProtoMessage() {}
 
 func (x *RotateDataKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[63]
+	mi := &file_obo_v1_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +5156,7 @@ func (x *RotateDataKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDataKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateDataKeyRequest) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RotateDataKeyRequest) GetOrgId() string {
@@ -4285,7 +5190,7 @@ type RotateDataKeyResponse struct {
 
 func (x *RotateDataKeyResponse) Reset() {
 	*x = RotateDataKeyResponse{}
-	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	mi := &file_obo_v1_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4297,7 +5202,7 @@ func (x *RotateDataKeyResponse) String() string {
 func (*RotateDataKeyResponse) ProtoMessage() {}
 
 func (x *RotateDataKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_obo_v1_admin_proto_msgTypes[64]
+	mi := &file_obo_v1_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4310,7 +5215,7 @@ func (x *RotateDataKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateDataKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateDataKeyResponse) Descriptor() ([]byte, []int) {
-	return file_obo_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RotateDataKeyResponse) GetDone() int64 {
@@ -4345,7 +5250,7 @@ var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x12obo/v1/event.proto\x1a\x11obo/v1/feed.proto\"<\n" +
+	"\x12obo/v1/admin.proto\x12\x06obo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13obo/v1/change.proto\x1a\x14obo/v1/connect.proto\x1a\x12obo/v1/event.proto\x1a\x11obo/v1/feed.proto\"<\n" +
 	"\rSignInRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\"\x8a\x01\n" +
@@ -4583,7 +5488,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"^\n" +
 	"\x14GetProvidersResponse\x122\n" +
 	"\tproviders\x18\x01 \x03(\v2\x14.obo.v1.ProviderFileR\tproviders\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\"\xaf\x02\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"\xb4\x03\n" +
 	"\x14PutConnectionRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1e\n" +
 	"\n" +
@@ -4595,12 +5500,17 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x06secret\x18\x06 \x01(\tR\x06secret\x12\x1a\n" +
 	"\busername\x18\a \x01(\tR\busername\x12.\n" +
 	"\x10expected_version\x18\b \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
-	"\adry_run\x18\t \x01(\bR\x06dryRunB\x13\n" +
+	"\adry_run\x18\t \x01(\bR\x06dryRun\x12F\n" +
+	"\bsettings\x18\n" +
+	" \x03(\v2*.obo.v1.PutConnectionRequest.SettingsEntryR\bsettings\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13\n" +
 	"\x11_expected_version\"K\n" +
 	"\x15PutConnectionResponse\x122\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x12.obo.v1.ConnectionR\n" +
-	"connection\"\xaf\x02\n" +
+	"connection\"\xa6\x04\n" +
 	"\n" +
 	"Connection\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -4611,7 +5521,83 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\rstatus_reason\x18\x06 \x01(\tR\fstatusReason\x12\x18\n" +
 	"\aversion\x18\a \x01(\x03R\aversion\x124\n" +
 	"\acreated\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"k\n" +
+	"\aupdated\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12\x18\n" +
+	"\aaccount\x18\n" +
+	" \x01(\tR\aaccount\x12\x12\n" +
+	"\x04hint\x18\v \x01(\tR\x04hint\x12\x16\n" +
+	"\x06scopes\x18\f \x03(\tR\x06scopes\x12<\n" +
+	"\bsettings\x18\r \x03(\v2 .obo.v1.Connection.SettingsEntryR\bsettings\x124\n" +
+	"\aexpires\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
+	"\x14GetConnectionRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x02 \x01(\tR\n" +
+	"connection\"K\n" +
+	"\x15GetConnectionResponse\x122\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\v2\x12.obo.v1.ConnectionR\n" +
+	"connection\"\xa1\x01\n" +
+	"\x1aAuthorizeConnectionRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12\x16\n" +
+	"\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x05 \x01(\tR\n" +
+	"connection\"Z\n" +
+	"\x1bAuthorizeConnectionResponse\x12;\n" +
+	"\rauthorization\x18\x01 \x01(\v2\x15.obo.v1.AuthorizationR\rauthorization\"n\n" +
+	"\x16AwaitConnectionRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"V\n" +
+	"\x17AwaitConnectionResponse\x12;\n" +
+	"\rauthorization\x18\x01 \x01(\v2\x15.obo.v1.AuthorizationR\rauthorization\"\xa4\x02\n" +
+	"\x06Client\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\"\n" +
+	"\fconfidential\x18\x03 \x01(\bR\fconfidential\x128\n" +
+	"\bsettings\x18\x04 \x03(\v2\x1c.obo.v1.Client.SettingsEntryR\bsettings\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversion\x124\n" +
+	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x02\n" +
+	"\x10PutClientRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
+	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06secret\x18\x04 \x01(\tR\x06secret\x12B\n" +
+	"\bsettings\x18\x05 \x03(\v2&.obo.v1.PutClientRequest.SettingsEntryR\bsettings\x12.\n" +
+	"\x10expected_version\x18\x06 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\a \x01(\bR\x06dryRun\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13\n" +
+	"\x11_expected_version\"^\n" +
+	"\x11PutClientResponse\x12&\n" +
+	"\x06client\x18\x01 \x01(\v2\x0e.obo.v1.ClientR\x06client\x12!\n" +
+	"\fredirect_uri\x18\x02 \x01(\tR\vredirectUri\"g\n" +
+	"\x12ListClientsRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8a\x01\n" +
+	"\x13ListClientsResponse\x12(\n" +
+	"\aclients\x18\x01 \x03(\v2\x0e.obo.v1.ClientR\aclients\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fredirect_uri\x18\x03 \x01(\tR\vredirectUri\"\x9e\x01\n" +
+	"\x13DeleteClientRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12.\n" +
+	"\x10expected_version\x18\x03 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRunB\x13\n" +
+	"\x11_expected_version\">\n" +
+	"\x14DeleteClientResponse\x12&\n" +
+	"\x06client\x18\x01 \x01(\v2\x0e.obo.v1.ClientR\x06client\"k\n" +
 	"\x16ListConnectionsRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -4627,11 +5613,13 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"connection\x12.\n" +
 	"\x10expected_version\x18\x03 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRunB\x13\n" +
-	"\x11_expected_version\"N\n" +
+	"\x11_expected_version\"\xa3\x01\n" +
 	"\x18DeleteConnectionResponse\x122\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x12.obo.v1.ConnectionR\n" +
-	"connection\"A\n" +
+	"connection\x12.\n" +
+	"\x13revoked_at_provider\x18\x02 \x01(\bR\x11revokedAtProvider\x12#\n" +
+	"\rprovider_note\x18\x03 \x01(\tR\fproviderNote\"A\n" +
 	"\x0fShredOrgRequest\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"4\n" +
@@ -4678,12 +5666,18 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
 	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
-	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xd2\x05\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xa9\t\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
 	"\rPutConnection\x12\x1c.obo.v1.PutConnectionRequest\x1a\x1d.obo.v1.PutConnectionResponse\x12R\n" +
-	"\x0fListConnections\x12\x1e.obo.v1.ListConnectionsRequest\x1a\x1f.obo.v1.ListConnectionsResponse\x12U\n" +
+	"\x0fListConnections\x12\x1e.obo.v1.ListConnectionsRequest\x1a\x1f.obo.v1.ListConnectionsResponse\x12L\n" +
+	"\rGetConnection\x12\x1c.obo.v1.GetConnectionRequest\x1a\x1d.obo.v1.GetConnectionResponse\x12^\n" +
+	"\x13AuthorizeConnection\x12\".obo.v1.AuthorizeConnectionRequest\x1a#.obo.v1.AuthorizeConnectionResponse\x12R\n" +
+	"\x0fAwaitConnection\x12\x1e.obo.v1.AwaitConnectionRequest\x1a\x1f.obo.v1.AwaitConnectionResponse\x12@\n" +
+	"\tPutClient\x12\x18.obo.v1.PutClientRequest\x1a\x19.obo.v1.PutClientResponse\x12F\n" +
+	"\vListClients\x12\x1a.obo.v1.ListClientsRequest\x1a\x1b.obo.v1.ListClientsResponse\x12I\n" +
+	"\fDeleteClient\x12\x1b.obo.v1.DeleteClientRequest\x1a\x1c.obo.v1.DeleteClientResponse\x12U\n" +
 	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12W\n" +
 	"\x10WatchConnections\x12\x1f.obo.v1.WatchConnectionsRequest\x1a .obo.v1.WatchConnectionsResponse0\x01\x12=\n" +
 	"\bShredOrg\x12\x17.obo.v1.ShredOrgRequest\x1a\x18.obo.v1.ShredOrgResponse\x12=\n" +
@@ -4702,7 +5696,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),               // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),              // 1: obo.v1.SignInResponse
@@ -4758,140 +5752,183 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*PutConnectionRequest)(nil),        // 51: obo.v1.PutConnectionRequest
 	(*PutConnectionResponse)(nil),       // 52: obo.v1.PutConnectionResponse
 	(*Connection)(nil),                  // 53: obo.v1.Connection
-	(*ListConnectionsRequest)(nil),      // 54: obo.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),     // 55: obo.v1.ListConnectionsResponse
-	(*DeleteConnectionRequest)(nil),     // 56: obo.v1.DeleteConnectionRequest
-	(*DeleteConnectionResponse)(nil),    // 57: obo.v1.DeleteConnectionResponse
-	(*ShredOrgRequest)(nil),             // 58: obo.v1.ShredOrgRequest
-	(*ShredOrgResponse)(nil),            // 59: obo.v1.ShredOrgResponse
-	(*GetVaultRequest)(nil),             // 60: obo.v1.GetVaultRequest
-	(*GetVaultResponse)(nil),            // 61: obo.v1.GetVaultResponse
-	(*DataKey)(nil),                     // 62: obo.v1.DataKey
-	(*RotateDataKeyRequest)(nil),        // 63: obo.v1.RotateDataKeyRequest
-	(*RotateDataKeyResponse)(nil),       // 64: obo.v1.RotateDataKeyResponse
-	(*timestamppb.Timestamp)(nil),       // 65: google.protobuf.Timestamp
-	(*Change)(nil),                      // 66: obo.v1.Change
-	(*Revocation)(nil),                  // 67: obo.v1.Revocation
-	(*durationpb.Duration)(nil),         // 68: google.protobuf.Duration
-	(*WatchConnectionsRequest)(nil),     // 69: obo.v1.WatchConnectionsRequest
-	(*WatchConnectionsResponse)(nil),    // 70: obo.v1.WatchConnectionsResponse
+	(*GetConnectionRequest)(nil),        // 54: obo.v1.GetConnectionRequest
+	(*GetConnectionResponse)(nil),       // 55: obo.v1.GetConnectionResponse
+	(*AuthorizeConnectionRequest)(nil),  // 56: obo.v1.AuthorizeConnectionRequest
+	(*AuthorizeConnectionResponse)(nil), // 57: obo.v1.AuthorizeConnectionResponse
+	(*AwaitConnectionRequest)(nil),      // 58: obo.v1.AwaitConnectionRequest
+	(*AwaitConnectionResponse)(nil),     // 59: obo.v1.AwaitConnectionResponse
+	(*Client)(nil),                      // 60: obo.v1.Client
+	(*PutClientRequest)(nil),            // 61: obo.v1.PutClientRequest
+	(*PutClientResponse)(nil),           // 62: obo.v1.PutClientResponse
+	(*ListClientsRequest)(nil),          // 63: obo.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),         // 64: obo.v1.ListClientsResponse
+	(*DeleteClientRequest)(nil),         // 65: obo.v1.DeleteClientRequest
+	(*DeleteClientResponse)(nil),        // 66: obo.v1.DeleteClientResponse
+	(*ListConnectionsRequest)(nil),      // 67: obo.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),     // 68: obo.v1.ListConnectionsResponse
+	(*DeleteConnectionRequest)(nil),     // 69: obo.v1.DeleteConnectionRequest
+	(*DeleteConnectionResponse)(nil),    // 70: obo.v1.DeleteConnectionResponse
+	(*ShredOrgRequest)(nil),             // 71: obo.v1.ShredOrgRequest
+	(*ShredOrgResponse)(nil),            // 72: obo.v1.ShredOrgResponse
+	(*GetVaultRequest)(nil),             // 73: obo.v1.GetVaultRequest
+	(*GetVaultResponse)(nil),            // 74: obo.v1.GetVaultResponse
+	(*DataKey)(nil),                     // 75: obo.v1.DataKey
+	(*RotateDataKeyRequest)(nil),        // 76: obo.v1.RotateDataKeyRequest
+	(*RotateDataKeyResponse)(nil),       // 77: obo.v1.RotateDataKeyResponse
+	nil,                                 // 78: obo.v1.PutConnectionRequest.SettingsEntry
+	nil,                                 // 79: obo.v1.Connection.SettingsEntry
+	nil,                                 // 80: obo.v1.Client.SettingsEntry
+	nil,                                 // 81: obo.v1.PutClientRequest.SettingsEntry
+	(*timestamppb.Timestamp)(nil),       // 82: google.protobuf.Timestamp
+	(*Change)(nil),                      // 83: obo.v1.Change
+	(*Revocation)(nil),                  // 84: obo.v1.Revocation
+	(*durationpb.Duration)(nil),         // 85: google.protobuf.Duration
+	(*Authorization)(nil),               // 86: obo.v1.Authorization
+	(*WatchConnectionsRequest)(nil),     // 87: obo.v1.WatchConnectionsRequest
+	(*WatchConnectionsResponse)(nil),    // 88: obo.v1.WatchConnectionsResponse
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	65, // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	66, // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
-	10, // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	66, // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
-	15, // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	65, // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
-	16, // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	65, // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	66, // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
-	66, // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
-	66, // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
-	25, // 11: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	65, // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	65, // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	65, // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	65, // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	67, // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
-	28, // 17: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	65, // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	65, // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	67, // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
-	33, // 21: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	65, // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	65, // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
-	34, // 24: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	65, // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	68, // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	65, // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	68, // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	65, // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	65, // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	68, // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
-	33, // 32: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
-	39, // 33: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	65, // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	65, // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	65, // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	65, // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
-	39, // 38: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	66, // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
-	39, // 40: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	66, // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
-	39, // 42: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	66, // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
-	46, // 44: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	66, // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
-	46, // 46: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	53, // 47: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	65, // 48: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	65, // 49: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	53, // 50: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
-	53, // 51: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
-	62, // 52: obo.v1.GetVaultResponse.keys:type_name -> obo.v1.DataKey
-	66, // 53: obo.v1.RotateDataKeyResponse.changes:type_name -> obo.v1.Change
-	0,  // 54: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,  // 55: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,  // 56: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,  // 57: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,  // 58: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11, // 59: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13, // 60: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17, // 61: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	21, // 62: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	23, // 63: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	18, // 64: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
-	26, // 65: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	29, // 66: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	31, // 67: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	35, // 68: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	37, // 69: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	40, // 70: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	42, // 71: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	44, // 72: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	47, // 73: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	49, // 74: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	51, // 75: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	54, // 76: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	56, // 77: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	69, // 78: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
-	58, // 79: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	60, // 80: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
-	63, // 81: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
-	1,  // 82: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,  // 83: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,  // 84: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,  // 85: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,  // 86: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12, // 87: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14, // 88: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	20, // 89: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	22, // 90: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	24, // 91: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	19, // 92: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
-	27, // 93: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	30, // 94: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	32, // 95: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	36, // 96: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	38, // 97: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	41, // 98: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	43, // 99: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	45, // 100: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	48, // 101: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	50, // 102: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	52, // 103: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	55, // 104: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	57, // 105: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	70, // 106: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
-	59, // 107: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	61, // 108: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
-	64, // 109: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
-	82, // [82:110] is the sub-list for method output_type
-	54, // [54:82] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	82,  // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	83,  // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	10,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
+	83,  // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
+	15,  // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
+	82,  // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	16,  // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
+	82,  // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	83,  // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
+	83,  // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
+	83,  // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
+	25,  // 11: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
+	82,  // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	82,  // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	82,  // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	82,  // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	84,  // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	28,  // 17: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
+	82,  // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	82,  // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	84,  // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	33,  // 21: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
+	82,  // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	82,  // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	34,  // 24: obo.v1.Replica.followers:type_name -> obo.v1.Follower
+	82,  // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	85,  // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	82,  // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	85,  // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	82,  // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	82,  // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	85,  // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	33,  // 32: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
+	39,  // 33: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
+	82,  // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	82,  // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	82,  // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	82,  // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	39,  // 38: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
+	83,  // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	39,  // 40: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
+	83,  // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	39,  // 42: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
+	83,  // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	46,  // 44: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
+	83,  // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	46,  // 46: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
+	78,  // 47: obo.v1.PutConnectionRequest.settings:type_name -> obo.v1.PutConnectionRequest.SettingsEntry
+	53,  // 48: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
+	82,  // 49: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	82,  // 50: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	79,  // 51: obo.v1.Connection.settings:type_name -> obo.v1.Connection.SettingsEntry
+	82,  // 52: obo.v1.Connection.expires:type_name -> google.protobuf.Timestamp
+	53,  // 53: obo.v1.GetConnectionResponse.connection:type_name -> obo.v1.Connection
+	86,  // 54: obo.v1.AuthorizeConnectionResponse.authorization:type_name -> obo.v1.Authorization
+	85,  // 55: obo.v1.AwaitConnectionRequest.wait:type_name -> google.protobuf.Duration
+	86,  // 56: obo.v1.AwaitConnectionResponse.authorization:type_name -> obo.v1.Authorization
+	80,  // 57: obo.v1.Client.settings:type_name -> obo.v1.Client.SettingsEntry
+	82,  // 58: obo.v1.Client.updated:type_name -> google.protobuf.Timestamp
+	81,  // 59: obo.v1.PutClientRequest.settings:type_name -> obo.v1.PutClientRequest.SettingsEntry
+	60,  // 60: obo.v1.PutClientResponse.client:type_name -> obo.v1.Client
+	60,  // 61: obo.v1.ListClientsResponse.clients:type_name -> obo.v1.Client
+	60,  // 62: obo.v1.DeleteClientResponse.client:type_name -> obo.v1.Client
+	53,  // 63: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
+	53,  // 64: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
+	75,  // 65: obo.v1.GetVaultResponse.keys:type_name -> obo.v1.DataKey
+	83,  // 66: obo.v1.RotateDataKeyResponse.changes:type_name -> obo.v1.Change
+	0,   // 67: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,   // 68: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,   // 69: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,   // 70: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,   // 71: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11,  // 72: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13,  // 73: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17,  // 74: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	21,  // 75: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	23,  // 76: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	18,  // 77: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
+	26,  // 78: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	29,  // 79: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	31,  // 80: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	35,  // 81: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	37,  // 82: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	40,  // 83: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	42,  // 84: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	44,  // 85: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	47,  // 86: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	49,  // 87: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	51,  // 88: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	67,  // 89: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	54,  // 90: obo.v1.ExecutorAdminService.GetConnection:input_type -> obo.v1.GetConnectionRequest
+	56,  // 91: obo.v1.ExecutorAdminService.AuthorizeConnection:input_type -> obo.v1.AuthorizeConnectionRequest
+	58,  // 92: obo.v1.ExecutorAdminService.AwaitConnection:input_type -> obo.v1.AwaitConnectionRequest
+	61,  // 93: obo.v1.ExecutorAdminService.PutClient:input_type -> obo.v1.PutClientRequest
+	63,  // 94: obo.v1.ExecutorAdminService.ListClients:input_type -> obo.v1.ListClientsRequest
+	65,  // 95: obo.v1.ExecutorAdminService.DeleteClient:input_type -> obo.v1.DeleteClientRequest
+	69,  // 96: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	87,  // 97: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
+	71,  // 98: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	73,  // 99: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
+	76,  // 100: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
+	1,   // 101: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,   // 102: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,   // 103: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,   // 104: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,   // 105: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12,  // 106: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14,  // 107: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20,  // 108: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22,  // 109: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24,  // 110: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19,  // 111: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27,  // 112: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30,  // 113: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32,  // 114: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36,  // 115: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38,  // 116: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41,  // 117: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43,  // 118: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45,  // 119: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48,  // 120: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50,  // 121: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52,  // 122: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	68,  // 123: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55,  // 124: obo.v1.ExecutorAdminService.GetConnection:output_type -> obo.v1.GetConnectionResponse
+	57,  // 125: obo.v1.ExecutorAdminService.AuthorizeConnection:output_type -> obo.v1.AuthorizeConnectionResponse
+	59,  // 126: obo.v1.ExecutorAdminService.AwaitConnection:output_type -> obo.v1.AwaitConnectionResponse
+	62,  // 127: obo.v1.ExecutorAdminService.PutClient:output_type -> obo.v1.PutClientResponse
+	64,  // 128: obo.v1.ExecutorAdminService.ListClients:output_type -> obo.v1.ListClientsResponse
+	66,  // 129: obo.v1.ExecutorAdminService.DeleteClient:output_type -> obo.v1.DeleteClientResponse
+	70,  // 130: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	88,  // 131: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
+	72,  // 132: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	74,  // 133: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
+	77,  // 134: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
+	101, // [101:135] is the sub-list for method output_type
+	67,  // [67:101] is the sub-list for method input_type
+	67,  // [67:67] is the sub-list for extension type_name
+	67,  // [67:67] is the sub-list for extension extendee
+	0,   // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -4900,18 +5937,21 @@ func file_obo_v1_admin_proto_init() {
 		return
 	}
 	file_obo_v1_change_proto_init()
+	file_obo_v1_connect_proto_init()
 	file_obo_v1_event_proto_init()
 	file_obo_v1_feed_proto_init()
 	file_obo_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
 	file_obo_v1_admin_proto_msgTypes[51].OneofWrappers = []any{}
-	file_obo_v1_admin_proto_msgTypes[56].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[61].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[65].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[69].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   65,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

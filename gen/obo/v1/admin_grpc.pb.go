@@ -945,15 +945,21 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	ExecutorAdminService_ApplyProviders_FullMethodName   = "/obo.v1.ExecutorAdminService/ApplyProviders"
-	ExecutorAdminService_GetProviders_FullMethodName     = "/obo.v1.ExecutorAdminService/GetProviders"
-	ExecutorAdminService_PutConnection_FullMethodName    = "/obo.v1.ExecutorAdminService/PutConnection"
-	ExecutorAdminService_ListConnections_FullMethodName  = "/obo.v1.ExecutorAdminService/ListConnections"
-	ExecutorAdminService_DeleteConnection_FullMethodName = "/obo.v1.ExecutorAdminService/DeleteConnection"
-	ExecutorAdminService_WatchConnections_FullMethodName = "/obo.v1.ExecutorAdminService/WatchConnections"
-	ExecutorAdminService_ShredOrg_FullMethodName         = "/obo.v1.ExecutorAdminService/ShredOrg"
-	ExecutorAdminService_GetVault_FullMethodName         = "/obo.v1.ExecutorAdminService/GetVault"
-	ExecutorAdminService_RotateDataKey_FullMethodName    = "/obo.v1.ExecutorAdminService/RotateDataKey"
+	ExecutorAdminService_ApplyProviders_FullMethodName      = "/obo.v1.ExecutorAdminService/ApplyProviders"
+	ExecutorAdminService_GetProviders_FullMethodName        = "/obo.v1.ExecutorAdminService/GetProviders"
+	ExecutorAdminService_PutConnection_FullMethodName       = "/obo.v1.ExecutorAdminService/PutConnection"
+	ExecutorAdminService_ListConnections_FullMethodName     = "/obo.v1.ExecutorAdminService/ListConnections"
+	ExecutorAdminService_GetConnection_FullMethodName       = "/obo.v1.ExecutorAdminService/GetConnection"
+	ExecutorAdminService_AuthorizeConnection_FullMethodName = "/obo.v1.ExecutorAdminService/AuthorizeConnection"
+	ExecutorAdminService_AwaitConnection_FullMethodName     = "/obo.v1.ExecutorAdminService/AwaitConnection"
+	ExecutorAdminService_PutClient_FullMethodName           = "/obo.v1.ExecutorAdminService/PutClient"
+	ExecutorAdminService_ListClients_FullMethodName         = "/obo.v1.ExecutorAdminService/ListClients"
+	ExecutorAdminService_DeleteClient_FullMethodName        = "/obo.v1.ExecutorAdminService/DeleteClient"
+	ExecutorAdminService_DeleteConnection_FullMethodName    = "/obo.v1.ExecutorAdminService/DeleteConnection"
+	ExecutorAdminService_WatchConnections_FullMethodName    = "/obo.v1.ExecutorAdminService/WatchConnections"
+	ExecutorAdminService_ShredOrg_FullMethodName            = "/obo.v1.ExecutorAdminService/ShredOrg"
+	ExecutorAdminService_GetVault_FullMethodName            = "/obo.v1.ExecutorAdminService/GetVault"
+	ExecutorAdminService_RotateDataKey_FullMethodName       = "/obo.v1.ExecutorAdminService/RotateDataKey"
 )
 
 // ExecutorAdminServiceClient is the client API for ExecutorAdminService service.
@@ -970,7 +976,20 @@ type ExecutorAdminServiceClient interface {
 	PutConnection(ctx context.Context, in *PutConnectionRequest, opts ...grpc.CallOption) (*PutConnectionResponse, error)
 	// ListConnections lists an org's connections without their credentials.
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
-	// DeleteConnection deletes a connection and its credential.
+	// GetConnection returns one connection without its credential.
+	GetConnection(ctx context.Context, in *GetConnectionRequest, opts ...grpc.CallOption) (*GetConnectionResponse, error)
+	// AuthorizeConnection asks a user to connect an account, as an agent would.
+	AuthorizeConnection(ctx context.Context, in *AuthorizeConnectionRequest, opts ...grpc.CallOption) (*AuthorizeConnectionResponse, error)
+	// AwaitConnection waits until an authorization of AuthorizeConnection is final, or the time is up.
+	AwaitConnection(ctx context.Context, in *AwaitConnectionRequest, opts ...grpc.CallOption) (*AwaitConnectionResponse, error)
+	// PutClient stores the org's client at a provider, or at an issuer where its users sign in to connect accounts. The secret is
+	// write-only.
+	PutClient(ctx context.Context, in *PutClientRequest, opts ...grpc.CallOption) (*PutClientResponse, error)
+	// ListClients lists the org's clients without their secrets.
+	ListClients(ctx context.Context, in *ListClientsRequest, opts ...grpc.CallOption) (*ListClientsResponse, error)
+	// DeleteClient deletes a client. Connections that were made with it cannot be refreshed any more.
+	DeleteClient(ctx context.Context, in *DeleteClientRequest, opts ...grpc.CallOption) (*DeleteClientResponse, error)
+	// DeleteConnection revokes a connection's grant at the provider, where that has a way to, and deletes it with its credential.
 	DeleteConnection(ctx context.Context, in *DeleteConnectionRequest, opts ...grpc.CallOption) (*DeleteConnectionResponse, error)
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
@@ -1027,6 +1046,66 @@ func (c *executorAdminServiceClient) ListConnections(ctx context.Context, in *Li
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListConnectionsResponse)
 	err := c.cc.Invoke(ctx, ExecutorAdminService_ListConnections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) GetConnection(ctx context.Context, in *GetConnectionRequest, opts ...grpc.CallOption) (*GetConnectionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConnectionResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_GetConnection_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) AuthorizeConnection(ctx context.Context, in *AuthorizeConnectionRequest, opts ...grpc.CallOption) (*AuthorizeConnectionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuthorizeConnectionResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_AuthorizeConnection_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) AwaitConnection(ctx context.Context, in *AwaitConnectionRequest, opts ...grpc.CallOption) (*AwaitConnectionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AwaitConnectionResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_AwaitConnection_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) PutClient(ctx context.Context, in *PutClientRequest, opts ...grpc.CallOption) (*PutClientResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutClientResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_PutClient_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) ListClients(ctx context.Context, in *ListClientsRequest, opts ...grpc.CallOption) (*ListClientsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListClientsResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_ListClients_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) DeleteClient(ctx context.Context, in *DeleteClientRequest, opts ...grpc.CallOption) (*DeleteClientResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteClientResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_DeleteClient_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -1115,7 +1194,20 @@ type ExecutorAdminServiceServer interface {
 	PutConnection(context.Context, *PutConnectionRequest) (*PutConnectionResponse, error)
 	// ListConnections lists an org's connections without their credentials.
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
-	// DeleteConnection deletes a connection and its credential.
+	// GetConnection returns one connection without its credential.
+	GetConnection(context.Context, *GetConnectionRequest) (*GetConnectionResponse, error)
+	// AuthorizeConnection asks a user to connect an account, as an agent would.
+	AuthorizeConnection(context.Context, *AuthorizeConnectionRequest) (*AuthorizeConnectionResponse, error)
+	// AwaitConnection waits until an authorization of AuthorizeConnection is final, or the time is up.
+	AwaitConnection(context.Context, *AwaitConnectionRequest) (*AwaitConnectionResponse, error)
+	// PutClient stores the org's client at a provider, or at an issuer where its users sign in to connect accounts. The secret is
+	// write-only.
+	PutClient(context.Context, *PutClientRequest) (*PutClientResponse, error)
+	// ListClients lists the org's clients without their secrets.
+	ListClients(context.Context, *ListClientsRequest) (*ListClientsResponse, error)
+	// DeleteClient deletes a client. Connections that were made with it cannot be refreshed any more.
+	DeleteClient(context.Context, *DeleteClientRequest) (*DeleteClientResponse, error)
+	// DeleteConnection revokes a connection's grant at the provider, where that has a way to, and deletes it with its credential.
 	DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error)
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
@@ -1149,6 +1241,24 @@ func (UnimplementedExecutorAdminServiceServer) PutConnection(context.Context, *P
 }
 func (UnimplementedExecutorAdminServiceServer) ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConnections not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) GetConnection(context.Context, *GetConnectionRequest) (*GetConnectionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConnection not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) AuthorizeConnection(context.Context, *AuthorizeConnectionRequest) (*AuthorizeConnectionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuthorizeConnection not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) AwaitConnection(context.Context, *AwaitConnectionRequest) (*AwaitConnectionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AwaitConnection not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) PutClient(context.Context, *PutClientRequest) (*PutClientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutClient not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) ListClients(context.Context, *ListClientsRequest) (*ListClientsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListClients not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) DeleteClient(context.Context, *DeleteClientRequest) (*DeleteClientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteClient not implemented")
 }
 func (UnimplementedExecutorAdminServiceServer) DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteConnection not implemented")
@@ -1258,6 +1368,114 @@ func _ExecutorAdminService_ListConnections_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExecutorAdminService_GetConnection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConnectionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).GetConnection(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_GetConnection_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).GetConnection(ctx, req.(*GetConnectionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_AuthorizeConnection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuthorizeConnectionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).AuthorizeConnection(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_AuthorizeConnection_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).AuthorizeConnection(ctx, req.(*AuthorizeConnectionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_AwaitConnection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AwaitConnectionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).AwaitConnection(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_AwaitConnection_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).AwaitConnection(ctx, req.(*AwaitConnectionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_PutClient_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutClientRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).PutClient(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_PutClient_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).PutClient(ctx, req.(*PutClientRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_ListClients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListClientsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).ListClients(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_ListClients_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).ListClients(ctx, req.(*ListClientsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_DeleteClient_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteClientRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).DeleteClient(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_DeleteClient_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).DeleteClient(ctx, req.(*DeleteClientRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ExecutorAdminService_DeleteConnection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteConnectionRequest)
 	if err := dec(in); err != nil {
@@ -1356,6 +1574,30 @@ var ExecutorAdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListConnections",
 			Handler:    _ExecutorAdminService_ListConnections_Handler,
+		},
+		{
+			MethodName: "GetConnection",
+			Handler:    _ExecutorAdminService_GetConnection_Handler,
+		},
+		{
+			MethodName: "AuthorizeConnection",
+			Handler:    _ExecutorAdminService_AuthorizeConnection_Handler,
+		},
+		{
+			MethodName: "AwaitConnection",
+			Handler:    _ExecutorAdminService_AwaitConnection_Handler,
+		},
+		{
+			MethodName: "PutClient",
+			Handler:    _ExecutorAdminService_PutClient_Handler,
+		},
+		{
+			MethodName: "ListClients",
+			Handler:    _ExecutorAdminService_ListClients_Handler,
+		},
+		{
+			MethodName: "DeleteClient",
+			Handler:    _ExecutorAdminService_DeleteClient_Handler,
 		},
 		{
 			MethodName: "DeleteConnection",
