@@ -121,8 +121,51 @@ func (k *Keeper) Renew(ctx context.Context, org delegation.OrgID, c store.Connec
 	return c, Outcome{Result: ResultRevoked, Evidence: "the provider refuses it"}
 }
 
-// Wait waits for the refreshes that go on by themselves.
-func (k *Keeper) Wait() { k.running.Wait() }
+const (
+	lookEvery = 10 * time.Second
+	atOnce    = 8 // refreshes that nobody waits for
+)
+
+// Run refreshes grants that nobody spends before their providers forget them, until ctx ends, and then waits for the refreshes that go
+// on. due lists what is due at a time.
+func (k *Keeper) Run(ctx context.Context, due func(ctx context.Context, now time.Time, limit int) ([]store.OrgConnection, error)) error {
+	defer k.running.Wait()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			found, err := due(ctx, k.Now(), store.MaxPage)
+			if err != nil {
+				k.Log.WarnContext(ctx, "what is due cannot be read", "error", err)
+				continue
+			}
+			k.keepAll(ctx, found)
+		}
+	}
+}
+
+// keepAll refreshes connections, some at once.
+func (k *Keeper) keepAll(ctx context.Context, found []store.OrgConnection) {
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for _, f := range found {
+		if ctx.Err() != nil {
+			break
+		}
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			c, err := k.Org(f.Org).Connection(ctx, f.ID)
+			if err == nil && !k.pauses.paused(f.Org, f.ID, k.Now()) {
+				k.renew(ctx, f.Org, c, need{refused: c.Version, ahead: true})
+			}
+		})
+	}
+	all.Wait()
+}
 
 // need is why a refresh is asked for.
 type need struct {

@@ -59,12 +59,13 @@ func (k *Keeper) persist(
 }
 
 // conclude puts on record what an outcome means for the connection, unless it was changed meanwhile: then somebody else was faster.
-// What may pass changes nothing, and neither does what is no end while the access token is good.
+// What may pass changes nothing, and neither does what asks for nobody while the access token is good.
 func (k *Keeper) conclude(
 	ctx context.Context, org delegation.OrgID, c store.Connection, spent []byte, n need, out Outcome,
 ) (store.Connection, Outcome) {
 	over := out.Result == ResultRevoked || out.Result == ResultExpired
-	if out.Result == ResultTransient || !spendable(c) || n.ahead && !over {
+	mayPass := out.Result == ResultOperatorConfig || out.Result == ResultUncertain
+	if out.Result == ResultTransient || !spendable(c) || n.ahead && mayPass {
 		return c, out
 	}
 	stored, kept, err := k.write(ctx, org, c, spent, nil, func(next *store.Connection) {

@@ -130,7 +130,7 @@ type pause struct {
 
 const (
 	pauseTransient = 2 * time.Second
-	pauseConfig    = 15 * time.Second
+	pauseConfig    = 30 * time.Second
 	maxPauses      = 10_000
 )
 

@@ -109,6 +109,13 @@ type rig struct {
 	seen   []string // requests as the provider got them
 }
 
+// nobody is an identifier to whom nobody is anybody.
+type nobody struct{}
+
+func (nobody) Identify(context.Context, delegation.OrgID, string, string, string) (string, error) {
+	return "", connection.ErrNobody
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -179,7 +186,23 @@ func (r *rig) build(t *testing.T) {
 	must(t, err)
 	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return faulty.Org(id) })
 	must(t, err)
-	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
+	out := egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: 10 * time.Second, MaxResponse: connection.MaxAnswer})
+	keeper, err := connection.NewKeeper(connection.KeeperConfig{
+		Org: func(id delegation.OrgID) connection.KeeperStore { return faulty.Org(id) }, Providers: catalog, Vault: safe, HTTP: out,
+		RedirectURI: "http://127.0.0.1/connect/callback", Now: time.Now, Log: log,
+	})
+	must(t, err)
+	accounts, err := connection.NewConnector(connection.ConnectorConfig{
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return faulty.Org(id) }, Providers: catalog, Vault: safe, Keeper: keeper,
+		Identify: nobody{}, HTTP: out, Origin: "http://127.0.0.1", Audit: trail, Now: time.Now, Log: log,
+	})
+	must(t, err)
+	clients, err := connection.NewClients(connection.ClientsConfig{
+		Org: func(id delegation.OrgID) connection.ClientStore { return faulty.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	must(t, err)
+	admin, err := executor.NewAdmin(executor.AdminConfig{
+		Clients: clients, Accounts: accounts, Release: keeper, Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
 	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{
@@ -195,8 +218,7 @@ func (r *rig) build(t *testing.T) {
 		Proofs:      func(id delegation.OrgID) executor.Proofs { return faulty.Org(id) },
 		Revocations: r.set, Policies: r.policies, Providers: catalog,
 		Connections: func(id delegation.OrgID) executor.Connections { return faulty.Org(id) },
-		Vault:       safe, Audit: trail, Now: time.Now, Log: log,
-		HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: 10 * time.Second, MaxResponse: connection.MaxAnswer}),
+		Vault:       safe, Credentials: keeper, Reconnect: accounts, Audit: trail, Now: time.Now, Log: log, HTTP: out,
 	})
 	must(t, err)
 }

@@ -20,6 +20,8 @@ var mayDo = map[string][]string{
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
 		"ExecutorAdminService.WatchConnections",
 		"ExecutorAdminService.GetVault", "ExecutorAdminService.RotateDataKey",
+		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AuthorizeConnection", "ExecutorAdminService.AwaitConnection",
+		"ExecutorAdminService.PutClient", "ExecutorAdminService.ListClients", "ExecutorAdminService.DeleteClient",
 		policy.ChangeAll,
 	},
 	policy.RolePolicyAuthor: {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -38,6 +39,7 @@ type parts struct {
 	keeper   *connection.Keeper
 	accounts *connection.Connector
 	executor *executor.Service
+	connect  *executor.Connect
 	admin    *executor.Admin
 	ender    *executor.Ender
 	verifier *delegation.Verifier // of the token server's tokens
@@ -64,24 +66,10 @@ func build(ctx context.Context, cfg config.Executor, db engine, live *settings, 
 	if err != nil {
 		return nil, err
 	}
-	links, err := connection.NewLinks(connection.LinksConfig{
-		Org: func(id delegation.OrgID) connection.Store { return db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
-	})
-	if err != nil {
+	if err := p.buildAccounts(cfg, live, catalog, safe, log); err != nil {
 		return nil, err
 	}
-	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return db.org(id) })
-	if err != nil {
-		return nil, err
-	}
-	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return db.org(id) })
-	if err != nil {
-		return nil, err
-	}
-	p.admin, err = executor.NewAdmin(executor.AdminConfig{
-		Providers: catalog, Links: links, Keys: keys, Events: events, Audit: p.trail, Now: time.Now,
-	})
-	if err != nil {
+	if err := p.buildAdmin(catalog, safe); err != nil {
 		return nil, err
 	}
 	if p.roles, err = policy.NewRoles(); err != nil {
@@ -94,6 +82,65 @@ func build(ctx context.Context, cfg config.Executor, db engine, live *settings, 
 		p.nonces = dpop.NewNonces(key, "rs", cfg.DPoP.NonceLife) // good at every replica, which have the key in common
 	}
 	return p, errors.Join(p.buildExecutor(cfg, catalog, safe, log), p.buildFollower(cfg, live, log))
+}
+
+// buildAccounts makes what connects accounts and keeps them.
+func (p *parts) buildAccounts(cfg config.Executor, live *settings, catalog *connection.Catalog, safe *vault.Vault, log *slog.Logger) error {
+	client := p.egress(cfg)
+	var err error
+	p.keeper, err = connection.NewKeeper(connection.KeeperConfig{
+		Org: func(id delegation.OrgID) connection.KeeperStore { return p.db.org(id) }, Providers: catalog, Vault: safe, HTTP: client,
+		RedirectURI: connection.RedirectURI(cfg.PublicURL), Now: time.Now, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	who, err := newIdentifier(cfg, live)
+	if err != nil {
+		return err
+	}
+	p.accounts, err = connection.NewConnector(connection.ConnectorConfig{
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return p.db.org(id) }, Providers: catalog, Vault: safe, Keeper: p.keeper,
+		Identify: who, HTTP: client, Origin: cfg.PublicURL, Audit: p.trail, Now: time.Now, Log: log,
+	})
+	return err
+}
+
+func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault) error {
+	links, err := connection.NewLinks(connection.LinksConfig{
+		Org: func(id delegation.OrgID) connection.Store { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	clients, err := connection.NewClients(connection.ClientsConfig{
+		Org: func(id delegation.OrgID) connection.ClientStore { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	keys, err := vault.NewRotator(safe, func(id delegation.OrgID) vault.RotateStore { return p.db.org(id) })
+	if err != nil {
+		return err
+	}
+	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return p.db.org(id) })
+	if err != nil {
+		return err
+	}
+	p.admin, err = executor.NewAdmin(executor.AdminConfig{
+		Providers: catalog, Links: links, Clients: clients, Accounts: p.accounts, Release: p.keeper, Keys: keys, Events: events,
+		Audit: p.trail, Now: time.Now,
+	})
+	return err
+}
+
+// egress is the way out to providers and issuers.
+func (p *parts) egress(cfg config.Executor) *http.Client {
+	out := egress.Config{Timeout: callTimeout, MaxResponse: connection.MaxAnswer}
+	if cfg.Egress.AllowLoopback {
+		out.AllowPrivate = egress.Loopback()
+	}
+	return egress.NewClient(out)
 }
 
 func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, safe *vault.Vault, log *slog.Logger) error {
@@ -112,17 +159,17 @@ func (p *parts) buildExecutor(cfg config.Executor, catalog *connection.Catalog, 
 	if err != nil {
 		return err
 	}
-	out := egress.Config{Timeout: callTimeout, MaxResponse: connection.MaxAnswer}
-	if cfg.Egress.AllowLoopback {
-		out.AllowPrivate = egress.Loopback()
-	}
 	p.executor, err = executor.New(executor.Config{
 		Verifier: p.verifier, Checker: checker, RequireDPoP: cfg.RequireDPoP,
 		Proofs:      func(id delegation.OrgID) executor.Proofs { return p.db.org(id) },
 		Revocations: p.set, Policies: p.policies, Providers: catalog,
 		Connections: func(id delegation.OrgID) executor.Connections { return p.db.org(id) },
-		Vault:       safe, Audit: p.trail, HTTP: egress.NewClient(out), Now: time.Now, Log: log,
+		Vault:       safe, Credentials: p.keeper, Reconnect: p.accounts, Audit: p.trail, HTTP: p.egress(cfg), Now: time.Now, Log: log,
 	})
+	if err != nil {
+		return err
+	}
+	p.connect, err = executor.NewConnect(p.executor, p.accounts)
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 type database interface {
 	audit.Appender
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
+	DueConnections(ctx context.Context, now time.Time, limit int) ([]store.OrgConnection, error)
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error
@@ -28,7 +29,8 @@ type database interface {
 type orgStore interface {
 	vault.DataKeyStore
 	vault.RotateStore
-	connection.Store
+	connection.ConnectorStore
+	connection.ClientStore
 	connection.ProviderStore
 	executor.Connections
 	executor.EventStore

@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/cmd/internal/daemon"
 	"github.com/onbehalf/obo/config"
+	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/wire/auditgrpc"
+	"github.com/onbehalf/obo/wire/connecthttp"
 	"github.com/onbehalf/obo/wire/executorgrpc"
 	"github.com/onbehalf/obo/wire/grpcauth"
 )
@@ -27,7 +30,9 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 		return nil, err
 	}
 	guard, err := daemon.NewGuard(grpcauth.Config{
-		Bearer: bearer, Open: []string{obov1.ExecutorService_ServiceDesc.ServiceName}, // executor verifies the delegation token
+		Bearer: bearer,
+		// The executor verifies the delegation token.
+		Open: []string{obov1.ExecutorService_ServiceDesc.ServiceName, obov1.ConnectService_ServiceDesc.ServiceName},
 		Administrators: &grpcauth.Administrators{
 			Services: []string{obov1.ExecutorAdminService_ServiceDesc.ServiceName, obov1.AuditService_ServiceDesc.ServiceName},
 			Verify:   p.verifier.VerifyAdministrator, Roles: p.roles, Log: log,
@@ -52,12 +57,18 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 	if err != nil {
 		return nil, err
 	}
-	executorgrpc.Register(g, executorgrpc.Config{
-		Executor: p.executor, Hosts: cfg.Hosts(), ResourceMetadata: cfg.ResourceMetadata,
-	})
-	executorgrpc.RegisterAdmin(g, p.admin)
+	door := executorgrpc.Config{Executor: p.executor, Hosts: cfg.Hosts(), ResourceMetadata: cfg.ResourceMetadata}
+	executorgrpc.Register(g, door)
+	executorgrpc.RegisterConnect(g, door, p.connect)
+	executorgrpc.RegisterAdmin(g, p.admin, connection.RedirectURI(cfg.PublicURL))
 	trail.Register(g)
-	web, err := newWeb(cfg, p.executor, health.Ready)
+	pages, err := connecthttp.New(connecthttp.Config{
+		Connector: p.accounts, Secure: strings.HasPrefix(cfg.PublicURL, "https:"), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	web, err := newWeb(cfg, p.executor, health.Ready, pages)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +77,7 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 		Work: map[string]func(context.Context) error{
 			"the feed": p.follower.Run,
 			"ending":   p.ender.Run,
+			"keeping":  func(ctx context.Context) error { return p.keeper.Run(ctx, p.db.DueConnections) },
 			"purge":    func(ctx context.Context) error { return p.purge(ctx, log) },
 		},
 	}, nil

@@ -31,7 +31,7 @@ type admitter interface {
 	Admit(ctx context.Context, p executor.Presented) (v delegation.Verified, nonce string, err error)
 }
 
-func newWeb(cfg config.Executor, x admitter, ready func() error) (http.Handler, error) {
+func newWeb(cfg config.Executor, x admitter, ready func() error, connect http.Handler) (http.Handler, error) {
 	w := &web{executor: x, ready: ready, metadata: cfg.ResourceMetadata}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", w.healthz)
@@ -50,6 +50,7 @@ func newWeb(cfg config.Executor, x admitter, ready func() error) (http.Handler, 
 		}
 		mux.HandleFunc("GET "+at.Path, w.describe)
 	}
+	mux.Handle("/connect/", connect)
 	mux.HandleFunc("/", w.resource)
 	return secured(mux), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin, options ...g
 		grpc.ChainStreamInterceptor(grpcerr.Stream(slog.New(slog.DiscardHandler)), guard.Stream))
 	executorgrpc.Register(g, executorgrpc.Config{Executor: x, Hosts: []string{"bufconn"}, ResourceMetadata: metadataURL})
 	if a != nil {
-		executorgrpc.RegisterAdmin(g, a)
+		executorgrpc.RegisterAdmin(g, a, "https://connect.example/connect/callback")
 	}
 	l := bufconn.Listen(1 << 20)
 	go g.Serve(l)
@@ -87,6 +88,13 @@ func dial(t *testing.T, x executorgrpc.Executor, a *executor.Admin, options ...g
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// nobody is an identifier to whom nobody is anybody.
+type nobody struct{}
+
+func (nobody) Identify(context.Context, delegation.OrgID, string, string, string) (string, error) {
+	return "", connection.ErrNobody
 }
 
 func with(ctx context.Context, values ...string) context.Context {
@@ -315,7 +323,25 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 	must(t, err)
 	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return db.Org(id) })
 	must(t, err)
-	a, err = executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
+	log := slog.New(slog.DiscardHandler)
+	keeper, err := connection.NewKeeper(connection.KeeperConfig{
+		Org: func(id delegation.OrgID) connection.KeeperStore { return db.Org(id) }, Providers: catalog, Vault: safe, HTTP: http.DefaultClient,
+		Now: time.Now, Log: log,
+	})
+	must(t, err)
+	accounts, err := connection.NewConnector(connection.ConnectorConfig{
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return db.Org(id) }, Providers: catalog, Vault: safe, Keeper: keeper,
+		Identify: nobody{}, HTTP: http.DefaultClient, Origin: "https://connect.example", Audit: trail, Now: time.Now, Log: log,
+	})
+	must(t, err)
+	clients, err := connection.NewClients(connection.ClientsConfig{
+		Org: func(id delegation.OrgID) connection.ClientStore { return db.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	must(t, err)
+	a, err = executor.NewAdmin(executor.AdminConfig{
+		Providers: catalog, Links: links, Clients: clients, Accounts: accounts, Release: keeper, Keys: keys, Events: events, Audit: trail,
+		Now: time.Now,
+	})
 	must(t, err)
 	return a, db, path
 }
