@@ -27,7 +27,7 @@ type Executor struct {
 	ResourceMetadata string `yaml:"resource_metadata"`
 	// PublicURL is where browsers reach the HTTP listener: scheme and host. Users connect accounts at its /connect, and every client
 	// that an org registers has the redirect URI PUBLIC_URL/connect/callback. Default: scheme and host of audience, when that is a URL
-	// of a server.
+	// of a server; otherwise it is missing, and an error.
 	PublicURL string `yaml:"public_url"`
 	// DPoP says how proofs of possession are taken. Optional.
 	DPoP DPoP `yaml:"dpop"`
@@ -114,7 +114,9 @@ func (c *Executor) check(p *problems) {
 	p.uri("audience", c.Audience)
 	p.issuer("issuer", c.Issuer)
 	p.metadata("resource_metadata", c.ResourceMetadata)
-	p.publicURL("public_url", c.PublicURL)
+	if c.Audience != "" { // else that is what is missing
+		p.publicURL("public_url", c.PublicURL)
+	}
 	p.dpop(c.DPoP)
 	if c.JWKSURL != "" {
 		p.webURL("jwks_url", c.JWKSURL)

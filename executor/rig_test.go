@@ -116,6 +116,18 @@ func (nobody) Identify(context.Context, delegation.OrgID, string, string, string
 	return "", connection.ErrNobody
 }
 
+func (nobody) Authorize(context.Context, delegation.OrgID, connection.Wish) (connection.Authorized, error) {
+	return connection.Authorized{}, connection.ErrInvalid
+}
+
+func (nobody) Wait(context.Context, delegation.OrgID, string, string, time.Duration) (connection.Authorized, error) {
+	return connection.Authorized{}, store.ErrNotFound
+}
+
+func (nobody) Release(context.Context, delegation.OrgID, store.Connection) (bool, string) {
+	return false, ""
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer

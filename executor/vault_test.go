@@ -56,7 +56,8 @@ func newReplica[O storetest.ExecutorOrg](t *testing.T, db storetest.Executor[O],
 	t.Cleanup(func() { _ = trail.Close(context.Background()) })
 	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return faulty.Org(id) })
 	must(t, err)
-	admin, err := executor.NewAdmin(executor.AdminConfig{Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
+	admin, err := executor.NewAdmin(executor.AdminConfig{
+		Clients: new(connection.Clients), Accounts: nobody{}, Release: nobody{}, Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
 	must(t, err)
 	who := delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator}
 	return replica{admin.As(who), links, safe, faulty.Org("acme")}

@@ -27,12 +27,14 @@ var mayDo = map[string][]string{
 	policy.RolePolicyAuthor: {
 		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
+		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AwaitConnection", "ExecutorAdminService.ListClients",
 		"ExecutorAdminService.WatchConnections",
 	},
 	policy.RoleAuditor: {
 		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
+		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AwaitConnection", "ExecutorAdminService.ListClients",
 		"ExecutorAdminService.WatchConnections",
 	},
 }

@@ -38,7 +38,7 @@ func door(t *testing.T, x admitter, change func(*config.Executor)) http.Handler 
 	if change != nil {
 		change(&cfg)
 	}
-	handler, err := newWeb(cfg, x, func() error { return nil })
+	handler, err := newWeb(cfg, x, func() error { return nil }, http.NotFoundHandler())
 	must(t, err)
 	return handler
 }

@@ -53,13 +53,34 @@ func TestChanges(t *testing.T) {
 				c.Good, c.Refused = &obov1.RotateDataKeyRequest{OrgId: "acme"}, &obov1.RotateDataKeyRequest{OrgId: "_platform"}
 				return c
 			},
+			"PutClient": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good, c.Refused = googleClient(0), googleClient(7)
+				return c
+			},
+			"DeleteClient": func(t *testing.T) admintest.Case {
+				c, client := newCase(t)
+				_, err := client.PutClient(t.Context(), googleClient(0))
+				must(t, err)
+				c.Good = &obov1.DeleteClientRequest{OrgId: "acme", Name: "google", ExpectedVersion: proto.Int64(1)}
+				c.Refused = &obov1.DeleteClientRequest{OrgId: "acme", Name: "google", ExpectedVersion: proto.Int64(2)}
+				return c
+			},
 			"ShredOrg": func(t *testing.T) admintest.Case {
 				c, _ := newCase(t)
 				c.Good, c.Refused = &obov1.ShredOrgRequest{OrgId: "acme"}, &obov1.ShredOrgRequest{OrgId: "_platform"}
 				return c
 			},
 		},
+		Exempt: map[string]string{
+			"AuthorizeConnection": "it asks a user, who may say no, and puts nothing into force",
+		},
 	}.Run(t)
+}
+
+// googleClient puts a client of acme's of which a version was seen.
+func googleClient(version int64) *obov1.PutClientRequest {
+	return &obov1.PutClientRequest{OrgId: "acme", Name: "google", ClientId: "123.apps", Secret: admintest.Canary, ExpectedVersion: &version}
 }
 
 // aliceGitHub puts a connection of alice's of which a version was seen.

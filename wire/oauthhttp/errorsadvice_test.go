@@ -83,7 +83,12 @@ var advice = map[string]entry{
 
 // kindAdvice is the same for connection.Kind.
 var kindAdvice = map[string]entry{
-	"revoked":         {"The provider no longer takes the credential.", "Send the user to reconnect_url."},
+	"revoked":       {"The provider no longer takes the credential.", "Send the user to reconnect_url."},
+	"expired":       {"The user's grant has lived its time.", "Send the user to reconnect_url."},
+	"needs_consent": {"The user has not granted what the tool needs.", "Send the user to reconnect_url: it asks for what is missing."},
+	"uncertain": {"A refresh token that is good once was sent, and no answer came.",
+		"Send the user to reconnect_url; nothing was done at the provider."},
+	"server_error":    {"Only in a provider's record: as a 5xx.", "An agent never gets it: see unavailable and outcome_unknown."},
 	"step_up":         {"The provider wants the user to sign in anew.", "Send the user to reconnect_url."},
 	"operator_config": {"The connection is set up wrongly.", "Tell the org's operator; nothing that the agent or the user does helps."},
 	"rate_limited":    {"The provider asks for patience.", "Wait for retry_after, then call again."},
