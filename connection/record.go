@@ -54,8 +54,8 @@ type record struct {
 	// PerUser bounds the calls of one user with the org's developer_secret, in each executor, so that one cannot spend what all
 	// share. 60 in a minute when absent.
 	PerUser struct {
-		Calls int    `yaml:"calls"`
-		Per   string `yaml:"per"`
+		Calls int    `yaml:"calls"` // so many, at once at most
+		Per   string `yaml:"per"`   // in this time
 	} `yaml:"per_user"`
 	// Timeout of one call, such as 10s; at most 60s, default 15s.
 	Timeout string `yaml:"timeout"`
