@@ -70,20 +70,21 @@ var apart = []struct{ from, never, why string }{
 
 // rooms are the packages that alone may import an outside one.
 var rooms = map[string][]string{
-	"github.com/lestrrat-go/jwx/v2":            {"jose"},
-	"github.com/cedar-policy/cedar-go":         {"policy"},
-	"github.com/jackc/pgx/v5":                  {"store/postgres", "store/storetest/pgtest"},
-	"modernc.org/sqlite":                       {"store/sqlite"},
-	"github.com/tink-crypto/tink-go/v2":        {"seal"},
-	"google.golang.org/grpc/status":            {"wire", "delegation/delegationgrpc", "cmd", "client"},
-	"github.com/santhosh-tekuri/jsonschema/v6": {"connection", "delegation/rar"},
-	"github.com/spiffe/go-spiffe/v2":           {"exchange"},
-	"golang.org/x/oauth2":                      {"client", "cmd/obo/internal/signin"},
-	"github.com/coreos/go-oidc/v3":             {"cmd/obo/internal/signin"},
-	"github.com/ThalesGroup/crypto11":          {"keys/pkcs11", "seal/pkcs11"},
-	"github.com/aws/aws-sdk-go-v2":             {"keys/awskms", "seal/awskms"},
-	"github.com/elimity-com/scim":              {"wire/scimhttp"},
-	"github.com/scim2/filter-parser/v2":        {"wire/scimhttp"},
+	"github.com/lestrrat-go/jwx/v2":                            {"jose"},
+	"github.com/cedar-policy/cedar-go":                         {"policy"},
+	"github.com/jackc/pgx/v5":                                  {"store/postgres", "store/storetest/pgtest"},
+	"modernc.org/sqlite":                                       {"store/sqlite"},
+	"github.com/tink-crypto/tink-go/v2":                        {"seal"},
+	"google.golang.org/grpc/status":                            {"wire", "delegation/delegationgrpc", "cmd", "client"},
+	"github.com/santhosh-tekuri/jsonschema/v6":                 {"connection", "delegation/rar"},
+	"github.com/spiffe/go-spiffe/v2":                           {"exchange"},
+	"github.com/standard-webhooks/standard-webhooks/libraries": {"executor/notify"},
+	"golang.org/x/oauth2":                                      {"client", "cmd/obo/internal/signin"},
+	"github.com/coreos/go-oidc/v3":                             {"cmd/obo/internal/signin"},
+	"github.com/ThalesGroup/crypto11":                          {"keys/pkcs11", "seal/pkcs11"},
+	"github.com/aws/aws-sdk-go-v2":                             {"keys/awskms", "seal/awskms"},
+	"github.com/elimity-com/scim":                              {"wire/scimhttp"},
+	"github.com/scim2/filter-parser/v2":                        {"wire/scimhttp"},
 }
 
 // namesNothing are folder names that say nothing of what is in them.

@@ -11,6 +11,7 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/executor/notify"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/telemetry"
 	"github.com/onbehalf/obo/vault"
@@ -25,6 +26,7 @@ type AdminConfig struct {
 	Release   Releaser
 	Keys      *vault.Rotator
 	Events    *Events
+	Webhooks  *notify.Webhooks
 	Audit     Recorder
 	Now       func() time.Time
 }
@@ -41,7 +43,7 @@ type Admin struct{ AdminConfig }
 // NewAdmin makes an Admin.
 func NewAdmin(c AdminConfig) (*Admin, error) {
 	if c.Providers == nil || c.Links == nil || c.Clients == nil || c.Accounts == nil || c.Release == nil || c.Keys == nil ||
-		c.Events == nil || c.Audit == nil || c.Now == nil {
+		c.Events == nil || c.Webhooks == nil || c.Audit == nil || c.Now == nil {
 		return nil, errors.New("executor: AdminConfig needs every field")
 	}
 	return &Admin{c}, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/onbehalf/obo/store"
 )
 
-// EventStore is one org's connection events. ConnectionEvents MUST list them without gaps, in the order of their numbers, but for those
-// that are so old that they are kept no more.
+// EventStore is one org's connection events. ConnectionEvents MUST list them without gaps, in the order of their numbers, but
+// for those that are so old that they are kept no more.
 type EventStore interface {
 	ConnectionEvents(ctx context.Context, after uint64, limit int) ([]store.ConnectionEvent, error)
 	ConnectionHead(ctx context.Context) (uint64, error)
@@ -53,9 +53,11 @@ type room struct {
 	events []store.ConnectionEvent
 }
 
-// Watch tells of each event after a number, then of new ones as they come, until ctx ends or told fails. Without a number it begins
-// now. begun is called when no event can be missed any more.
-func (e *Events) Watch(ctx context.Context, org string, after *uint64, begun func() error, told func(store.ConnectionEvent) error) error {
+// Watch tells of each event after a number, then of new ones as they come, until ctx ends or told fails. Without a number it
+// begins now. begun is called when no event can be missed any more.
+func (e *Events) Watch(
+	ctx context.Context, org string, after *uint64, begun func() error, told func(store.ConnectionEvent) error,
+) error {
 	id, err := orgID(org)
 	if err != nil {
 		return err
@@ -99,8 +101,8 @@ func (e *Events) Watch(ctx context.Context, org string, after *uint64, begun fun
 	}
 }
 
-// start is the number to begin after. One that no event has yet is of another org, or of a database that was restored since: what was
-// seen then is not what happened here.
+// start is the number to begin after. One that no event has yet is of another org, or of a database that was restored since:
+// what was seen then is not what happened here.
 func (e *Events) start(ctx context.Context, id delegation.OrgID, after *uint64) (uint64, error) {
 	head, err := e.org(id).ConnectionHead(ctx)
 	switch {
@@ -139,7 +141,8 @@ func unreadable(ctx context.Context, err error) error {
 	return unavailable("the events cannot be read now", err)
 }
 
-// next lists the events after a number, at most eventPage. Watchers who have seen everything share one look at the store in watchEvery.
+// next lists the events after a number, at most eventPage. Watchers who have seen everything share one look at the store in
+// watchEvery.
 func (r *room) next(ctx context.Context, from EventStore, at uint64) ([]store.ConnectionEvent, error) {
 	select {
 	case r.turn <- struct{}{}:

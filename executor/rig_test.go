@@ -22,6 +22,7 @@ import (
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/executor/notify"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
@@ -213,8 +214,13 @@ func (r *rig) build(t *testing.T) {
 		Org: func(id delegation.OrgID) connection.ClientStore { return faulty.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
 	must(t, err)
+	webhooks, err := notify.NewWebhooks(notify.WebhooksConfig{
+		Org: func(id delegation.OrgID) notify.Puts { return faulty.Org(id) }, Vault: safe, AllowLoopback: true, Now: time.Now,
+		Send: notify.Sender{Vault: safe, HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: notify.Timeout})},
+	})
+	must(t, err)
 	admin, err := executor.NewAdmin(executor.AdminConfig{
-		Clients: clients, Accounts: accounts, Release: keeper, Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
+		Clients: clients, Accounts: accounts, Release: keeper, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
 	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{

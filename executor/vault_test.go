@@ -17,7 +17,9 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/executor/notify"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/seal"
 	"github.com/onbehalf/obo/store"
@@ -56,8 +58,13 @@ func newReplica[O storetest.ExecutorOrg](t *testing.T, db storetest.Executor[O],
 	t.Cleanup(func() { _ = trail.Close(context.Background()) })
 	events, err := executor.NewEvents(func(id delegation.OrgID) executor.EventStore { return faulty.Org(id) })
 	must(t, err)
+	webhooks, err := notify.NewWebhooks(notify.WebhooksConfig{
+		Org: func(id delegation.OrgID) notify.Puts { return faulty.Org(id) }, Vault: safe, AllowLoopback: true, Now: time.Now,
+		Send: notify.Sender{Vault: safe, HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: notify.Timeout})},
+	})
+	must(t, err)
 	admin, err := executor.NewAdmin(executor.AdminConfig{
-		Clients: new(connection.Clients), Accounts: nobody{}, Release: nobody{}, Providers: catalog, Links: links, Keys: keys, Events: events, Audit: trail, Now: time.Now})
+		Clients: new(connection.Clients), Accounts: nobody{}, Release: nobody{}, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
 	must(t, err)
 	who := delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator}
 	return replica{admin.As(who), links, safe, faulty.Org("acme")}

@@ -18,24 +18,25 @@ var mayDo = map[string][]string{
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.ApplyProviders", "ExecutorAdminService.DeleteConnection", "ExecutorAdminService.GetProviders",
 		"ExecutorAdminService.ListConnections", "ExecutorAdminService.PutConnection", "ExecutorAdminService.ShredOrg",
-		"ExecutorAdminService.WatchConnections",
+		"ExecutorAdminService.WatchConnections", "ExecutorAdminService.GetWebhook",
 		"ExecutorAdminService.GetVault", "ExecutorAdminService.RotateDataKey",
 		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AuthorizeConnection", "ExecutorAdminService.AwaitConnection",
 		"ExecutorAdminService.PutClient", "ExecutorAdminService.ListClients", "ExecutorAdminService.DeleteClient",
+		"ExecutorAdminService.PutWebhook", "ExecutorAdminService.DeleteWebhook", "ExecutorAdminService.TestWebhook",
 		policy.ChangeAll,
 	},
 	policy.RolePolicyAuthor: {
 		"AdminService.ApplyOrg", "AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
 		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AwaitConnection", "ExecutorAdminService.ListClients",
-		"ExecutorAdminService.WatchConnections",
+		"ExecutorAdminService.WatchConnections", "ExecutorAdminService.GetWebhook",
 	},
 	policy.RoleAuditor: {
 		"AdminService.GetOrg", "AdminService.ListAgents", "AdminService.ListRevocations", "AdminService.ListSignalStreams",
 		"AuditService.ListRecords", "AuditService.TailRecords",
 		"ExecutorAdminService.GetProviders", "ExecutorAdminService.ListConnections", "ExecutorAdminService.GetVault",
 		"ExecutorAdminService.GetConnection", "ExecutorAdminService.AwaitConnection", "ExecutorAdminService.ListClients",
-		"ExecutorAdminService.WatchConnections",
+		"ExecutorAdminService.WatchConnections", "ExecutorAdminService.GetWebhook",
 	},
 }
 

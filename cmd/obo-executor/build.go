@@ -16,6 +16,7 @@ import (
 	"github.com/onbehalf/obo/delegation/dpop"
 	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/executor/notify"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/revocation"
 	"github.com/onbehalf/obo/seal"
@@ -42,6 +43,7 @@ type parts struct {
 	connect  *executor.Connect
 	admin    *executor.Admin
 	ender    *executor.Ender
+	notifier *notify.Notifier
 	verifier *delegation.Verifier // of the token server's tokens
 	roles    *policy.Roles        // of administrators
 }
@@ -69,7 +71,11 @@ func build(ctx context.Context, cfg config.Executor, db engine, live *settings, 
 	if err := p.buildAccounts(cfg, live, catalog, safe, log); err != nil {
 		return nil, err
 	}
-	if err := p.buildAdmin(catalog, safe); err != nil {
+	webhooks, err := p.buildWebhooks(cfg, safe, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.buildAdmin(catalog, safe, webhooks); err != nil {
 		return nil, err
 	}
 	if p.roles, err = policy.NewRoles(); err != nil {
@@ -106,7 +112,7 @@ func (p *parts) buildAccounts(cfg config.Executor, live *settings, catalog *conn
 	return err
 }
 
-func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault) error {
+func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault, webhooks *notify.Webhooks) error {
 	links, err := connection.NewLinks(connection.LinksConfig{
 		Org: func(id delegation.OrgID) connection.Store { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
@@ -129,7 +135,7 @@ func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault) error
 	}
 	p.admin, err = executor.NewAdmin(executor.AdminConfig{
 		Providers: catalog, Links: links, Clients: clients, Accounts: p.accounts, Release: p.keeper, Keys: keys, Events: events,
-		Audit: p.trail, Now: time.Now,
+		Webhooks: webhooks, Audit: p.trail, Now: time.Now,
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/executor/notify"
 	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/store/postgres"
 	"github.com/onbehalf/obo/store/sqlite"
@@ -20,6 +21,7 @@ type database interface {
 	audit.Appender
 	Orgs(ctx context.Context) ([]delegation.OrgID, error)
 	DueConnections(ctx context.Context, now time.Time, limit int) ([]store.OrgConnection, error)
+	DueWebhooks(ctx context.Context, now time.Time, limit int) ([]delegation.OrgID, error)
 	PurgeExpired(ctx context.Context, now time.Time) error
 	Ping(ctx context.Context) error
 	Close() error
@@ -33,7 +35,8 @@ type orgStore interface {
 	connection.ClientStore
 	connection.ProviderStore
 	executor.Connections
-	executor.EventStore
+	notify.Store
+	notify.Puts
 	executor.Proofs
 	trail
 }

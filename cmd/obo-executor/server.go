@@ -78,6 +78,7 @@ func newServer(cfg config.Executor, p *parts, live *settings, doors *daemon.Door
 			"the feed": p.follower.Run,
 			"ending":   p.ender.Run,
 			"keeping":  func(ctx context.Context) error { return p.keeper.Run(ctx, p.db.DueConnections) },
+			"webhooks": p.notifier.Run,
 			"purge":    func(ctx context.Context) error { return p.purge(ctx, log) },
 		},
 	}, nil

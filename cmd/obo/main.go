@@ -65,6 +65,7 @@ type grammar struct {
 	Providers   providersCommand   `cmd:"" help:"List, show and check provider records."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Vault       vaultCommand       `cmd:"" help:"Show, rotate and destroy the key that an org's credentials are sealed with."`
+	Webhook     webhookCommand     `cmd:"" help:"Tell an org's own server of changes of connections."`
 	Revoke      revokeCommand      `cmd:"" help:"Refuse tokens of an agent, a user, a transaction, ... from now on."`
 	Revocations revocationsCommand `cmd:"" help:"List what is revoked."`
 	Signals     signalsCommand     `cmd:"" help:"List streams of security events; store the credential of one that is polled."`

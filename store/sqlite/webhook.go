@@ -44,8 +44,8 @@ func (o *ExecutorOrg) PutWebhook(ctx context.Context, w store.Webhook) error {
 		string(o.id), w.URL, w.Version, blob(w.Sealed), w.Created.UnixMicro(), w.Updated.UnixMicro(), time.Time{}.UnixMicro())
 }
 
-// ResealWebhook replaces the sealed bytes of the webhook; store.ErrConflict unless they are the old ones. Its version stays: whoever
-// delivers does not notice.
+// ResealWebhook replaces the sealed bytes of the webhook; store.ErrConflict unless they are the old ones. Its version stays:
+// whoever delivers does not notice.
 func (o *ExecutorOrg) ResealWebhook(ctx context.Context, old, sealed []byte) error {
 	return o.one(ctx, "reseal webhook", store.ErrConflict, "UPDATE webhooks SET sealed = ? WHERE org = ? AND sealed = ?",
 		sealed, string(o.id), old)
@@ -56,7 +56,8 @@ func (o *ExecutorOrg) DeleteWebhook(ctx context.Context, version int64) error {
 	return o.one(ctx, "delete webhook", store.ErrNotFound, "DELETE FROM webhooks WHERE org = ? AND version = ?", string(o.id), version)
 }
 
-// AcquireWebhook takes the right to deliver until a time; store.ErrConflict while another has it, or there is nothing to be tried.
+// AcquireWebhook takes the right to deliver until a time; store.ErrConflict while another has it, or there is nothing to be
+// tried.
 func (o *ExecutorOrg) AcquireWebhook(ctx context.Context, now, until time.Time) (w store.Webhook, err error) {
 	err = o.e.update(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		rows, err := conn.QueryContext(ctx, `UPDATE webhooks SET fence = fence + 1, until = ?3
@@ -77,8 +78,8 @@ func (o *ExecutorOrg) AcquireWebhook(ctx context.Context, now, until time.Time) 
 	return w, nil
 }
 
-// PutDelivery notes how far the delivery has come, and until when its holder goes on; store.ErrConflict when another has taken over,
-// or the webhook was put again.
+// PutDelivery notes how far the delivery has come, and until when its holder goes on; store.ErrConflict when another has taken
+// over, or the webhook was put again.
 func (o *ExecutorOrg) PutDelivery(ctx context.Context, w store.Webhook) error {
 	return o.one(ctx, "put delivery", store.ErrConflict, `UPDATE webhooks SET delivered = ?4, failures = ?5, since = ?6, next = ?7,
 		failure = ?8, paused = ?9, until = ?10 WHERE org = ?1 AND version = ?2 AND fence = ?3`, string(o.id), w.Version, w.Fence,
@@ -94,8 +95,8 @@ func (o *ExecutorOrg) ConnectionHead(ctx context.Context) (head uint64, err erro
 	return head, nil
 }
 
-// DueWebhooks lists the orgs whose webhook nobody delivers for, and which have an event that is to be delivered now: those that were
-// due first, at most limit.
+// DueWebhooks lists the orgs whose webhook nobody delivers for, and which have an event that is to be delivered now: those that
+// were due first, at most limit.
 func (e *Executor) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]delegation.OrgID, error) {
 	rows, err := e.read.QueryContext(ctx, `SELECT w.org FROM webhooks w JOIN connection_heads h ON h.org = w.org
 		WHERE NOT paused AND next <= ?1 AND until <= ?1 AND delivered < head ORDER BY next, w.org LIMIT ?2`,

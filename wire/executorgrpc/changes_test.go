@@ -2,11 +2,15 @@ package executorgrpc_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -42,6 +46,21 @@ func TestChanges(t *testing.T) {
 				c.Refused = aliceGitHub(2)
 				return c
 			},
+			"PutWebhook": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				secret := "whsec_" + base64.StdEncoding.EncodeToString([]byte(admintest.Canary+" and more"))
+				c.Good = &obov1.PutWebhookRequest{OrgId: "acme", Url: "https://hooks.acme.example/obo", Secret: secret, ExpectedVersion: proto.Int64(0)}
+				c.Refused = &obov1.PutWebhookRequest{OrgId: "acme", Url: "http://hooks.acme.example/obo", Secret: secret}
+				return c
+			},
+			"DeleteWebhook": func(t *testing.T) admintest.Case {
+				c, client := newCase(t)
+				_, err := client.PutWebhook(t.Context(), &obov1.PutWebhookRequest{OrgId: "acme", Url: "https://hooks.acme.example"})
+				must(t, err)
+				c.Good = &obov1.DeleteWebhookRequest{OrgId: "acme", ExpectedVersion: proto.Int64(1)}
+				c.Refused = &obov1.DeleteWebhookRequest{OrgId: "acme", ExpectedVersion: proto.Int64(2)}
+				return c
+			},
 			"DeleteConnection": func(t *testing.T) admintest.Case {
 				c, _ := newCase(t)
 				c.Good = &obov1.DeleteConnectionRequest{OrgId: "acme", Connection: "alice", ExpectedVersion: proto.Int64(1)}
@@ -73,6 +92,7 @@ func TestChanges(t *testing.T) {
 			},
 		},
 		Exempt: map[string]string{
+			"TestWebhook":         "it changes nothing: it posts a test message, once",
 			"AuthorizeConnection": "it asks a user, who may say no, and puts nothing into force",
 		},
 	}.Run(t)
@@ -234,6 +254,57 @@ func TestWatchConnections(t *testing.T) {
 	for org, want := range map[string]codes.Code{"globex": codes.InvalidArgument, "_platform": codes.InvalidArgument, "": codes.InvalidArgument} {
 		if _, err := watch(org, 1).Recv(); status.Code(err) != want {
 			t.Errorf("of %q after 1: %v", org, err)
+		}
+	}
+}
+
+// TestWebhooks: a secret that was made is shown once; a test message says what came of it, and is on the trail; what stands is seen.
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	c, client := newCase(t)
+	ctx := t.Context()
+	if _, err := client.GetWebhook(ctx, &obov1.GetWebhookRequest{OrgId: "acme"}); status.Code(err) != codes.NotFound {
+		t.Errorf("before it was put: %v", err)
+	}
+	var answer atomic.Int64
+	answer.Store(http.StatusOK)
+	in := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(answer.Load())) }))
+	t.Cleanup(in.Close)
+	put := &obov1.PutWebhookRequest{OrgId: "acme", Url: in.URL}
+	made, err := client.PutWebhook(ctx, put)
+	if err != nil || !strings.HasPrefix(made.GetSecret(), "whsec_") || made.GetWebhook().GetDelivered() != 1 || len(made.GetChanges()) != 1 {
+		t.Fatalf("%v, %v", made, err)
+	}
+	put.DryRun = true
+	if dry, err := client.PutWebhook(ctx, put); err != nil || dry.GetSecret() != "" || dry.GetWebhook().GetVersion() != 2 {
+		t.Errorf("a dry run: %v, %v", dry, err)
+	}
+	got, err := client.GetWebhook(ctx, &obov1.GetWebhookRequest{OrgId: "acme"})
+	if w := got.GetWebhook(); err != nil || w.GetStatus() != "active" || w.GetUrl() != in.URL || w.GetNewest() != 1 || w.GetNextAttempt() != nil ||
+		strings.Contains(got.String(), made.GetSecret()) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for code, want := range map[int64]string{http.StatusOK: "", http.StatusForbidden: "it answers with HTTP status 403"} {
+		answer.Store(code)
+		if tried, err := client.TestWebhook(ctx, &obov1.TestWebhookRequest{OrgId: "acme"}); err != nil || tried.GetFailure() != want {
+			t.Errorf("a test: %v, %v", tried, err)
+		}
+	}
+	details := ""
+	for _, r := range c.Records(t) {
+		details += r.Detail + ";"
+		if strings.Contains(fmt.Sprint(r), made.GetSecret()) {
+			t.Errorf("the trail has the secret: %+v", r)
+		}
+	}
+	if strings.Count(details, "test the webhook") != 2 || strings.Count(details, "put the webhook") != 1 {
+		t.Errorf("on the trail: %s", details)
+	}
+	for _, bad := range []*obov1.PutWebhookRequest{
+		{OrgId: "acme", Url: in.URL, Secret: "hunter2-hunter2"}, {OrgId: "acme", Url: "https://a:b@hooks.example"}, {OrgId: "_platform", Url: in.URL},
+	} {
+		if _, err := client.PutWebhook(ctx, bad); status.Code(err) != codes.InvalidArgument || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v: %v", bad, err)
 		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 )
 
 // WatchConnections implements ExecutorAdminService.
-func (s adminServer) WatchConnections(in *obov1.WatchConnectionsRequest, out grpc.ServerStreamingServer[obov1.WatchConnectionsResponse]) error {
+func (s adminServer) WatchConnections(
+	in *obov1.WatchConnectionsRequest, out grpc.ServerStreamingServer[obov1.WatchConnectionsResponse],
+) error {
 	// Headers say that the watch has begun: what happens from here on will be in it.
 	begun := func() error { return out.SendHeader(nil) }
 	return render(s.admin.Events.Watch(out.Context(), in.GetOrgId(), in.After, begun, func(e store.ConnectionEvent) error {

@@ -22,7 +22,9 @@ import (
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/egress"
 	"github.com/onbehalf/obo/executor"
+	"github.com/onbehalf/obo/executor/notify"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 	"github.com/onbehalf/obo/policy"
 	"github.com/onbehalf/obo/seal"
@@ -338,8 +340,13 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 		Org: func(id delegation.OrgID) connection.ClientStore { return db.Org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
 	must(t, err)
+	webhooks, err := notify.NewWebhooks(notify.WebhooksConfig{
+		Org: func(id delegation.OrgID) notify.Puts { return db.Org(id) }, Vault: safe, AllowLoopback: true, Now: time.Now,
+		Send: notify.Sender{Vault: safe, HTTP: egress.NewClient(egress.Config{AllowPrivate: egress.Loopback(), Timeout: notify.Timeout})},
+	})
+	must(t, err)
 	a, err = executor.NewAdmin(executor.AdminConfig{
-		Providers: catalog, Links: links, Clients: clients, Accounts: accounts, Release: keeper, Keys: keys, Events: events, Audit: trail,
+		Providers: catalog, Links: links, Clients: clients, Accounts: accounts, Release: keeper, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail,
 		Now: time.Now,
 	})
 	must(t, err)

@@ -5666,7 +5666,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
 	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
-	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xa9\t\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xc9\v\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
@@ -5679,7 +5679,13 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\vListClients\x12\x1a.obo.v1.ListClientsRequest\x1a\x1b.obo.v1.ListClientsResponse\x12I\n" +
 	"\fDeleteClient\x12\x1b.obo.v1.DeleteClientRequest\x1a\x1c.obo.v1.DeleteClientResponse\x12U\n" +
 	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12W\n" +
-	"\x10WatchConnections\x12\x1f.obo.v1.WatchConnectionsRequest\x1a .obo.v1.WatchConnectionsResponse0\x01\x12=\n" +
+	"\x10WatchConnections\x12\x1f.obo.v1.WatchConnectionsRequest\x1a .obo.v1.WatchConnectionsResponse0\x01\x12C\n" +
+	"\n" +
+	"PutWebhook\x12\x19.obo.v1.PutWebhookRequest\x1a\x1a.obo.v1.PutWebhookResponse\x12C\n" +
+	"\n" +
+	"GetWebhook\x12\x19.obo.v1.GetWebhookRequest\x1a\x1a.obo.v1.GetWebhookResponse\x12L\n" +
+	"\rDeleteWebhook\x12\x1c.obo.v1.DeleteWebhookRequest\x1a\x1d.obo.v1.DeleteWebhookResponse\x12F\n" +
+	"\vTestWebhook\x12\x1a.obo.v1.TestWebhookRequest\x1a\x1b.obo.v1.TestWebhookResponse\x12=\n" +
 	"\bShredOrg\x12\x17.obo.v1.ShredOrgRequest\x1a\x18.obo.v1.ShredOrgResponse\x12=\n" +
 	"\bGetVault\x12\x17.obo.v1.GetVaultRequest\x1a\x18.obo.v1.GetVaultResponse\x12N\n" +
 	"\rRotateDataKey\x12\x1c.obo.v1.RotateDataKeyRequest\x1a\x1d.obo.v1.RotateDataKeyResponse0\x01B*Z(github.com/onbehalf/obo/gen/obo/v1;obov1b\x06proto3"
@@ -5786,7 +5792,15 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),         // 85: google.protobuf.Duration
 	(*Authorization)(nil),               // 86: obo.v1.Authorization
 	(*WatchConnectionsRequest)(nil),     // 87: obo.v1.WatchConnectionsRequest
-	(*WatchConnectionsResponse)(nil),    // 88: obo.v1.WatchConnectionsResponse
+	(*PutWebhookRequest)(nil),           // 88: obo.v1.PutWebhookRequest
+	(*GetWebhookRequest)(nil),           // 89: obo.v1.GetWebhookRequest
+	(*DeleteWebhookRequest)(nil),        // 90: obo.v1.DeleteWebhookRequest
+	(*TestWebhookRequest)(nil),          // 91: obo.v1.TestWebhookRequest
+	(*WatchConnectionsResponse)(nil),    // 92: obo.v1.WatchConnectionsResponse
+	(*PutWebhookResponse)(nil),          // 93: obo.v1.PutWebhookResponse
+	(*GetWebhookResponse)(nil),          // 94: obo.v1.GetWebhookResponse
+	(*DeleteWebhookResponse)(nil),       // 95: obo.v1.DeleteWebhookResponse
+	(*TestWebhookResponse)(nil),         // 96: obo.v1.TestWebhookResponse
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
 	82,  // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
@@ -5887,45 +5901,53 @@ var file_obo_v1_admin_proto_depIdxs = []int32{
 	65,  // 95: obo.v1.ExecutorAdminService.DeleteClient:input_type -> obo.v1.DeleteClientRequest
 	69,  // 96: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
 	87,  // 97: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
-	71,  // 98: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	73,  // 99: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
-	76,  // 100: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
-	1,   // 101: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,   // 102: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,   // 103: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,   // 104: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,   // 105: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12,  // 106: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14,  // 107: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	20,  // 108: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	22,  // 109: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	24,  // 110: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	19,  // 111: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
-	27,  // 112: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	30,  // 113: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	32,  // 114: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	36,  // 115: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	38,  // 116: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	41,  // 117: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	43,  // 118: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	45,  // 119: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	48,  // 120: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	50,  // 121: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	52,  // 122: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	68,  // 123: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	55,  // 124: obo.v1.ExecutorAdminService.GetConnection:output_type -> obo.v1.GetConnectionResponse
-	57,  // 125: obo.v1.ExecutorAdminService.AuthorizeConnection:output_type -> obo.v1.AuthorizeConnectionResponse
-	59,  // 126: obo.v1.ExecutorAdminService.AwaitConnection:output_type -> obo.v1.AwaitConnectionResponse
-	62,  // 127: obo.v1.ExecutorAdminService.PutClient:output_type -> obo.v1.PutClientResponse
-	64,  // 128: obo.v1.ExecutorAdminService.ListClients:output_type -> obo.v1.ListClientsResponse
-	66,  // 129: obo.v1.ExecutorAdminService.DeleteClient:output_type -> obo.v1.DeleteClientResponse
-	70,  // 130: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	88,  // 131: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
-	72,  // 132: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	74,  // 133: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
-	77,  // 134: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
-	101, // [101:135] is the sub-list for method output_type
-	67,  // [67:101] is the sub-list for method input_type
+	88,  // 98: obo.v1.ExecutorAdminService.PutWebhook:input_type -> obo.v1.PutWebhookRequest
+	89,  // 99: obo.v1.ExecutorAdminService.GetWebhook:input_type -> obo.v1.GetWebhookRequest
+	90,  // 100: obo.v1.ExecutorAdminService.DeleteWebhook:input_type -> obo.v1.DeleteWebhookRequest
+	91,  // 101: obo.v1.ExecutorAdminService.TestWebhook:input_type -> obo.v1.TestWebhookRequest
+	71,  // 102: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	73,  // 103: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
+	76,  // 104: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
+	1,   // 105: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,   // 106: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,   // 107: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,   // 108: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,   // 109: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12,  // 110: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14,  // 111: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20,  // 112: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22,  // 113: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24,  // 114: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19,  // 115: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27,  // 116: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30,  // 117: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32,  // 118: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36,  // 119: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38,  // 120: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41,  // 121: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43,  // 122: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45,  // 123: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48,  // 124: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50,  // 125: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52,  // 126: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	68,  // 127: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55,  // 128: obo.v1.ExecutorAdminService.GetConnection:output_type -> obo.v1.GetConnectionResponse
+	57,  // 129: obo.v1.ExecutorAdminService.AuthorizeConnection:output_type -> obo.v1.AuthorizeConnectionResponse
+	59,  // 130: obo.v1.ExecutorAdminService.AwaitConnection:output_type -> obo.v1.AwaitConnectionResponse
+	62,  // 131: obo.v1.ExecutorAdminService.PutClient:output_type -> obo.v1.PutClientResponse
+	64,  // 132: obo.v1.ExecutorAdminService.ListClients:output_type -> obo.v1.ListClientsResponse
+	66,  // 133: obo.v1.ExecutorAdminService.DeleteClient:output_type -> obo.v1.DeleteClientResponse
+	70,  // 134: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	92,  // 135: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
+	93,  // 136: obo.v1.ExecutorAdminService.PutWebhook:output_type -> obo.v1.PutWebhookResponse
+	94,  // 137: obo.v1.ExecutorAdminService.GetWebhook:output_type -> obo.v1.GetWebhookResponse
+	95,  // 138: obo.v1.ExecutorAdminService.DeleteWebhook:output_type -> obo.v1.DeleteWebhookResponse
+	96,  // 139: obo.v1.ExecutorAdminService.TestWebhook:output_type -> obo.v1.TestWebhookResponse
+	72,  // 140: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	74,  // 141: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
+	77,  // 142: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
+	105, // [105:143] is the sub-list for method output_type
+	67,  // [67:105] is the sub-list for method input_type
 	67,  // [67:67] is the sub-list for extension type_name
 	67,  // [67:67] is the sub-list for extension extendee
 	0,   // [0:67] is the sub-list for field type_name

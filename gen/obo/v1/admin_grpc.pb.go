@@ -957,6 +957,10 @@ const (
 	ExecutorAdminService_DeleteClient_FullMethodName        = "/obo.v1.ExecutorAdminService/DeleteClient"
 	ExecutorAdminService_DeleteConnection_FullMethodName    = "/obo.v1.ExecutorAdminService/DeleteConnection"
 	ExecutorAdminService_WatchConnections_FullMethodName    = "/obo.v1.ExecutorAdminService/WatchConnections"
+	ExecutorAdminService_PutWebhook_FullMethodName          = "/obo.v1.ExecutorAdminService/PutWebhook"
+	ExecutorAdminService_GetWebhook_FullMethodName          = "/obo.v1.ExecutorAdminService/GetWebhook"
+	ExecutorAdminService_DeleteWebhook_FullMethodName       = "/obo.v1.ExecutorAdminService/DeleteWebhook"
+	ExecutorAdminService_TestWebhook_FullMethodName         = "/obo.v1.ExecutorAdminService/TestWebhook"
 	ExecutorAdminService_ShredOrg_FullMethodName            = "/obo.v1.ExecutorAdminService/ShredOrg"
 	ExecutorAdminService_GetVault_FullMethodName            = "/obo.v1.ExecutorAdminService/GetVault"
 	ExecutorAdminService_RotateDataKey_FullMethodName       = "/obo.v1.ExecutorAdminService/RotateDataKey"
@@ -994,6 +998,15 @@ type ExecutorAdminServiceClient interface {
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
 	WatchConnections(ctx context.Context, in *WatchConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConnectionsResponse], error)
+	// PutWebhook says where the org is told of these changes, by signed webhook (docs/EVENTS.md). A new webhook begins with the next
+	// event; one that is put again goes on where it was. The secret is write-only, but for the answer that shows one that was made.
+	PutWebhook(ctx context.Context, in *PutWebhookRequest, opts ...grpc.CallOption) (*PutWebhookResponse, error)
+	// GetWebhook says how the org's webhook stands.
+	GetWebhook(ctx context.Context, in *GetWebhookRequest, opts ...grpc.CallOption) (*GetWebhookResponse, error)
+	// DeleteWebhook forgets the webhook and its secret.
+	DeleteWebhook(ctx context.Context, in *DeleteWebhookRequest, opts ...grpc.CallOption) (*DeleteWebhookResponse, error)
+	// TestWebhook posts a message of type webhook.test now, once, and says what came of it.
+	TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error)
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error)
@@ -1141,6 +1154,46 @@ func (c *executorAdminServiceClient) WatchConnections(ctx context.Context, in *W
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutorAdminService_WatchConnectionsClient = grpc.ServerStreamingClient[WatchConnectionsResponse]
 
+func (c *executorAdminServiceClient) PutWebhook(ctx context.Context, in *PutWebhookRequest, opts ...grpc.CallOption) (*PutWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutWebhookResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_PutWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) GetWebhook(ctx context.Context, in *GetWebhookRequest, opts ...grpc.CallOption) (*GetWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetWebhookResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_GetWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) DeleteWebhook(ctx context.Context, in *DeleteWebhookRequest, opts ...grpc.CallOption) (*DeleteWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteWebhookResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_DeleteWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestWebhookResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_TestWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *executorAdminServiceClient) ShredOrg(ctx context.Context, in *ShredOrgRequest, opts ...grpc.CallOption) (*ShredOrgResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShredOrgResponse)
@@ -1212,6 +1265,15 @@ type ExecutorAdminServiceServer interface {
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
 	WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error
+	// PutWebhook says where the org is told of these changes, by signed webhook (docs/EVENTS.md). A new webhook begins with the next
+	// event; one that is put again goes on where it was. The secret is write-only, but for the answer that shows one that was made.
+	PutWebhook(context.Context, *PutWebhookRequest) (*PutWebhookResponse, error)
+	// GetWebhook says how the org's webhook stands.
+	GetWebhook(context.Context, *GetWebhookRequest) (*GetWebhookResponse, error)
+	// DeleteWebhook forgets the webhook and its secret.
+	DeleteWebhook(context.Context, *DeleteWebhookRequest) (*DeleteWebhookResponse, error)
+	// TestWebhook posts a message of type webhook.test now, once, and says what came of it.
+	TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error)
 	// ShredOrg destroys the org's data key, and with it every credential of the org. A backup that still holds the sealed data
 	// key opens as long as the key-encryption key exists: shred backups, or replace that key, too.
 	ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error)
@@ -1265,6 +1327,18 @@ func (UnimplementedExecutorAdminServiceServer) DeleteConnection(context.Context,
 }
 func (UnimplementedExecutorAdminServiceServer) WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchConnections not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) PutWebhook(context.Context, *PutWebhookRequest) (*PutWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutWebhook not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) GetWebhook(context.Context, *GetWebhookRequest) (*GetWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWebhook not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) DeleteWebhook(context.Context, *DeleteWebhookRequest) (*DeleteWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteWebhook not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestWebhook not implemented")
 }
 func (UnimplementedExecutorAdminServiceServer) ShredOrg(context.Context, *ShredOrgRequest) (*ShredOrgResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ShredOrg not implemented")
@@ -1505,6 +1579,78 @@ func _ExecutorAdminService_WatchConnections_Handler(srv interface{}, stream grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutorAdminService_WatchConnectionsServer = grpc.ServerStreamingServer[WatchConnectionsResponse]
 
+func _ExecutorAdminService_PutWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).PutWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_PutWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).PutWebhook(ctx, req.(*PutWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_GetWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).GetWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_GetWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).GetWebhook(ctx, req.(*GetWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_DeleteWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).DeleteWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_DeleteWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).DeleteWebhook(ctx, req.(*DeleteWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_TestWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).TestWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_TestWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).TestWebhook(ctx, req.(*TestWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ExecutorAdminService_ShredOrg_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShredOrgRequest)
 	if err := dec(in); err != nil {
@@ -1602,6 +1748,22 @@ var ExecutorAdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteConnection",
 			Handler:    _ExecutorAdminService_DeleteConnection_Handler,
+		},
+		{
+			MethodName: "PutWebhook",
+			Handler:    _ExecutorAdminService_PutWebhook_Handler,
+		},
+		{
+			MethodName: "GetWebhook",
+			Handler:    _ExecutorAdminService_GetWebhook_Handler,
+		},
+		{
+			MethodName: "DeleteWebhook",
+			Handler:    _ExecutorAdminService_DeleteWebhook_Handler,
+		},
+		{
+			MethodName: "TestWebhook",
+			Handler:    _ExecutorAdminService_TestWebhook_Handler,
 		},
 		{
 			MethodName: "ShredOrg",
