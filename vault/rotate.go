@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,11 +194,10 @@ func (r *Rotator) Walk(ctx context.Context, org delegation.OrgID, told func() er
 	}
 	var stuck error
 	err = r.each(ctx, org, func(e envelope) error {
-		under, err := seal.Under(e.sealed)
-		if err != nil || !slices.Contains(key.IDs()[1:], under) {
+		if !slices.ContainsFunc(key.IDs()[1:], func(id seal.ID) bool { return bytes.HasPrefix(e.sealed, id.Prefix()) }) {
 			return nil // nothing is in it, or it has the right seal, or is destroyed
 		}
-		err = reseal(ctx, org, key, e)
+		err := reseal(ctx, org, key, e)
 		switch {
 		case err == nil:
 			return told()
