@@ -183,7 +183,7 @@ func rotationConverges[O storetest.ExecutorOrg](t *testing.T, db storetest.Execu
 	must(t, err)
 	must(t, org.PutClient(ctx, client))
 	attempt := store.Authorization{ID: "a", Version: 1, Expires: time.Now().Add(time.Hour)}
-	attempt.Sealed, err = sound.vault.Seal(ctx, "acme", vault.ForAuthorization("a"), vault.AuthorizationVersion, vault.NewCredential("", []byte(canary)))
+	attempt.Sealed, err = sound.vault.Seal(ctx, "acme", vault.ForAuthorization("a"), 1, vault.NewCredential("", []byte(canary)))
 	must(t, err)
 	must(t, org.PutAuthorization(ctx, attempt))
 	hook := store.Webhook{Version: 1}
@@ -272,7 +272,7 @@ func rotationConverges[O storetest.ExecutorOrg](t *testing.T, db storetest.Execu
 	for _, c := range []store.Connection{
 		{ID: vault.ForWebhook, Version: 1, Sealed: hook.Sealed},
 		{ID: vault.ForClient("google"), Version: client.Version, Sealed: client.Sealed},
-		{ID: vault.ForAuthorization("a"), Version: vault.AuthorizationVersion, Sealed: attempt.Sealed},
+		{ID: vault.ForAuthorization("a"), Version: attempt.Version, Sealed: attempt.Sealed},
 	} {
 		if err := sound.vault.Use(ctx, "acme", c, func(vault.Credential) error { return nil }); err != nil {
 			t.Error(err)

@@ -46,11 +46,8 @@ type webhooks interface {
 // ForClient is what the secret of a registration is sealed for, in place of a connection's id, which has no slash.
 func ForClient(name string) string { return "client/" + name }
 
-// ForAuthorization is what an attempt to connect is sealed for, with AuthorizationVersion.
+// ForAuthorization is what an attempt to connect is sealed for, with its version, which stays when it is sealed again.
 func ForAuthorization(id string) string { return "authorization/" + id }
-
-// AuthorizationVersion is that of every attempt to connect as it is sealed: its row's version goes up with each step.
-const AuthorizationVersion = 1
 
 // ForWebhook is what the secret of the org's webhook is sealed for, with its version.
 const ForWebhook = "webhook/"
@@ -275,7 +272,7 @@ func (r *Rotator) each(ctx context.Context, org delegation.OrgID, visit func(env
 	}
 	err = pages(ctx, s.Authorizations, func(a store.Authorization) string { return a.ID }, func(a store.Authorization) error {
 		return visit(envelope{
-			name: fmt.Sprintf("authorization %q", a.ID), place: ForAuthorization(a.ID), from: AuthorizationVersion, to: AuthorizationVersion,
+			name: fmt.Sprintf("authorization %q", a.ID), place: ForAuthorization(a.ID), from: a.Version, to: a.Version,
 			sealed: a.Sealed, put: func(ctx context.Context, sealed []byte) error {
 				return s.ResealAuthorization(ctx, a.ID, a.Sealed, sealed)
 			},
