@@ -74,6 +74,7 @@ func renderPage(t *testing.T) string {
 	for owner, text := range map[string]string{ // what no built-in record has
 		"authRecord.Query": "api_key", "authRecord.Reason": "The API takes its key nowhere else.", "toolRecord.Encoding": "form",
 		"revokeRecord.Params": "{token_type_hint: refresh_token}", "assertionRecord.KeyID": `"{key_id}"`,
+		"record.PerUser.Calls": "30", "record.PerUser.Per": "1m",
 	} {
 		p.examples[owner] = cmp.Or(p.examples[owner], text)
 	}
@@ -218,6 +219,12 @@ func (p *page) section(typ reflect.Type) {
 			shown = "see " + place[slices.IndexFunc(place, func(s string) bool { return strings.HasSuffix(s, key+suffix+"`") })]
 		} else if shown == "" {
 			p.t.Errorf("%s: no built-in record has it, or none that is short: is it needed?", owner)
+		}
+		group, _, part := strings.Cut(key, ".")
+		parent := owner[:strings.LastIndex(owner, ".")]
+		if text := p.comments[parent]; part && text != "" && !strings.Contains(p.String(), "| `"+group+"` | members |") {
+			name := parent[strings.LastIndex(parent, ".")+1:]
+			fmt.Fprintf(p, "| `%s` | members | %s | |\n", group, cell(sentence(text, name, "`"+group+"`")))
 		}
 		last := field.Name
 		fmt.Fprintf(p, "| `%s` | %s | %s | %s |\n", key, word(p.t, owner, field.Type), cell(sentence(text, last, "`"+field.Tag.Get("yaml")+"`")), cell(shown))
