@@ -31,6 +31,10 @@ func (w *world) foreign(ctx context.Context, t *testing.T, org string) foreign {
 	}
 	_, err := admin.Revoke(ctx, &obov1.RevokeRequest{OrgId: org, Kind: "session", Id: "s-1"})
 	ok(err)
+	_, err = links.PutClient(ctx, &obov1.PutClientRequest{OrgId: org, Name: "google", ClientId: org + ".apps", Secret: "0123456789"})
+	ok(err)
+	_, err = links.PutWebhook(ctx, &obov1.PutWebhookRequest{OrgId: org, Url: "https://" + org + ".example/hook"})
+	ok(err)
 	config, err := admin.GetOrg(ctx, &obov1.GetOrgRequest{OrgId: org})
 	ok(err)
 	records, err := links.GetProviders(ctx, &obov1.GetProvidersRequest{OrgId: org})

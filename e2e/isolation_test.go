@@ -168,12 +168,13 @@ func (w *world) snapshot(ctx context.Context, t *testing.T, org string) string {
 	trail, err3 := obov1.NewAuditServiceClient(sts).ListRecords(ctx, &obov1.ListRecordsRequest{OrgId: org})
 	calls, err4 := obov1.NewAuditServiceClient(executor).ListRecords(ctx, &obov1.ListRecordsRequest{OrgId: org})
 	links, err5 := obov1.NewExecutorAdminServiceClient(executor).ListConnections(ctx, &obov1.ListConnectionsRequest{OrgId: org})
-	for _, err := range []error{err1, err2, err3, err4, err5} {
+	hook, err6 := obov1.NewExecutorAdminServiceClient(executor).GetWebhook(ctx, &obov1.GetWebhookRequest{OrgId: org})
+	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	text, err := json.Marshal([]any{config, revoked, trail, calls, links})
+	text, err := json.Marshal([]any{config, revoked, trail, calls, links, hook})
 	if err != nil {
 		t.Fatal(err)
 	}
