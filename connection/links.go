@@ -164,6 +164,11 @@ type Proposal struct {
 // Propose checks a link, and says what storing it would come to. A change of provider, pattern or owner is refused: policies and
 // audit records speak of a connection by its id.
 func (l *Links) Propose(ctx context.Context, org delegation.OrgID, k Link) (Proposal, error) {
+	if p, ok, err := l.Providers.Provider(ctx, org, k.Provider); err == nil && ok && k.Pattern == ServiceAccount {
+		if k.Credential, err = p.ServiceKey(k.Credential.Username(), k.Credential.Reveal()); err != nil {
+			return Proposal{}, err
+		}
+	}
 	if err := l.Check(ctx, org, k); err != nil {
 		return Proposal{}, err
 	}

@@ -34,19 +34,21 @@ type connectionCommand struct {
 
 type connectionPutCommand struct {
 	dryRunFlag
-	ID         string `arg:"" help:"The connection's id within the org."`
-	Provider   string `required:"" placeholder:"NAME" help:"The provider it is for."`
-	Pattern    string `enum:"developer_secret,api_key,basic" default:"api_key" help:"developer_secret, api_key or basic."`
-	Subject    string `placeholder:"USER" help:"Whose it is, such as user:acme/okta|00u1. Not for developer_secret."`
-	Username   string `placeholder:"NAME" help:"For basic only."`
-	SecretFile string `default:"-" placeholder:"FILE" help:"File with the secret, - for standard input. It is never an argument, which other processes could read."`
+	ID         string            `arg:"" help:"The connection's id within the org."`
+	Provider   string            `required:"" placeholder:"NAME" help:"The provider it is for."`
+	Pattern    string            `enum:"developer_secret,api_key,basic,service_account" default:"api_key" help:"developer_secret, api_key, basic or service_account."`
+	Subject    string            `placeholder:"USER" help:"Whose it is, such as user:acme/okta|00u1. Not for developer_secret and service_account."`
+	Username   string            `placeholder:"NAME" help:"For basic; for service_account the client id, unless the key file says it."`
+	Setting    map[string]string `placeholder:"NAME=VALUE" help:"What the provider's record asks for."`
+	SecretFile string            `default:"-" placeholder:"FILE" help:"File with the secret, - for standard input. It is never an argument, which other processes could read."`
 }
 
 // Help is shown below the flags.
 func (connectionPutCommand) Help() string {
 	return `Examples:
   obo connection put alice-tracker --provider tracker --subject "user:acme/sample|alice" < alice.key
-  obo connection put ci --provider github --pattern developer_secret --secret-file github.pat`
+  obo connection put ci --provider github --pattern developer_secret --secret-file github.pat
+  obo connection put reports --provider google --pattern service_account --secret-file key.json`
 }
 
 func (c connectionPutCommand) Run(ctx context.Context, a *app) error {
@@ -60,7 +62,8 @@ func (c connectionPutCommand) Run(ctx context.Context, a *app) error {
 	}
 	return a.asExecutorOperator(ctx, "cannot store the connection", func(ctx context.Context, e *remote.Executor) error {
 		resp, err := e.Admin.PutConnection(ctx, &obov1.PutConnectionRequest{OrgId: org, Connection: c.ID, Provider: c.Provider,
-			Pattern: c.Pattern, Subject: c.Subject, Username: c.Username, Secret: secret.Reveal(), DryRun: c.DryRun})
+			Pattern: c.Pattern, Subject: c.Subject, Username: c.Username, Secret: secret.Reveal(), Settings: c.Setting,
+			DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}
@@ -91,13 +94,13 @@ func (c connectionListCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (a *app) showConnections(connections []*obov1.Connection) {
-	rows := [][]string{{"ID", "PROVIDER", "PATTERN", "SUBJECT", "STATUS", "VERSION", "UPDATED"}}
+	rows := [][]string{{"ID", "PROVIDER", "PATTERN", "SUBJECT", "STATUS", "ACCOUNT", "VERSION", "UPDATED"}}
 	for _, c := range connections {
 		subject := c.GetSubject()
 		if subject == "" {
 			subject = "(the whole org)"
 		}
-		rows = append(rows, []string{c.GetId(), c.GetProvider(), c.GetPattern(), render.Clean(subject), c.GetStatus(),
+		rows = append(rows, []string{c.GetId(), c.GetProvider(), c.GetPattern(), render.Clean(subject), c.GetStatus(), render.Clean(c.GetAccount()),
 			strconv.FormatInt(c.GetVersion(), 10), when(c.GetUpdated())})
 	}
 	a.Table(rows)
@@ -123,6 +126,14 @@ func (c connectionDeleteCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return a.Print(resp, func() { a.Printf("%s %s\n", did(c.DryRun, a.Green("deleted"), a.Yellow("would delete")), c.ID) })
+		return a.Print(resp, func() {
+			a.Printf("%s %s\n", did(c.DryRun, a.Green("deleted"), a.Yellow("would delete")), c.ID)
+			switch {
+			case resp.GetRevokedAtProvider():
+				a.Printf("its grant was revoked at the provider\n")
+			case resp.GetProviderNote() != "":
+				a.Printf("not revoked at the provider: %s\n", render.Clean(resp.GetProviderNote()))
+			}
+		})
 	})
 }

@@ -11,10 +11,6 @@ import (
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 )
 
-type connectCommand struct {
-	Watch connectWatchCommand `cmd:"" help:"Show changes of connections' statuses as they come, until Ctrl-C."`
-}
-
 type connectWatchCommand struct {
 	After *uint64 `placeholder:"N" help:"Begin with the events after this number, 0 for all that are kept. Default: from now on."`
 }

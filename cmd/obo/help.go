@@ -32,9 +32,6 @@ func (platformCommand) Help() string { return "Example:\n  obo platform apply -f
 func (agentsCommand) Help() string { return "Example:\n  obo agents secret acme researcher" }
 
 // Help is shown below the flags.
-func (connectCommand) Help() string { return "Example:\n  obo connect watch --org acme" }
-
-// Help is shown below the flags.
 func (providersCommand) Help() string {
 	return `Examples:
   obo providers list

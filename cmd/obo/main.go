@@ -61,7 +61,7 @@ type grammar struct {
 	Platform    platformCommand    `cmd:"" help:"Apply the operator's own policies, which every org is under."`
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
 	Scim        scimCommand        `cmd:"" help:"Let an identity provider keep an org's users and groups."`
-	Connect     connectCommand     `cmd:"" help:"Watch what becomes of connections."`
+	Connect     connectCommand     `cmd:"" help:"Have users connect accounts, and see what becomes of them."`
 	Providers   providersCommand   `cmd:"" help:"List, show and check provider records."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Vault       vaultCommand       `cmd:"" help:"Show, rotate and destroy the key that an org's credentials are sealed with."`
