@@ -42,8 +42,9 @@ chaos: ## Cut followers off, hang PostgreSQL and replicas, in a random order; CH
 runbooks: ## Run the commands of docs/runbooks in the situations that they are for
 	go test -count=1 -tags slow ./e2e -run '^TestRunbooks' -v
 
-interop: build ## Run clients and servers of others against obo dev (needs node and npm)
+interop: build ## Run clients, servers and a browser of others against obo dev (needs node and npm; installs Chromium)
 	bash interop/run
+	$(PG) bash interop/accounts/run
 
 pkcs11: ## Sign, and encrypt key files, with keys in a software token (SoftHSM, installed when missing; needs a C compiler)
 	@command -v softhsm2-util >/dev/null || { apt-get update && apt-get install -y softhsm2; }

@@ -113,7 +113,7 @@ func (c *Clients) Put(ctx context.Context, org delegation.OrgID, p ClientProposa
 	row := p.After
 	row.Sealed = nil
 	if len(p.secret) > 0 {
-		if row.Sealed, err = c.Vault.Seal(ctx, org, clientID(row.Name), row.Version, vault.NewCredential("", p.secret)); err != nil {
+		if row.Sealed, err = c.Vault.Seal(ctx, org, vault.ForClient(row.Name), row.Version, vault.NewCredential("", p.secret)); err != nil {
 			return err
 		}
 	}

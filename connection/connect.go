@@ -323,8 +323,6 @@ func (a attempt) challenge() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func authorizationSeal(id string) string { return "authorization/" + id }
-
 // open reads a pending authorization and what it remembers. ErrLink says that there is none.
 func (c *Connector) open(ctx context.Context, org delegation.OrgID, id string) (store.Authorization, memory, error) {
 	a, err := c.Org(org).Authorization(ctx, id)
@@ -341,7 +339,7 @@ func (c *Connector) open(ctx context.Context, org delegation.OrgID, id string) (
 	if len(a.Sealed) == 0 {
 		return a, m, nil
 	}
-	sealed := store.Connection{ID: authorizationSeal(id), Version: a.Version, Sealed: a.Sealed}
+	sealed := store.Connection{ID: vault.ForAuthorization(id), Version: a.Version, Sealed: a.Sealed}
 	err = c.Vault.Use(ctx, org, sealed, func(text vault.Credential) error { return jose.DecodeClosed(text.Reveal(), &m) })
 	if errors.Is(err, vault.ErrDestroyed) || errors.Is(err, vault.ErrOpen) {
 		return a, m, ErrLink
@@ -358,7 +356,7 @@ func (c *Connector) save(ctx context.Context, org delegation.OrgID, a store.Auth
 	}
 	a.Sealed = nil
 	if a.Status == StatusPending {
-		if a.Sealed, err = c.Vault.Seal(ctx, org, authorizationSeal(a.ID), a.Version, vault.NewCredential("", text)); err != nil {
+		if a.Sealed, err = c.Vault.Seal(ctx, org, vault.ForAuthorization(a.ID), a.Version, vault.NewCredential("", text)); err != nil {
 			return err
 		}
 	}

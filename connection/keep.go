@@ -414,9 +414,6 @@ func (k *Keeper) lend(ctx context.Context, org delegation.OrgID, provider string
 // ErrNoClient says that the org has no client at a provider.
 var ErrNoClient = errors.New("connection: the org has no client there: register one with `obo connect client set`")
 
-// clientID is what a client's secret is sealed for; no connection has such an id.
-func clientID(name string) string { return "client/" + name }
-
 type clients interface {
 	Client(ctx context.Context, name string) (store.Client, error)
 }
@@ -433,7 +430,7 @@ func lendClient(ctx context.Context, s clients, v Vault, org delegation.OrgID, n
 	if len(row.Sealed) == 0 {
 		return f(client)
 	}
-	sealed := store.Connection{ID: clientID(name), Version: row.Version, Sealed: row.Sealed}
+	sealed := store.Connection{ID: vault.ForClient(name), Version: row.Version, Sealed: row.Sealed}
 	return v.Use(ctx, org, sealed, func(secret vault.Credential) error {
 		client.Secret = secret
 		return f(client)

@@ -261,14 +261,32 @@ func (l *Links) Shred(ctx context.Context, org delegation.OrgID) (int, error) {
 			continue
 		}
 		lost++
-		was := c.Status
-		c = Ended(c, ReasonShredded)
-		c.Updated = l.Now().UTC().Truncate(time.Microsecond)
-		if err := l.Org(org).PutConnection(ctx, c, was); err != nil && !errors.Is(err, store.ErrConflict) {
+		if err := l.endShredded(ctx, org, c); err != nil {
 			return lost, fmt.Errorf("connection: the data key is destroyed, but a connection could not be marked: %w", err)
 		}
 	}
 	return lost, nil
+}
+
+// endShredded marks a connection whose credential is destroyed, also when a refresh that ran meanwhile has given it another one: what
+// came of a grant of before the shredding goes with it.
+func (l *Links) endShredded(ctx context.Context, org delegation.OrgID, c store.Connection) error {
+	for {
+		err := l.End(ctx, org, c, ReasonShredded)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		put := c.Updated
+		if c, err = l.Org(org).Connection(ctx, c.ID); errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !Holds(c) || c.Updated.After(put) { // ended by others, or put anew by its user
+			return nil
+		}
+	}
 }
 
 // Holds reports whether a connection has a credential.

@@ -2,10 +2,11 @@
 // provider of notes, Chromium as the browser, grpc-js as the agent; over two executors on one PostgreSQL.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { check, done, env } from '../check.mjs'
 import { consent, launch, press, signInAt } from './browser.mjs'
 import { client } from './rpc.mjs'
@@ -14,7 +15,8 @@ import { record, startNotes, startPeople } from './servers.mjs'
 const LIFE = 25 // of an access token, in seconds; the executor stops 10 s before its end
 const work = env('WORK')
 const shots = process.env.SCREENSHOTS // a folder, when they are wanted
-const obo = (...args) => execFileSync(env('OBO'), args, { encoding: 'utf8', env: process.env, timeout: 60_000 })
+// obo runs the command; the servers of this process go on meanwhile.
+const obo = async (...args) => (await promisify(execFile)(env('OBO'), args, { encoding: 'utf8', env: process.env, timeout: 60_000 })).stdout
 
 const redirectURI = `${env('OBO_EXECUTOR_HTTP')}/connect/callback`
 const people = await startPeople(redirectURI)
@@ -28,11 +30,11 @@ mkdirSync(join(work, 'org/providers'), { recursive: true })
 writeFileSync(join(work, 'org/providers/notes.yaml'), record(notes.url))
 writeFileSync(join(work, 'pages.secret'), 'pages-secret-0123456789', { mode: 0o600 })
 writeFileSync(join(work, 'notes.secret'), 'notes-client-secret-0123456789', { mode: 0o600 })
-obo('apply', '-f', join(work, 'org'), '--yes')
+await obo('apply', '-f', join(work, 'org'), '--yes')
 process.env.OBO_ORG = 'accounts'
-const secret = obo('agents', 'secret', 'accounts', 'assistant').trim()
-obo('connect', 'client', 'set', 'issuer/people', '--client-id', 'pages', '--secret-file', join(work, 'pages.secret'), '--setting', `issuer=${people.url}`)
-obo('connect', 'client', 'set', 'notes', '--client-id', 'obo', '--secret-file', join(work, 'notes.secret'))
+const secret = (await obo('agents', 'secret', 'accounts', 'assistant')).trim()
+await obo('connect', 'client', 'set', 'issuer/people', '--client-id', 'pages', '--secret-file', join(work, 'pages.secret'), '--setting', `issuer=${people.url}`)
+await obo('connect', 'client', 'set', 'notes', '--client-id', 'obo', '--secret-file', join(work, 'notes.secret'))
 
 // idToken signs somebody in to the agent's application, in a browser of their own.
 async function idToken(name) {
@@ -85,8 +87,8 @@ async function shown(page, name) {
   texts.push(await page.content())
   if (!shots) return
   await page.setViewportSize({ width: 720, height: 560 })
-  await page.screenshot({ path: join(shots, `connect-${name}.png`) })
-  writeFileSync(join(shots, `connect-${name}.txt`), await page.locator('body').ariaSnapshot() + '\n')
+  await page.screenshot({ path: join(shots, `${name}.png`) })
+  writeFileSync(join(shots, `${name}.txt`), await page.locator('body').ariaSnapshot() + '\n')
 }
 
 // connected goes through the pages as alice, by the keyboard alone.
@@ -140,7 +142,7 @@ await check('accounts: whoever is not the user goes nowhere, and the provider he
   assert.match(await page.title(), /This step cannot be done here/)
   assert.equal(notes.seen.asked, 0)
   await context.close()
-  const trail = obo('audit', 'list', '--executor', '--output', 'json')
+  const trail = await obo('audit', 'list', '--server', 'executor', '--output', 'json')
   assert.match(trail, /NOT_THE_USER/)
   assert.match(trail, /user:accounts\/people\|mallory/)
 })
@@ -183,17 +185,17 @@ await check('accounts: revoked at the provider, both executors say so, with a li
     link = error.reconnectUrl
     assert.ok(link)
   }
-  assert.match(obo('connect', 'list'), /revoked/)
+  assert.match(await obo('connect', 'list'), /revoked/)
   await connected(link, 'reconnect')
   const { result, error } = await call(1)
   assert.ok(result, JSON.stringify(error))
 })
 
 await check('accounts: deleting a connection revokes its grant at the provider', async () => {
-  const [{ id, status }] = JSON.parse(obo('connect', 'list', '--output', 'json')).connections
+  const [{ id, status }] = JSON.parse(await obo('connect', 'list', '--output', 'json')).connections
   assert.equal(status, 'active')
   const before = notes.seen.revocations
-  assert.match(obo('connect', 'delete', id), /revoked at the provider/)
+  assert.match(await obo('connect', 'delete', id), /its grant was revoked at the provider/)
   assert.ok(notes.seen.revocations > before)
 })
 

@@ -54,8 +54,7 @@ export async function startNotes(redirectURI, life) {
     if (ctx.oidc.params.grant_type === 'refresh_token') seen.refreshes++
     seen.grants.add(ctx.oidc.entities.AccessToken?.grantId ?? ctx.oidc.entities.Grant?.jti)
   })
-  provider.on('access_token.destroyed', () => { seen.revocations++ })
-  provider.on('refresh_token.destroyed', () => { seen.revocations++ })
+  provider.on('grant.revoked', () => { seen.revocations++ })
 
   async function notes(req, res) {
     const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1]
