@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 import { check, done, env } from '../check.mjs'
 import { consent, launch, press, signInAt } from './browser.mjs'
 import { client } from './rpc.mjs'
-import { record, startNotes, startPeople } from './servers.mjs'
+import { ledgerRecord, record, startNotes, startPeople } from './servers.mjs'
 
 const LIFE = 25 // of an access token, in seconds; the executor stops 10 s before its end
 const work = env('WORK')
@@ -28,6 +28,7 @@ const texts = [] // of all pages that were shown: no secret may be in one
 process.env.PEOPLE_ISSUER = people.url
 mkdirSync(join(work, 'org/providers'), { recursive: true })
 writeFileSync(join(work, 'org/providers/notes.yaml'), record(notes.url))
+writeFileSync(join(work, 'org/providers/ledger.yaml'), ledgerRecord(notes.url))
 writeFileSync(join(work, 'pages.secret'), 'pages-secret-0123456789', { mode: 0o600 })
 writeFileSync(join(work, 'notes.secret'), 'notes-client-secret-0123456789', { mode: 0o600 })
 await obo('apply', '-f', join(work, 'org'), '--yes')
@@ -67,7 +68,7 @@ async function exchange(subject) {
     headers: { authorization: `Basic ${Buffer.from(`accounts.assistant:${secret}`).toString('base64')}` },
     body: new URLSearchParams({
       grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange', subject_token: subject,
-      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', resource: env('OBO_EXECUTOR_AUDIENCE'), scope: 'notes:read',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', resource: env('OBO_EXECUTOR_AUDIENCE'), scope: 'notes:read ledger:read',
     }),
   })
   const body = await response.json()
@@ -88,7 +89,8 @@ async function shown(page, name) {
   if (!shots) return
   await page.setViewportSize({ width: 720, height: 560 })
   await page.screenshot({ path: join(shots, `${name}.png`) })
-  writeFileSync(join(shots, `${name}.txt`), await page.locator('body').ariaSnapshot() + '\n')
+  const tree = (await page.locator('body').ariaSnapshot()).split('\n').filter((line) => !/^\s*- \/url:/.test(line)) // links are random
+  writeFileSync(join(shots, `${name}.txt`), tree.join('\n') + '\n')
 }
 
 // connected goes through the pages as alice, by the keyboard alone.
@@ -199,8 +201,59 @@ await check('accounts: deleting a connection revokes its grant at the provider',
   assert.ok(notes.seen.revocations > before)
 })
 
+await check('accounts: a user enters a key of their own, by keyboard; a wrong one is refused, and none comes back', async () => {
+  const { authorization } = await connect.Authorize({ tool: 'ledger.lines' })
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(authorization.url)
+  await press(page, 'Sign in to accounts')
+  await signInAt(page, 'alice')
+  await consent(page)
+  await page.waitForURL(`${env('OBO_EXECUTOR_HTTP')}/connect/*`)
+  assert.match(await page.locator('body').ariaSnapshot(), /- textbox "API key"[\s\S]*- button "Store it"/)
+  await shown(page, 'key-1-enter')
+  await page.getByLabel('API key').fill('wrong-key-0123456789')
+  await press(page, 'Store it')
+  await page.waitForSelector('[role=alert]')
+  assert.match(await page.locator('[role=alert]').textContent(), /Ledger does not accept it/)
+  assert.equal(await page.getByLabel('API key').inputValue(), '')
+  await shown(page, 'key-2-refused')
+  await page.getByLabel('API key').fill('ledger-key-0123456789')
+  await press(page, 'Store it')
+  await page.waitForSelector('[role=status]')
+  assert.equal(await page.title(), 'Your Ledger account is connected')
+  await shown(page, 'key-3-done')
+  await context.close()
+  const { result, error } = await agents[1].Execute({ tool: 'ledger.lines' })
+  assert.ok(result, JSON.stringify(error))
+})
+
+await check('accounts: a user who says no is heard, and a link is good once', async () => {
+  const { authorization } = await connect.Authorize({ tool: 'notes.list' })
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(authorization.url)
+  await press(page, 'Sign in to accounts')
+  await signInAt(page, 'alice')
+  await consent(page)
+  await press(page, 'Continue to Notes')
+  await page.waitForSelector('input[name=login]')
+  await page.click('text=Cancel')
+  await page.waitForURL(`${env('OBO_EXECUTOR_HTTP')}/connect/*`)
+  assert.match(await page.locator('[role=alert]').textContent(), /Access was denied at Notes/)
+  await shown(page, 'denied')
+  assert.equal((await connect.AwaitAuthorization({ id: authorization.id, wait: { seconds: 5 } })).authorization.status, 'denied')
+  const other = await (await browser.newContext()).newPage()
+  await other.goto(authorization.url)
+  assert.equal(await other.title(), 'This link is not good')
+  await shown(other, 'not-good')
+  await other.goto(`${redirectURI}?state=accounts.${authorization.id}.x&code=y`)
+  assert.equal(await other.title(), 'This link is not good')
+  await context.close()
+})
+
 await check('accounts: no secret is in a page, a URL, a log or a database', () => {
-  const secrets = [...notes.seen.secrets, 'pages-secret-0123456789', 'notes-client-secret-0123456789', secret]
+  const secrets = [...notes.seen.secrets, 'pages-secret-0123456789', 'notes-client-secret-0123456789', 'ledger-key-0123456789', secret]
   assert.ok(secrets.length > 8)
   const files = readdirSync(env('LOGS')).map((name) => join(env('LOGS'), name))
   const haystack = [...texts, ...files.map((name) => readFileSync(name, 'utf8')), env('DUMP') && execFileSync('bash', ['-c', env('DUMP')], { encoding: 'latin1', maxBuffer: 1 << 28 })]

@@ -67,8 +67,16 @@ export async function startNotes(redirectURI, life) {
     res.end(JSON.stringify({ owner: found.accountId, notes: [{ id: 1, text: 'buy milk' }] }))
   }
 
+  // A ledger beside the notes, which takes one key.
+  function ledger(req, res) {
+    const good = req.headers.authorization === 'Bearer ledger-key-0123456789'
+    res.writeHead(good ? 200 : 401, { 'content-type': 'application/json' })
+    res.end(good ? '{"name":"alice@ledger","lines":[]}' : '{"error":"bad key"}')
+  }
+
   const handle = provider.callback()
   server.on('request', (req, res) => {
+    if (req.url.startsWith('/ledger/')) return ledger(req, res)
     if (!req.url.startsWith('/api/')) return handle(req, res)
     notes(req, res).catch((err) => { console.error(err); res.writeHead(500).end() })
   })
@@ -107,5 +115,23 @@ tools:
     path: /notes
     risk: read
     scopes: ["notes:read"]
+    arguments: {type: object, additionalProperties: false}
+`
+
+// ledgerRecord is that of the ledger, whose users have keys of their own.
+export const ledgerRecord = (url) => `name: ledger
+title: Ledger
+base_url: ${url}/ledger
+auth:
+  api_key: {style: bearer}
+probe: {method: GET, url: /me, account: /name}
+scopes: {"ledger:read": Read your ledger.}
+tools:
+  - name: lines
+    description: List the lines.
+    method: GET
+    path: /lines
+    risk: read
+    scopes: ["ledger:read"]
     arguments: {type: object, additionalProperties: false}
 `
