@@ -58,6 +58,7 @@ type ConnectorStore interface {
 	KeeperStore
 	Authorizations
 	ConnectionsFor(ctx context.Context, provider, subject string) ([]store.Connection, error)
+	Theme(ctx context.Context) (store.Theme, error)
 }
 
 // Identifier says who an ID token is, by the org's own rules. An error that wraps ErrNobody says that it is nobody; any other that

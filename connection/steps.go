@@ -32,6 +32,7 @@ const (
 // Page is what a page shows of an authorization. Before the sign-in it says nothing of whose it is.
 type Page struct {
 	Org      delegation.OrgID
+	Theme    store.Theme
 	ID       string
 	Step     Step
 	Status   string
@@ -48,6 +49,18 @@ type Page struct {
 
 // View is an authorization as a browser sees it. browser is its cookie's value, empty when it has none.
 func (c *Connector) View(ctx context.Context, org delegation.OrgID, id, browser string) (Page, error) {
+	page, err := c.view(ctx, org, id, browser)
+	if err != nil {
+		return Page{}, err
+	}
+	page.Theme, err = c.Org(org).Theme(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // a page is better plain than not at all
+		c.Log.WarnContext(ctx, "an org's theme cannot be read", "org", org, "error", err)
+	}
+	return page, nil
+}
+
+func (c *Connector) view(ctx context.Context, org delegation.OrgID, id, browser string) (Page, error) {
 	a, m, err := c.open(ctx, org, id)
 	if errors.Is(err, ErrLink) && a.ID != "" && ownBrowser(a, browser) { // its own end may be shown
 		out := c.authorized(org, a)

@@ -23,6 +23,7 @@ type AdminConfig struct {
 	Links     *connection.Links
 	Clients   *connection.Clients
 	Accounts  Accounts
+	Themes    connection.Themes
 	Release   Releaser
 	Keys      *vault.Rotator
 	Events    *Events
@@ -42,7 +43,7 @@ type Admin struct{ AdminConfig }
 
 // NewAdmin makes an Admin.
 func NewAdmin(c AdminConfig) (*Admin, error) {
-	if c.Providers == nil || c.Links == nil || c.Clients == nil || c.Accounts == nil || c.Release == nil || c.Keys == nil ||
+	if c.Providers == nil || c.Links == nil || c.Clients == nil || c.Accounts == nil || c.Themes.Org == nil || c.Themes.Now == nil || c.Release == nil || c.Keys == nil ||
 		c.Events == nil || c.Webhooks == nil || c.Audit == nil || c.Now == nil {
 		return nil, errors.New("executor: AdminConfig needs every field")
 	}

@@ -220,7 +220,7 @@ func (r *rig) build(t *testing.T) {
 	})
 	must(t, err)
 	admin, err := executor.NewAdmin(executor.AdminConfig{
-		Clients: clients, Accounts: accounts, Release: keeper, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
+		Clients: clients, Themes: connection.Themes{Org: func(id delegation.OrgID) connection.ThemeStore { return faulty.Org(id) }, Now: time.Now}, Accounts: accounts, Release: keeper, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
 	r.admin = admin.As(delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator})
 	must(t, err)
 	verifier, err := delegation.NewVerifier(delegation.VerifierConfig{

@@ -64,7 +64,7 @@ func newReplica[O storetest.ExecutorOrg](t *testing.T, db storetest.Executor[O],
 	})
 	must(t, err)
 	admin, err := executor.NewAdmin(executor.AdminConfig{
-		Clients: new(connection.Clients), Accounts: nobody{}, Release: nobody{}, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
+		Clients: new(connection.Clients), Themes: connection.Themes{Org: func(id delegation.OrgID) connection.ThemeStore { return faulty.Org(id) }, Now: time.Now}, Accounts: nobody{}, Release: nobody{}, Providers: catalog, Links: links, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail, Now: time.Now})
 	must(t, err)
 	who := delegation.Administrator{Subject: "operator:credential", OrgID: store.PlatformOrg, Role: policy.RoleOperator}
 	return replica{admin.As(who), links, safe, faulty.Org("acme")}

@@ -83,6 +83,14 @@ type Authorization struct {
 	Expires    time.Time
 }
 
+// Theme is how an org's pages look.
+type Theme struct {
+	Name    string // what people call the org; empty: its id
+	Accent  string // #rrggbb; empty: ours
+	Version int64  // 1 for the first; compare-and-swap
+	Updated time.Time
+}
+
 // EventsKept is how long events of connections are kept.
 const EventsKept = 30 * 24 * time.Hour
 

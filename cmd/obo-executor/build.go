@@ -134,7 +134,9 @@ func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault, webho
 		return err
 	}
 	p.admin, err = executor.NewAdmin(executor.AdminConfig{
-		Providers: catalog, Links: links, Clients: clients, Accounts: p.accounts, Release: p.keeper, Keys: keys, Events: events,
+		Providers: catalog, Links: links, Clients: clients, Accounts: p.accounts,
+		Themes:  connection.Themes{Org: func(id delegation.OrgID) connection.ThemeStore { return p.db.org(id) }, Now: time.Now},
+		Release: p.keeper, Keys: keys, Events: events,
 		Webhooks: webhooks, Audit: p.trail, Now: time.Now,
 	})
 	return err

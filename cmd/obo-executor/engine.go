@@ -33,6 +33,7 @@ type orgStore interface {
 	vault.RotateStore
 	connection.ConnectorStore
 	connection.ClientStore
+	connection.ThemeStore
 	connection.ProviderStore
 	executor.Connections
 	notify.Store

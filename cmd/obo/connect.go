@@ -25,6 +25,7 @@ type connectCommand struct {
 	Show   connectShowCommand      `cmd:"" help:"Show one connection."`
 	Delete connectionDeleteCommand `cmd:"" help:"Revoke a connection's grant at the provider, and delete it."`
 	Watch  connectWatchCommand     `cmd:"" help:"Show changes of connections' statuses as they come, until Ctrl-C."`
+	Theme  connectThemeCommand     `cmd:"" help:"How the pages look on which users connect accounts."`
 	Client connectClientCommand    `cmd:"" help:"The org's clients at providers, and at issuers where its users sign in."`
 }
 

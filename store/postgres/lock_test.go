@@ -111,6 +111,7 @@ func TestSecondLock(t *testing.T) {
 		try(t, calls.PutClient(ctx, store.Client{Name: "p", Version: 1}))
 		try(t, calls.PutAuthorization(ctx, store.Authorization{ID: "a", Version: 1}))
 		try(t, calls.PutWebhook(ctx, store.Webhook{Version: 1}))
+		try(t, calls.PutTheme(ctx, store.Theme{Version: 1}))
 		try(t, calls.PutProviders(ctx, nil, []store.ProviderRecord{{Name: "p"}}))
 		try(t, calls.Consume(ctx, [32]byte{}, time.Now()))
 	}

@@ -161,3 +161,18 @@ func testDueConnections[O ExecutorOrg](t *testing.T, open Open[Executor[O]]) {
 	equal(t, got(e.DueConnections(ctx, at(9), 1))(t), []store.OrgConnection{{Org: "b", ID: "early"}})
 	equal(t, got(e.DueConnections(ctx, at(0), 10))(t), nil)
 }
+
+func testTheme[O ExecutorOrg](t *testing.T, a, b Executor[O]) {
+	ctx, org, replica := t.Context(), a.Org("theme"), b.Org("theme")
+	theme := func(version int64) store.Theme {
+		return store.Theme{Name: "Acme, Inc.", Accent: "#102030", Version: version, Updated: at(int(version))}
+	}
+	_, err := org.Theme(ctx)
+	is(t, err, store.ErrNotFound)
+	is(t, org.PutTheme(ctx, theme(2)), store.ErrConflict)
+	ok(t, org.PutTheme(ctx, theme(1)))
+	is(t, replica.PutTheme(ctx, theme(1)), store.ErrConflict)
+	ok(t, replica.PutTheme(ctx, theme(2)))
+	equal(t, got(org.Theme(ctx))(t), theme(2))
+	race(t, 20, func(i int) error { return []O{org, replica}[i%2].PutTheme(ctx, theme(3)) })
+}

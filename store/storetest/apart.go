@@ -213,6 +213,17 @@ func testExecutorApart[O ExecutorOrg](t *testing.T, e, _ Executor[O]) {
 			is(t, mine.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
 			is(t, theirs.Consume(t.Context(), key(1), at(1)), store.ErrConflict)
 		},
+		"Theme": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutTheme(t.Context(), store.Theme{Name: "theirs", Version: 1}))
+			_, err := mine.Theme(t.Context())
+			is(t, err, store.ErrNotFound)
+		},
+		"PutTheme": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
+			ok(t, theirs.PutTheme(t.Context(), store.Theme{Name: "theirs", Version: 1}))
+			is(t, mine.PutTheme(t.Context(), store.Theme{Name: "mine", Version: 2}), store.ErrConflict)
+			ok(t, mine.PutTheme(t.Context(), store.Theme{Name: "mine", Version: 1}))
+			equal(t, got(theirs.Theme(t.Context()))(t).Name, "theirs")
+		},
 		"ConnectionEvents": func(t *testing.T, mine, theirs O, _ delegation.OrgID) {
 			ok(t, theirs.PutConnection(t.Context(), connection("same", 1), ""))
 			equal(t, got(mine.ConnectionEvents(t.Context(), 0, 10))(t), nil)

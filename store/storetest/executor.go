@@ -29,6 +29,7 @@ func RunExecutor[O ExecutorOrg](t *testing.T, fresh Fresh[Executor[O]]) {
 		"clients":           testClients[O],
 		"authorizations":    testAuthorizations[O],
 		"webhook":           testWebhook[O],
+		"theme":             testTheme[O],
 		"delivery":          testDelivery[O],
 		"single use":        func(t *testing.T, a, b Executor[O]) { testConsume(t, a.Org("consume"), b.Org("consume")) },
 		"orgs are apart":    testExecutorApart[O],

@@ -160,6 +160,16 @@ func (f *FaultyExecutorOrg[O]) Authorization(ctx context.Context, id string) (st
 	return do(f.hook, Call{"Authorization", f.id}, func() (store.Authorization, error) { return f.org.Authorization(ctx, id) })
 }
 
+// Theme is ExecutorOrg.Theme.
+func (f *FaultyExecutorOrg[O]) Theme(ctx context.Context) (store.Theme, error) {
+	return do(f.hook, Call{"Theme", f.id}, func() (store.Theme, error) { return f.org.Theme(ctx) })
+}
+
+// PutTheme is ExecutorOrg.PutTheme.
+func (f *FaultyExecutorOrg[O]) PutTheme(ctx context.Context, t store.Theme) error {
+	return doErr(f.hook, Call{"PutTheme", f.id}, func() error { return f.org.PutTheme(ctx, t) })
+}
+
 // PutAuthorization is ExecutorOrg.PutAuthorization.
 func (f *FaultyExecutorOrg[O]) PutAuthorization(ctx context.Context, a store.Authorization) error {
 	return doErr(f.hook, Call{"PutAuthorization", f.id}, func() error { return f.org.PutAuthorization(ctx, a) })

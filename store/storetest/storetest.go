@@ -100,6 +100,8 @@ type ExecutorOrg interface {
 	DeleteClient(ctx context.Context, name string, version int64) error
 	Authorization(ctx context.Context, id string) (store.Authorization, error)
 	PutAuthorization(ctx context.Context, a store.Authorization) error
+	Theme(ctx context.Context) (store.Theme, error)
+	PutTheme(ctx context.Context, t store.Theme) error
 	Authorizations(ctx context.Context, after string, limit int) ([]store.Authorization, error)
 	ResealAuthorization(ctx context.Context, id string, old, sealed []byte) error
 	Providers(ctx context.Context) ([]store.ProviderRecord, error)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -65,6 +66,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /connect/style.css", p.css)
 	mux.HandleFunc("GET "+connection.CallbackPath, p.callback)
 	mux.HandleFunc("GET /connect/{link}", p.show)
+	mux.HandleFunc("GET /connect/{link}/theme.css", p.theme)
 	mux.HandleFunc("GET /connect/{link}/sign-in", p.signIn)
 	mux.HandleFunc("GET /connect/{link}/grant", p.grant)
 	mux.HandleFunc("POST /connect/{link}/key", p.key)
@@ -88,6 +90,19 @@ func (p *pages) css(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	_, _ = w.Write(p.style)
+}
+
+// theme is the org's own color, where the page is light: our dark one has a color that can be read there.
+func (p *pages) theme(w http.ResponseWriter, r *http.Request) {
+	org, id, err := link(r)
+	var page connection.Page
+	if err == nil {
+		page, err = p.Connector.View(r.Context(), org, id, p.browser(r, id))
+	}
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	if err == nil && page.Theme.Accent != "" { // #rrggbb: connection.Themes has checked it
+		_, _ = fmt.Fprintf(w, "@media (prefers-color-scheme: light) { :root { --accent: %s; } }\n", page.Theme.Accent)
+	}
 }
 
 func (p *pages) nothing(w http.ResponseWriter, _ *http.Request) { p.fail(w, connection.ErrLink) }

@@ -1,6 +1,7 @@
 package connecthttp
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -12,6 +13,7 @@ import (
 // view is what the page's template shows.
 type view struct {
 	Org, Title    string
+	Style         string // the org's own, after ours; empty: none
 	Alert, Status string
 	Text          []string
 	Allows        []string
@@ -34,13 +36,16 @@ const agentsNever = "Agents never see your password or key. They can ask for wha
 
 // show is the page of an authorization; path is its own.
 func show(p connection.Page, path string) view {
-	v := view{Org: string(p.Org), Title: "Connect your " + p.Provider + " account"}
+	v := view{Org: cmp.Or(p.Theme.Name, string(p.Org)), Title: "Connect your " + p.Provider + " account"}
+	if p.Theme.Accent != "" {
+		v.Style = path + "/theme.css"
+	}
 	switch p.Step {
 	case connection.StepSignIn:
 		v.Text = []string{
 			asks(p) + " Sign in to show that you are the person who was asked. " + p.Provider + " hears of nothing before that.",
 		}
-		v.Go, v.GoText = path+"/sign-in", "Sign in to "+string(p.Org)
+		v.Go, v.GoText = path+"/sign-in", "Sign in to "+v.Org
 		v.Small = "If you did not expect this, close the page. Nothing happens."
 	case connection.StepGrant:
 		v.Text = []string{"You are signed in as " + p.Subject + ".", asks(p)}

@@ -72,6 +72,12 @@ func TestChanges(t *testing.T) {
 				c.Good, c.Refused = &obov1.RotateDataKeyRequest{OrgId: "acme"}, &obov1.RotateDataKeyRequest{OrgId: "_platform"}
 				return c
 			},
+			"PutTheme": func(t *testing.T) admintest.Case {
+				c, _ := newCase(t)
+				c.Good = &obov1.PutThemeRequest{OrgId: "acme", Name: "Acme, Inc.", Accent: "#102030", ExpectedVersion: proto.Int64(0)}
+				c.Refused = &obov1.PutThemeRequest{OrgId: "acme", Accent: "#ffff00"}
+				return c
+			},
 			"PutClient": func(t *testing.T) admintest.Case {
 				c, _ := newCase(t)
 				c.Good, c.Refused = googleClient(0), googleClient(7)

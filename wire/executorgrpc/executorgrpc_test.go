@@ -346,7 +346,7 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 	})
 	must(t, err)
 	a, err = executor.NewAdmin(executor.AdminConfig{
-		Providers: catalog, Links: links, Clients: clients, Accounts: accounts, Release: keeper, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail,
+		Providers: catalog, Links: links, Clients: clients, Themes: connection.Themes{Org: func(id delegation.OrgID) connection.ThemeStore { return db.Org(id) }, Now: time.Now}, Accounts: accounts, Release: keeper, Keys: keys, Events: events, Webhooks: webhooks, Audit: trail,
 		Now: time.Now,
 	})
 	must(t, err)

@@ -5246,6 +5246,299 @@ func (x *RotateDataKeyResponse) GetChanges() []*Change {
 	return nil
 }
 
+// Theme is how an org's pages look.
+type Theme struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What people call the org, at most 60 bytes; empty: its id.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The color of what can be pressed, #rrggbb in lower case, with a contrast of at least 4.5 to white; empty: ours.
+	Accent string `protobuf:"bytes,2,opt,name=accent,proto3" json:"accent,omitempty"`
+	// Grows with each change; 0: it was never set.
+	Version int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// When it last changed.
+	Updated       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=updated,proto3" json:"updated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Theme) Reset() {
+	*x = Theme{}
+	mi := &file_obo_v1_admin_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Theme) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Theme) ProtoMessage() {}
+
+func (x *Theme) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Theme.ProtoReflect.Descriptor instead.
+func (*Theme) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *Theme) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Theme) GetAccent() string {
+	if x != nil {
+		return x.Accent
+	}
+	return ""
+}
+
+func (x *Theme) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Theme) GetUpdated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Updated
+	}
+	return nil
+}
+
+// PutThemeRequest is the whole theme.
+type PutThemeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// As in Theme.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// As in Theme.
+	Accent string `protobuf:"bytes,3,opt,name=accent,proto3" json:"accent,omitempty"`
+	// The version of the theme that the caller saw, 0 when there was none. A different one is ABORTED. Unset: whatever there is.
+	ExpectedVersion *int64 `protobuf:"varint,4,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
+	// Check everything, say what would change, and change nothing.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutThemeRequest) Reset() {
+	*x = PutThemeRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutThemeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutThemeRequest) ProtoMessage() {}
+
+func (x *PutThemeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutThemeRequest.ProtoReflect.Descriptor instead.
+func (*PutThemeRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *PutThemeRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *PutThemeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutThemeRequest) GetAccent() string {
+	if x != nil {
+		return x.Accent
+	}
+	return ""
+}
+
+func (x *PutThemeRequest) GetExpectedVersion() int64 {
+	if x != nil && x.ExpectedVersion != nil {
+		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *PutThemeRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// PutThemeResponse is the theme.
+type PutThemeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The theme or, of a dry run, as it would be.
+	Theme         *Theme `protobuf:"bytes,1,opt,name=theme,proto3" json:"theme,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutThemeResponse) Reset() {
+	*x = PutThemeResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutThemeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutThemeResponse) ProtoMessage() {}
+
+func (x *PutThemeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutThemeResponse.ProtoReflect.Descriptor instead.
+func (*PutThemeResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *PutThemeResponse) GetTheme() *Theme {
+	if x != nil {
+		return x.Theme
+	}
+	return nil
+}
+
+// GetThemeRequest names an org.
+type GetThemeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetThemeRequest) Reset() {
+	*x = GetThemeRequest{}
+	mi := &file_obo_v1_admin_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetThemeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetThemeRequest) ProtoMessage() {}
+
+func (x *GetThemeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetThemeRequest.ProtoReflect.Descriptor instead.
+func (*GetThemeRequest) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *GetThemeRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+// GetThemeResponse is its theme.
+type GetThemeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is.
+	Theme         *Theme `protobuf:"bytes,1,opt,name=theme,proto3" json:"theme,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetThemeResponse) Reset() {
+	*x = GetThemeResponse{}
+	mi := &file_obo_v1_admin_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetThemeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetThemeResponse) ProtoMessage() {}
+
+func (x *GetThemeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_obo_v1_admin_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetThemeResponse.ProtoReflect.Descriptor instead.
+func (*GetThemeResponse) Descriptor() ([]byte, []int) {
+	return file_obo_v1_admin_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *GetThemeResponse) GetTheme() *Theme {
+	if x != nil {
+		return x.Theme
+	}
+	return nil
+}
+
 var File_obo_v1_admin_proto protoreflect.FileDescriptor
 
 const file_obo_v1_admin_proto_rawDesc = "" +
@@ -5643,7 +5936,25 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x1a\n" +
 	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12(\n" +
-	"\achanges\x18\x04 \x03(\v2\x0e.obo.v1.ChangeR\achanges2\x84\x01\n" +
+	"\achanges\x18\x04 \x03(\v2\x0e.obo.v1.ChangeR\achanges\"\x83\x01\n" +
+	"\x05Theme\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06accent\x18\x02 \x01(\tR\x06accent\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\x124\n" +
+	"\aupdated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\xb2\x01\n" +
+	"\x0fPutThemeRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06accent\x18\x03 \x01(\tR\x06accent\x12.\n" +
+	"\x10expected_version\x18\x04 \x01(\x03H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRunB\x13\n" +
+	"\x11_expected_version\"7\n" +
+	"\x10PutThemeResponse\x12#\n" +
+	"\x05theme\x18\x01 \x01(\v2\r.obo.v1.ThemeR\x05theme\"(\n" +
+	"\x0fGetThemeRequest\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"7\n" +
+	"\x10GetThemeResponse\x12#\n" +
+	"\x05theme\x18\x01 \x01(\v2\r.obo.v1.ThemeR\x05theme2\x84\x01\n" +
 	"\rSignInService\x127\n" +
 	"\x06SignIn\x12\x15.obo.v1.SignInRequest\x1a\x16.obo.v1.SignInResponse\x12:\n" +
 	"\aSignOut\x12\x16.obo.v1.SignOutRequest\x1a\x17.obo.v1.SignOutResponse2\xf4\t\n" +
@@ -5666,7 +5977,7 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"RotateKeys\x12\x19.obo.v1.RotateKeysRequest\x1a\x1a.obo.v1.RotateKeysResponse\x12@\n" +
 	"\tRetireKey\x12\x18.obo.v1.RetireKeyRequest\x1a\x19.obo.v1.RetireKeyResponse\x12@\n" +
-	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xc9\v\n" +
+	"\tImportKey\x12\x18.obo.v1.ImportKeyRequest\x1a\x19.obo.v1.ImportKeyResponse2\xc7\f\n" +
 	"\x14ExecutorAdminService\x12O\n" +
 	"\x0eApplyProviders\x12\x1d.obo.v1.ApplyProvidersRequest\x1a\x1e.obo.v1.ApplyProvidersResponse\x12I\n" +
 	"\fGetProviders\x12\x1b.obo.v1.GetProvidersRequest\x1a\x1c.obo.v1.GetProvidersResponse\x12L\n" +
@@ -5678,7 +5989,9 @@ const file_obo_v1_admin_proto_rawDesc = "" +
 	"\tPutClient\x12\x18.obo.v1.PutClientRequest\x1a\x19.obo.v1.PutClientResponse\x12F\n" +
 	"\vListClients\x12\x1a.obo.v1.ListClientsRequest\x1a\x1b.obo.v1.ListClientsResponse\x12I\n" +
 	"\fDeleteClient\x12\x1b.obo.v1.DeleteClientRequest\x1a\x1c.obo.v1.DeleteClientResponse\x12U\n" +
-	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12W\n" +
+	"\x10DeleteConnection\x12\x1f.obo.v1.DeleteConnectionRequest\x1a .obo.v1.DeleteConnectionResponse\x12=\n" +
+	"\bPutTheme\x12\x17.obo.v1.PutThemeRequest\x1a\x18.obo.v1.PutThemeResponse\x12=\n" +
+	"\bGetTheme\x12\x17.obo.v1.GetThemeRequest\x1a\x18.obo.v1.GetThemeResponse\x12W\n" +
 	"\x10WatchConnections\x12\x1f.obo.v1.WatchConnectionsRequest\x1a .obo.v1.WatchConnectionsResponse0\x01\x12C\n" +
 	"\n" +
 	"PutWebhook\x12\x19.obo.v1.PutWebhookRequest\x1a\x1a.obo.v1.PutWebhookResponse\x12C\n" +
@@ -5702,7 +6015,7 @@ func file_obo_v1_admin_proto_rawDescGZIP() []byte {
 	return file_obo_v1_admin_proto_rawDescData
 }
 
-var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_obo_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_obo_v1_admin_proto_goTypes = []any{
 	(*SignInRequest)(nil),               // 0: obo.v1.SignInRequest
 	(*SignInResponse)(nil),              // 1: obo.v1.SignInResponse
@@ -5782,175 +6095,187 @@ var file_obo_v1_admin_proto_goTypes = []any{
 	(*DataKey)(nil),                     // 75: obo.v1.DataKey
 	(*RotateDataKeyRequest)(nil),        // 76: obo.v1.RotateDataKeyRequest
 	(*RotateDataKeyResponse)(nil),       // 77: obo.v1.RotateDataKeyResponse
-	nil,                                 // 78: obo.v1.PutConnectionRequest.SettingsEntry
-	nil,                                 // 79: obo.v1.Connection.SettingsEntry
-	nil,                                 // 80: obo.v1.Client.SettingsEntry
-	nil,                                 // 81: obo.v1.PutClientRequest.SettingsEntry
-	(*timestamppb.Timestamp)(nil),       // 82: google.protobuf.Timestamp
-	(*Change)(nil),                      // 83: obo.v1.Change
-	(*Revocation)(nil),                  // 84: obo.v1.Revocation
-	(*durationpb.Duration)(nil),         // 85: google.protobuf.Duration
-	(*Authorization)(nil),               // 86: obo.v1.Authorization
-	(*WatchConnectionsRequest)(nil),     // 87: obo.v1.WatchConnectionsRequest
-	(*PutWebhookRequest)(nil),           // 88: obo.v1.PutWebhookRequest
-	(*GetWebhookRequest)(nil),           // 89: obo.v1.GetWebhookRequest
-	(*DeleteWebhookRequest)(nil),        // 90: obo.v1.DeleteWebhookRequest
-	(*TestWebhookRequest)(nil),          // 91: obo.v1.TestWebhookRequest
-	(*WatchConnectionsResponse)(nil),    // 92: obo.v1.WatchConnectionsResponse
-	(*PutWebhookResponse)(nil),          // 93: obo.v1.PutWebhookResponse
-	(*GetWebhookResponse)(nil),          // 94: obo.v1.GetWebhookResponse
-	(*DeleteWebhookResponse)(nil),       // 95: obo.v1.DeleteWebhookResponse
-	(*TestWebhookResponse)(nil),         // 96: obo.v1.TestWebhookResponse
+	(*Theme)(nil),                       // 78: obo.v1.Theme
+	(*PutThemeRequest)(nil),             // 79: obo.v1.PutThemeRequest
+	(*PutThemeResponse)(nil),            // 80: obo.v1.PutThemeResponse
+	(*GetThemeRequest)(nil),             // 81: obo.v1.GetThemeRequest
+	(*GetThemeResponse)(nil),            // 82: obo.v1.GetThemeResponse
+	nil,                                 // 83: obo.v1.PutConnectionRequest.SettingsEntry
+	nil,                                 // 84: obo.v1.Connection.SettingsEntry
+	nil,                                 // 85: obo.v1.Client.SettingsEntry
+	nil,                                 // 86: obo.v1.PutClientRequest.SettingsEntry
+	(*timestamppb.Timestamp)(nil),       // 87: google.protobuf.Timestamp
+	(*Change)(nil),                      // 88: obo.v1.Change
+	(*Revocation)(nil),                  // 89: obo.v1.Revocation
+	(*durationpb.Duration)(nil),         // 90: google.protobuf.Duration
+	(*Authorization)(nil),               // 91: obo.v1.Authorization
+	(*WatchConnectionsRequest)(nil),     // 92: obo.v1.WatchConnectionsRequest
+	(*PutWebhookRequest)(nil),           // 93: obo.v1.PutWebhookRequest
+	(*GetWebhookRequest)(nil),           // 94: obo.v1.GetWebhookRequest
+	(*DeleteWebhookRequest)(nil),        // 95: obo.v1.DeleteWebhookRequest
+	(*TestWebhookRequest)(nil),          // 96: obo.v1.TestWebhookRequest
+	(*WatchConnectionsResponse)(nil),    // 97: obo.v1.WatchConnectionsResponse
+	(*PutWebhookResponse)(nil),          // 98: obo.v1.PutWebhookResponse
+	(*GetWebhookResponse)(nil),          // 99: obo.v1.GetWebhookResponse
+	(*DeleteWebhookResponse)(nil),       // 100: obo.v1.DeleteWebhookResponse
+	(*TestWebhookResponse)(nil),         // 101: obo.v1.TestWebhookResponse
 }
 var file_obo_v1_admin_proto_depIdxs = []int32{
-	82,  // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
-	83,  // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
+	87,  // 0: obo.v1.SignInResponse.expires:type_name -> google.protobuf.Timestamp
+	88,  // 1: obo.v1.ApplyOrgResponse.changes:type_name -> obo.v1.Change
 	10,  // 2: obo.v1.ApplyPlatformRequest.policies:type_name -> obo.v1.PolicyFile
-	83,  // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
+	88,  // 3: obo.v1.ApplyPlatformResponse.changes:type_name -> obo.v1.Change
 	15,  // 4: obo.v1.ListAgentsResponse.agents:type_name -> obo.v1.Agent
-	82,  // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
+	87,  // 5: obo.v1.Agent.expires:type_name -> google.protobuf.Timestamp
 	16,  // 6: obo.v1.Agent.rights:type_name -> obo.v1.AgentRight
-	82,  // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
-	83,  // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
-	83,  // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
-	83,  // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
+	87,  // 7: obo.v1.Agent.last_acted:type_name -> google.protobuf.Timestamp
+	88,  // 8: obo.v1.RotateScimTokenResponse.changes:type_name -> obo.v1.Change
+	88,  // 9: obo.v1.RotateClientSecretResponse.changes:type_name -> obo.v1.Change
+	88,  // 10: obo.v1.PutSignalCredentialResponse.changes:type_name -> obo.v1.Change
 	25,  // 11: obo.v1.ListSignalStreamsResponse.streams:type_name -> obo.v1.SignalStream
-	82,  // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
-	82,  // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
-	82,  // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
-	82,  // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
-	84,  // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
+	87,  // 12: obo.v1.SignalStream.credential:type_name -> google.protobuf.Timestamp
+	87,  // 13: obo.v1.SignalStream.succeeded:type_name -> google.protobuf.Timestamp
+	87,  // 14: obo.v1.SignalStream.failed:type_name -> google.protobuf.Timestamp
+	87,  // 15: obo.v1.RevokeRequest.since:type_name -> google.protobuf.Timestamp
+	89,  // 16: obo.v1.RevokeResponse.revocation:type_name -> obo.v1.Revocation
 	28,  // 17: obo.v1.RevokeResponse.tokens:type_name -> obo.v1.LiveToken
-	82,  // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
-	82,  // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
-	84,  // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
+	87,  // 18: obo.v1.LiveToken.issued:type_name -> google.protobuf.Timestamp
+	87,  // 19: obo.v1.LiveToken.expiry:type_name -> google.protobuf.Timestamp
+	89,  // 20: obo.v1.ListRevocationsResponse.revocations:type_name -> obo.v1.Revocation
 	33,  // 21: obo.v1.ListFollowersResponse.replicas:type_name -> obo.v1.Replica
-	82,  // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
-	82,  // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
+	87,  // 22: obo.v1.Replica.since:type_name -> google.protobuf.Timestamp
+	87,  // 23: obo.v1.Replica.seen:type_name -> google.protobuf.Timestamp
 	34,  // 24: obo.v1.Replica.followers:type_name -> obo.v1.Follower
-	82,  // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
-	85,  // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
-	82,  // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
-	85,  // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
-	82,  // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
-	82,  // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
-	85,  // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
+	87,  // 25: obo.v1.Follower.since:type_name -> google.protobuf.Timestamp
+	90,  // 26: obo.v1.Follower.lag:type_name -> google.protobuf.Duration
+	87,  // 27: obo.v1.Follower.heard:type_name -> google.protobuf.Timestamp
+	90,  // 28: obo.v1.Follower.stale_after:type_name -> google.protobuf.Duration
+	87,  // 29: obo.v1.Follower.lost:type_name -> google.protobuf.Timestamp
+	87,  // 30: obo.v1.Follower.refuses:type_name -> google.protobuf.Timestamp
+	90,  // 31: obo.v1.AwaitSequenceRequest.timeout:type_name -> google.protobuf.Duration
 	33,  // 32: obo.v1.AwaitSequenceResponse.replicas:type_name -> obo.v1.Replica
 	39,  // 33: obo.v1.ListKeysResponse.keys:type_name -> obo.v1.SigningKey
-	82,  // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
-	82,  // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
-	82,  // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
-	82,  // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
+	87,  // 34: obo.v1.SigningKey.published:type_name -> google.protobuf.Timestamp
+	87,  // 35: obo.v1.SigningKey.activate:type_name -> google.protobuf.Timestamp
+	87,  // 36: obo.v1.SigningKey.deactivate:type_name -> google.protobuf.Timestamp
+	87,  // 37: obo.v1.SigningKey.remove:type_name -> google.protobuf.Timestamp
 	39,  // 38: obo.v1.RotateKeysResponse.keys:type_name -> obo.v1.SigningKey
-	83,  // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
+	88,  // 39: obo.v1.RotateKeysResponse.changes:type_name -> obo.v1.Change
 	39,  // 40: obo.v1.RetireKeyResponse.keys:type_name -> obo.v1.SigningKey
-	83,  // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
+	88,  // 41: obo.v1.RetireKeyResponse.changes:type_name -> obo.v1.Change
 	39,  // 42: obo.v1.ImportKeyResponse.keys:type_name -> obo.v1.SigningKey
-	83,  // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
+	88,  // 43: obo.v1.ImportKeyResponse.changes:type_name -> obo.v1.Change
 	46,  // 44: obo.v1.ApplyProvidersRequest.providers:type_name -> obo.v1.ProviderFile
-	83,  // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
+	88,  // 45: obo.v1.ApplyProvidersResponse.changes:type_name -> obo.v1.Change
 	46,  // 46: obo.v1.GetProvidersResponse.providers:type_name -> obo.v1.ProviderFile
-	78,  // 47: obo.v1.PutConnectionRequest.settings:type_name -> obo.v1.PutConnectionRequest.SettingsEntry
+	83,  // 47: obo.v1.PutConnectionRequest.settings:type_name -> obo.v1.PutConnectionRequest.SettingsEntry
 	53,  // 48: obo.v1.PutConnectionResponse.connection:type_name -> obo.v1.Connection
-	82,  // 49: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
-	82,  // 50: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
-	79,  // 51: obo.v1.Connection.settings:type_name -> obo.v1.Connection.SettingsEntry
-	82,  // 52: obo.v1.Connection.expires:type_name -> google.protobuf.Timestamp
+	87,  // 49: obo.v1.Connection.created:type_name -> google.protobuf.Timestamp
+	87,  // 50: obo.v1.Connection.updated:type_name -> google.protobuf.Timestamp
+	84,  // 51: obo.v1.Connection.settings:type_name -> obo.v1.Connection.SettingsEntry
+	87,  // 52: obo.v1.Connection.expires:type_name -> google.protobuf.Timestamp
 	53,  // 53: obo.v1.GetConnectionResponse.connection:type_name -> obo.v1.Connection
-	86,  // 54: obo.v1.AuthorizeConnectionResponse.authorization:type_name -> obo.v1.Authorization
-	85,  // 55: obo.v1.AwaitConnectionRequest.wait:type_name -> google.protobuf.Duration
-	86,  // 56: obo.v1.AwaitConnectionResponse.authorization:type_name -> obo.v1.Authorization
-	80,  // 57: obo.v1.Client.settings:type_name -> obo.v1.Client.SettingsEntry
-	82,  // 58: obo.v1.Client.updated:type_name -> google.protobuf.Timestamp
-	81,  // 59: obo.v1.PutClientRequest.settings:type_name -> obo.v1.PutClientRequest.SettingsEntry
+	91,  // 54: obo.v1.AuthorizeConnectionResponse.authorization:type_name -> obo.v1.Authorization
+	90,  // 55: obo.v1.AwaitConnectionRequest.wait:type_name -> google.protobuf.Duration
+	91,  // 56: obo.v1.AwaitConnectionResponse.authorization:type_name -> obo.v1.Authorization
+	85,  // 57: obo.v1.Client.settings:type_name -> obo.v1.Client.SettingsEntry
+	87,  // 58: obo.v1.Client.updated:type_name -> google.protobuf.Timestamp
+	86,  // 59: obo.v1.PutClientRequest.settings:type_name -> obo.v1.PutClientRequest.SettingsEntry
 	60,  // 60: obo.v1.PutClientResponse.client:type_name -> obo.v1.Client
 	60,  // 61: obo.v1.ListClientsResponse.clients:type_name -> obo.v1.Client
 	60,  // 62: obo.v1.DeleteClientResponse.client:type_name -> obo.v1.Client
 	53,  // 63: obo.v1.ListConnectionsResponse.connections:type_name -> obo.v1.Connection
 	53,  // 64: obo.v1.DeleteConnectionResponse.connection:type_name -> obo.v1.Connection
 	75,  // 65: obo.v1.GetVaultResponse.keys:type_name -> obo.v1.DataKey
-	83,  // 66: obo.v1.RotateDataKeyResponse.changes:type_name -> obo.v1.Change
-	0,   // 67: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
-	2,   // 68: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
-	4,   // 69: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
-	6,   // 70: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
-	8,   // 71: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
-	11,  // 72: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
-	13,  // 73: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
-	17,  // 74: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
-	21,  // 75: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
-	23,  // 76: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
-	18,  // 77: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
-	26,  // 78: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
-	29,  // 79: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
-	31,  // 80: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
-	35,  // 81: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
-	37,  // 82: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
-	40,  // 83: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
-	42,  // 84: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
-	44,  // 85: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
-	47,  // 86: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
-	49,  // 87: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
-	51,  // 88: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
-	67,  // 89: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
-	54,  // 90: obo.v1.ExecutorAdminService.GetConnection:input_type -> obo.v1.GetConnectionRequest
-	56,  // 91: obo.v1.ExecutorAdminService.AuthorizeConnection:input_type -> obo.v1.AuthorizeConnectionRequest
-	58,  // 92: obo.v1.ExecutorAdminService.AwaitConnection:input_type -> obo.v1.AwaitConnectionRequest
-	61,  // 93: obo.v1.ExecutorAdminService.PutClient:input_type -> obo.v1.PutClientRequest
-	63,  // 94: obo.v1.ExecutorAdminService.ListClients:input_type -> obo.v1.ListClientsRequest
-	65,  // 95: obo.v1.ExecutorAdminService.DeleteClient:input_type -> obo.v1.DeleteClientRequest
-	69,  // 96: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
-	87,  // 97: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
-	88,  // 98: obo.v1.ExecutorAdminService.PutWebhook:input_type -> obo.v1.PutWebhookRequest
-	89,  // 99: obo.v1.ExecutorAdminService.GetWebhook:input_type -> obo.v1.GetWebhookRequest
-	90,  // 100: obo.v1.ExecutorAdminService.DeleteWebhook:input_type -> obo.v1.DeleteWebhookRequest
-	91,  // 101: obo.v1.ExecutorAdminService.TestWebhook:input_type -> obo.v1.TestWebhookRequest
-	71,  // 102: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
-	73,  // 103: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
-	76,  // 104: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
-	1,   // 105: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
-	3,   // 106: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
-	5,   // 107: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
-	7,   // 108: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
-	9,   // 109: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
-	12,  // 110: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
-	14,  // 111: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
-	20,  // 112: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
-	22,  // 113: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
-	24,  // 114: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
-	19,  // 115: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
-	27,  // 116: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
-	30,  // 117: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
-	32,  // 118: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
-	36,  // 119: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
-	38,  // 120: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
-	41,  // 121: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
-	43,  // 122: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
-	45,  // 123: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
-	48,  // 124: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
-	50,  // 125: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
-	52,  // 126: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
-	68,  // 127: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
-	55,  // 128: obo.v1.ExecutorAdminService.GetConnection:output_type -> obo.v1.GetConnectionResponse
-	57,  // 129: obo.v1.ExecutorAdminService.AuthorizeConnection:output_type -> obo.v1.AuthorizeConnectionResponse
-	59,  // 130: obo.v1.ExecutorAdminService.AwaitConnection:output_type -> obo.v1.AwaitConnectionResponse
-	62,  // 131: obo.v1.ExecutorAdminService.PutClient:output_type -> obo.v1.PutClientResponse
-	64,  // 132: obo.v1.ExecutorAdminService.ListClients:output_type -> obo.v1.ListClientsResponse
-	66,  // 133: obo.v1.ExecutorAdminService.DeleteClient:output_type -> obo.v1.DeleteClientResponse
-	70,  // 134: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
-	92,  // 135: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
-	93,  // 136: obo.v1.ExecutorAdminService.PutWebhook:output_type -> obo.v1.PutWebhookResponse
-	94,  // 137: obo.v1.ExecutorAdminService.GetWebhook:output_type -> obo.v1.GetWebhookResponse
-	95,  // 138: obo.v1.ExecutorAdminService.DeleteWebhook:output_type -> obo.v1.DeleteWebhookResponse
-	96,  // 139: obo.v1.ExecutorAdminService.TestWebhook:output_type -> obo.v1.TestWebhookResponse
-	72,  // 140: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
-	74,  // 141: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
-	77,  // 142: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
-	105, // [105:143] is the sub-list for method output_type
-	67,  // [67:105] is the sub-list for method input_type
-	67,  // [67:67] is the sub-list for extension type_name
-	67,  // [67:67] is the sub-list for extension extendee
-	0,   // [0:67] is the sub-list for field type_name
+	88,  // 66: obo.v1.RotateDataKeyResponse.changes:type_name -> obo.v1.Change
+	87,  // 67: obo.v1.Theme.updated:type_name -> google.protobuf.Timestamp
+	78,  // 68: obo.v1.PutThemeResponse.theme:type_name -> obo.v1.Theme
+	78,  // 69: obo.v1.GetThemeResponse.theme:type_name -> obo.v1.Theme
+	0,   // 70: obo.v1.SignInService.SignIn:input_type -> obo.v1.SignInRequest
+	2,   // 71: obo.v1.SignInService.SignOut:input_type -> obo.v1.SignOutRequest
+	4,   // 72: obo.v1.AdminService.ListOrgs:input_type -> obo.v1.ListOrgsRequest
+	6,   // 73: obo.v1.AdminService.GetOrg:input_type -> obo.v1.GetOrgRequest
+	8,   // 74: obo.v1.AdminService.ApplyOrg:input_type -> obo.v1.ApplyOrgRequest
+	11,  // 75: obo.v1.AdminService.ApplyPlatform:input_type -> obo.v1.ApplyPlatformRequest
+	13,  // 76: obo.v1.AdminService.ListAgents:input_type -> obo.v1.ListAgentsRequest
+	17,  // 77: obo.v1.AdminService.RotateClientSecret:input_type -> obo.v1.RotateClientSecretRequest
+	21,  // 78: obo.v1.AdminService.PutSignalCredential:input_type -> obo.v1.PutSignalCredentialRequest
+	23,  // 79: obo.v1.AdminService.ListSignalStreams:input_type -> obo.v1.ListSignalStreamsRequest
+	18,  // 80: obo.v1.AdminService.RotateScimToken:input_type -> obo.v1.RotateScimTokenRequest
+	26,  // 81: obo.v1.AdminService.Revoke:input_type -> obo.v1.RevokeRequest
+	29,  // 82: obo.v1.AdminService.ListRevocations:input_type -> obo.v1.ListRevocationsRequest
+	31,  // 83: obo.v1.AdminService.ListFollowers:input_type -> obo.v1.ListFollowersRequest
+	35,  // 84: obo.v1.AdminService.AwaitSequence:input_type -> obo.v1.AwaitSequenceRequest
+	37,  // 85: obo.v1.AdminService.ListKeys:input_type -> obo.v1.ListKeysRequest
+	40,  // 86: obo.v1.AdminService.RotateKeys:input_type -> obo.v1.RotateKeysRequest
+	42,  // 87: obo.v1.AdminService.RetireKey:input_type -> obo.v1.RetireKeyRequest
+	44,  // 88: obo.v1.AdminService.ImportKey:input_type -> obo.v1.ImportKeyRequest
+	47,  // 89: obo.v1.ExecutorAdminService.ApplyProviders:input_type -> obo.v1.ApplyProvidersRequest
+	49,  // 90: obo.v1.ExecutorAdminService.GetProviders:input_type -> obo.v1.GetProvidersRequest
+	51,  // 91: obo.v1.ExecutorAdminService.PutConnection:input_type -> obo.v1.PutConnectionRequest
+	67,  // 92: obo.v1.ExecutorAdminService.ListConnections:input_type -> obo.v1.ListConnectionsRequest
+	54,  // 93: obo.v1.ExecutorAdminService.GetConnection:input_type -> obo.v1.GetConnectionRequest
+	56,  // 94: obo.v1.ExecutorAdminService.AuthorizeConnection:input_type -> obo.v1.AuthorizeConnectionRequest
+	58,  // 95: obo.v1.ExecutorAdminService.AwaitConnection:input_type -> obo.v1.AwaitConnectionRequest
+	61,  // 96: obo.v1.ExecutorAdminService.PutClient:input_type -> obo.v1.PutClientRequest
+	63,  // 97: obo.v1.ExecutorAdminService.ListClients:input_type -> obo.v1.ListClientsRequest
+	65,  // 98: obo.v1.ExecutorAdminService.DeleteClient:input_type -> obo.v1.DeleteClientRequest
+	69,  // 99: obo.v1.ExecutorAdminService.DeleteConnection:input_type -> obo.v1.DeleteConnectionRequest
+	79,  // 100: obo.v1.ExecutorAdminService.PutTheme:input_type -> obo.v1.PutThemeRequest
+	81,  // 101: obo.v1.ExecutorAdminService.GetTheme:input_type -> obo.v1.GetThemeRequest
+	92,  // 102: obo.v1.ExecutorAdminService.WatchConnections:input_type -> obo.v1.WatchConnectionsRequest
+	93,  // 103: obo.v1.ExecutorAdminService.PutWebhook:input_type -> obo.v1.PutWebhookRequest
+	94,  // 104: obo.v1.ExecutorAdminService.GetWebhook:input_type -> obo.v1.GetWebhookRequest
+	95,  // 105: obo.v1.ExecutorAdminService.DeleteWebhook:input_type -> obo.v1.DeleteWebhookRequest
+	96,  // 106: obo.v1.ExecutorAdminService.TestWebhook:input_type -> obo.v1.TestWebhookRequest
+	71,  // 107: obo.v1.ExecutorAdminService.ShredOrg:input_type -> obo.v1.ShredOrgRequest
+	73,  // 108: obo.v1.ExecutorAdminService.GetVault:input_type -> obo.v1.GetVaultRequest
+	76,  // 109: obo.v1.ExecutorAdminService.RotateDataKey:input_type -> obo.v1.RotateDataKeyRequest
+	1,   // 110: obo.v1.SignInService.SignIn:output_type -> obo.v1.SignInResponse
+	3,   // 111: obo.v1.SignInService.SignOut:output_type -> obo.v1.SignOutResponse
+	5,   // 112: obo.v1.AdminService.ListOrgs:output_type -> obo.v1.ListOrgsResponse
+	7,   // 113: obo.v1.AdminService.GetOrg:output_type -> obo.v1.GetOrgResponse
+	9,   // 114: obo.v1.AdminService.ApplyOrg:output_type -> obo.v1.ApplyOrgResponse
+	12,  // 115: obo.v1.AdminService.ApplyPlatform:output_type -> obo.v1.ApplyPlatformResponse
+	14,  // 116: obo.v1.AdminService.ListAgents:output_type -> obo.v1.ListAgentsResponse
+	20,  // 117: obo.v1.AdminService.RotateClientSecret:output_type -> obo.v1.RotateClientSecretResponse
+	22,  // 118: obo.v1.AdminService.PutSignalCredential:output_type -> obo.v1.PutSignalCredentialResponse
+	24,  // 119: obo.v1.AdminService.ListSignalStreams:output_type -> obo.v1.ListSignalStreamsResponse
+	19,  // 120: obo.v1.AdminService.RotateScimToken:output_type -> obo.v1.RotateScimTokenResponse
+	27,  // 121: obo.v1.AdminService.Revoke:output_type -> obo.v1.RevokeResponse
+	30,  // 122: obo.v1.AdminService.ListRevocations:output_type -> obo.v1.ListRevocationsResponse
+	32,  // 123: obo.v1.AdminService.ListFollowers:output_type -> obo.v1.ListFollowersResponse
+	36,  // 124: obo.v1.AdminService.AwaitSequence:output_type -> obo.v1.AwaitSequenceResponse
+	38,  // 125: obo.v1.AdminService.ListKeys:output_type -> obo.v1.ListKeysResponse
+	41,  // 126: obo.v1.AdminService.RotateKeys:output_type -> obo.v1.RotateKeysResponse
+	43,  // 127: obo.v1.AdminService.RetireKey:output_type -> obo.v1.RetireKeyResponse
+	45,  // 128: obo.v1.AdminService.ImportKey:output_type -> obo.v1.ImportKeyResponse
+	48,  // 129: obo.v1.ExecutorAdminService.ApplyProviders:output_type -> obo.v1.ApplyProvidersResponse
+	50,  // 130: obo.v1.ExecutorAdminService.GetProviders:output_type -> obo.v1.GetProvidersResponse
+	52,  // 131: obo.v1.ExecutorAdminService.PutConnection:output_type -> obo.v1.PutConnectionResponse
+	68,  // 132: obo.v1.ExecutorAdminService.ListConnections:output_type -> obo.v1.ListConnectionsResponse
+	55,  // 133: obo.v1.ExecutorAdminService.GetConnection:output_type -> obo.v1.GetConnectionResponse
+	57,  // 134: obo.v1.ExecutorAdminService.AuthorizeConnection:output_type -> obo.v1.AuthorizeConnectionResponse
+	59,  // 135: obo.v1.ExecutorAdminService.AwaitConnection:output_type -> obo.v1.AwaitConnectionResponse
+	62,  // 136: obo.v1.ExecutorAdminService.PutClient:output_type -> obo.v1.PutClientResponse
+	64,  // 137: obo.v1.ExecutorAdminService.ListClients:output_type -> obo.v1.ListClientsResponse
+	66,  // 138: obo.v1.ExecutorAdminService.DeleteClient:output_type -> obo.v1.DeleteClientResponse
+	70,  // 139: obo.v1.ExecutorAdminService.DeleteConnection:output_type -> obo.v1.DeleteConnectionResponse
+	80,  // 140: obo.v1.ExecutorAdminService.PutTheme:output_type -> obo.v1.PutThemeResponse
+	82,  // 141: obo.v1.ExecutorAdminService.GetTheme:output_type -> obo.v1.GetThemeResponse
+	97,  // 142: obo.v1.ExecutorAdminService.WatchConnections:output_type -> obo.v1.WatchConnectionsResponse
+	98,  // 143: obo.v1.ExecutorAdminService.PutWebhook:output_type -> obo.v1.PutWebhookResponse
+	99,  // 144: obo.v1.ExecutorAdminService.GetWebhook:output_type -> obo.v1.GetWebhookResponse
+	100, // 145: obo.v1.ExecutorAdminService.DeleteWebhook:output_type -> obo.v1.DeleteWebhookResponse
+	101, // 146: obo.v1.ExecutorAdminService.TestWebhook:output_type -> obo.v1.TestWebhookResponse
+	72,  // 147: obo.v1.ExecutorAdminService.ShredOrg:output_type -> obo.v1.ShredOrgResponse
+	74,  // 148: obo.v1.ExecutorAdminService.GetVault:output_type -> obo.v1.GetVaultResponse
+	77,  // 149: obo.v1.ExecutorAdminService.RotateDataKey:output_type -> obo.v1.RotateDataKeyResponse
+	110, // [110:150] is the sub-list for method output_type
+	70,  // [70:110] is the sub-list for method input_type
+	70,  // [70:70] is the sub-list for extension type_name
+	70,  // [70:70] is the sub-list for extension extendee
+	0,   // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_obo_v1_admin_proto_init() }
@@ -5967,13 +6292,14 @@ func file_obo_v1_admin_proto_init() {
 	file_obo_v1_admin_proto_msgTypes[61].OneofWrappers = []any{}
 	file_obo_v1_admin_proto_msgTypes[65].OneofWrappers = []any{}
 	file_obo_v1_admin_proto_msgTypes[69].OneofWrappers = []any{}
+	file_obo_v1_admin_proto_msgTypes[79].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_obo_v1_admin_proto_rawDesc), len(file_obo_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   82,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -956,6 +956,8 @@ const (
 	ExecutorAdminService_ListClients_FullMethodName         = "/obo.v1.ExecutorAdminService/ListClients"
 	ExecutorAdminService_DeleteClient_FullMethodName        = "/obo.v1.ExecutorAdminService/DeleteClient"
 	ExecutorAdminService_DeleteConnection_FullMethodName    = "/obo.v1.ExecutorAdminService/DeleteConnection"
+	ExecutorAdminService_PutTheme_FullMethodName            = "/obo.v1.ExecutorAdminService/PutTheme"
+	ExecutorAdminService_GetTheme_FullMethodName            = "/obo.v1.ExecutorAdminService/GetTheme"
 	ExecutorAdminService_WatchConnections_FullMethodName    = "/obo.v1.ExecutorAdminService/WatchConnections"
 	ExecutorAdminService_PutWebhook_FullMethodName          = "/obo.v1.ExecutorAdminService/PutWebhook"
 	ExecutorAdminService_GetWebhook_FullMethodName          = "/obo.v1.ExecutorAdminService/GetWebhook"
@@ -995,6 +997,10 @@ type ExecutorAdminServiceClient interface {
 	DeleteClient(ctx context.Context, in *DeleteClientRequest, opts ...grpc.CallOption) (*DeleteClientResponse, error)
 	// DeleteConnection revokes a connection's grant at the provider, where that has a way to, and deletes it with its credential.
 	DeleteConnection(ctx context.Context, in *DeleteConnectionRequest, opts ...grpc.CallOption) (*DeleteConnectionResponse, error)
+	// PutTheme says how the pages look on which the org's users connect accounts.
+	PutTheme(ctx context.Context, in *PutThemeRequest, opts ...grpc.CallOption) (*PutThemeResponse, error)
+	// GetTheme says how they look.
+	GetTheme(ctx context.Context, in *GetThemeRequest, opts ...grpc.CallOption) (*GetThemeResponse, error)
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
 	WatchConnections(ctx context.Context, in *WatchConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConnectionsResponse], error)
@@ -1135,6 +1141,26 @@ func (c *executorAdminServiceClient) DeleteConnection(ctx context.Context, in *D
 	return out, nil
 }
 
+func (c *executorAdminServiceClient) PutTheme(ctx context.Context, in *PutThemeRequest, opts ...grpc.CallOption) (*PutThemeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutThemeResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_PutTheme_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executorAdminServiceClient) GetTheme(ctx context.Context, in *GetThemeRequest, opts ...grpc.CallOption) (*GetThemeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetThemeResponse)
+	err := c.cc.Invoke(ctx, ExecutorAdminService_GetTheme_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *executorAdminServiceClient) WatchConnections(ctx context.Context, in *WatchConnectionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConnectionsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &ExecutorAdminService_ServiceDesc.Streams[0], ExecutorAdminService_WatchConnections_FullMethodName, cOpts...)
@@ -1262,6 +1288,10 @@ type ExecutorAdminServiceServer interface {
 	DeleteClient(context.Context, *DeleteClientRequest) (*DeleteClientResponse, error)
 	// DeleteConnection revokes a connection's grant at the provider, where that has a way to, and deletes it with its credential.
 	DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error)
+	// PutTheme says how the pages look on which the org's users connect accounts.
+	PutTheme(context.Context, *PutThemeRequest) (*PutThemeResponse, error)
+	// GetTheme says how they look.
+	GetTheme(context.Context, *GetThemeRequest) (*GetThemeResponse, error)
 	// WatchConnections tells of each change of a connection's status: those after a number, then new ones as they come. It ends when the
 	// caller leaves or the server drains; go on with the number of the last event.
 	WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error
@@ -1324,6 +1354,12 @@ func (UnimplementedExecutorAdminServiceServer) DeleteClient(context.Context, *De
 }
 func (UnimplementedExecutorAdminServiceServer) DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteConnection not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) PutTheme(context.Context, *PutThemeRequest) (*PutThemeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutTheme not implemented")
+}
+func (UnimplementedExecutorAdminServiceServer) GetTheme(context.Context, *GetThemeRequest) (*GetThemeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTheme not implemented")
 }
 func (UnimplementedExecutorAdminServiceServer) WatchConnections(*WatchConnectionsRequest, grpc.ServerStreamingServer[WatchConnectionsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchConnections not implemented")
@@ -1568,6 +1604,42 @@ func _ExecutorAdminService_DeleteConnection_Handler(srv interface{}, ctx context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExecutorAdminService_PutTheme_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutThemeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).PutTheme(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_PutTheme_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).PutTheme(ctx, req.(*PutThemeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutorAdminService_GetTheme_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetThemeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutorAdminServiceServer).GetTheme(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutorAdminService_GetTheme_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutorAdminServiceServer).GetTheme(ctx, req.(*GetThemeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ExecutorAdminService_WatchConnections_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchConnectionsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1748,6 +1820,14 @@ var ExecutorAdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteConnection",
 			Handler:    _ExecutorAdminService_DeleteConnection_Handler,
+		},
+		{
+			MethodName: "PutTheme",
+			Handler:    _ExecutorAdminService_PutTheme_Handler,
+		},
+		{
+			MethodName: "GetTheme",
+			Handler:    _ExecutorAdminService_GetTheme_Handler,
 		},
 		{
 			MethodName: "PutWebhook",
