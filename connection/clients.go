@@ -102,7 +102,7 @@ func (c *Clients) check(ctx context.Context, org delegation.OrgID, r Registratio
 		return err
 	case !ok || p.oauth == nil:
 		return fmt.Errorf("%w: name must be a provider at which accounts are connected by OAuth, or issuer/NAME", ErrInvalid)
-	case p.oauth.token.clientAuth != "none" && len(r.Secret) == 0:
+	case p.AuthenticatesClient() && len(r.Secret) == 0:
 		return fmt.Errorf("%w: provider %s authenticates its clients: secret is needed", ErrInvalid, p.name)
 	}
 	return p.CheckSettings(false, r.Settings)

@@ -140,6 +140,11 @@ func (p Provider) RefreshRequest(ctx context.Context, c Client, refresh []byte, 
 	return p.tokenRequest(ctx, p.oauth.refresh, c, f)
 }
 
+// AuthenticatesClient reports whether the token endpoint wants a client's secret.
+func (p Provider) AuthenticatesClient() bool {
+	return p.oauth != nil && p.oauth.token.clientAuth != "none"
+}
+
 // RevokeRequest revokes a grant at the provider; ErrUnsupported when the record has no way to.
 func (p Provider) RevokeRequest(ctx context.Context, c Client, g vault.Credential) (*http.Request, error) {
 	if p.oauth == nil || p.oauth.revoke == nil {

@@ -49,15 +49,15 @@ func (p Provider) ProbeRequest(ctx context.Context, settings map[string]string) 
 	return r, nil
 }
 
-// authorizeProbe presents a credential to the probe, which may be at another of the provider's hosts than its tools.
-func (p Provider) authorizeProbe(r *http.Request, pattern Pattern, c vault.Credential) error {
+// AuthorizeProbe presents a credential to the probe, which may be at another of the provider's hosts than its tools.
+func (p Provider) AuthorizeProbe(r *http.Request, pattern Pattern, c vault.Credential) error {
 	p.base = &url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}
 	return p.Authorize(r, pattern, c)
 }
 
-// readProbe reads the answer to the probe: what the account is called, the settings that it says, and whether the credential was
+// ReadProbe reads the answer to the probe: what the account is called, the settings that it says, and whether the credential was
 // accepted. status 0 stands for no answer.
-func (p Provider) readProbe(status int, body []byte, scrub Scrubber) (account string, settings map[string]string, accepted bool) {
+func (p Provider) ReadProbe(status int, body []byte, scrub Scrubber) (account string, settings map[string]string, accepted bool) {
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
 		return "", nil, false
 	}
@@ -79,6 +79,9 @@ func (p Provider) readProbe(status int, body []byte, scrub Scrubber) (account st
 	}
 	return scrub.Text(label(tree, p.probe.Account)), settings, true
 }
+
+// NamesAccount reports whether the record says where an answer to the probe has the account's name.
+func (p Provider) NamesAccount() bool { return p.probe != nil && p.probe.Account != "" }
 
 func readAll(r io.Reader, most int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, most+1))

@@ -1,7 +1,9 @@
 package connection
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -50,6 +52,7 @@ type Provider struct {
 	perUser     Share
 	tools       []Tool
 	about       about
+	digest      string
 }
 
 // Tool is one operation of a provider. It never changes.
@@ -101,6 +104,8 @@ func CheckRecord(text []byte) (Provider, []string) {
 	if len(p) > 0 {
 		return Provider{}, p
 	}
+	sum := sha256.Sum256(text)
+	out.digest = "sha256:" + hex.EncodeToString(sum[:])
 	return *out, nil
 }
 
@@ -130,6 +135,9 @@ var parsedBuiltin = sync.OnceValue(func() []Provider {
 
 // Name is the provider's name, such as "github".
 func (p Provider) Name() string { return p.name }
+
+// Digest is that of the record's text, to tell which one somebody has.
+func (p Provider) Digest() string { return p.digest }
 
 // Title is what people call it.
 func (p Provider) Title() string { return p.title }

@@ -417,7 +417,7 @@ func (c *Connector) probe(
 	if err != nil || r == nil {
 		return "", settings, err
 	}
-	if err := p.authorizeProbe(r, pattern, credential); err != nil {
+	if err := p.AuthorizeProbe(r, pattern, credential); err != nil {
 		return "", nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendFor)
@@ -429,7 +429,7 @@ func (c *Connector) probe(
 		defer response.Body.Close()
 		body, status = readSmall(response), response.StatusCode
 	}
-	account, found, accepted := p.readProbe(status, body, NewScrubber(credential))
+	account, found, accepted := p.ReadProbe(status, body, NewScrubber(credential))
 	if !accepted && pattern != OAuth {
 		return "", nil, fmt.Errorf("%w: %s does not accept it", ErrInvalid, p.title)
 	}

@@ -36,7 +36,8 @@ func (providersCommand) Help() string {
 	return `Examples:
   obo providers list
   obo providers show google
-  obo providers lint orgs/acme/providers/*.yaml`
+  obo providers lint orgs/acme/providers/*.yaml
+  obo providers test github --client-id ID --client-secret-file FILE`
 }
 
 // Help is shown below the flags.

@@ -62,7 +62,7 @@ type grammar struct {
 	Agents      agentsCommand      `cmd:"" help:"List agents; give one a new client secret."`
 	Scim        scimCommand        `cmd:"" help:"Let an identity provider keep an org's users and groups."`
 	Connect     connectCommand     `cmd:"" help:"Have users connect accounts, and see what becomes of them."`
-	Providers   providersCommand   `cmd:"" help:"List, show and check provider records."`
+	Providers   providersCommand   `cmd:"" help:"List, show, check and try provider records."`
 	Connection  connectionCommand  `cmd:"" help:"Store, list and delete credentials for providers."`
 	Vault       vaultCommand       `cmd:"" help:"Show, rotate and destroy the key that an org's credentials are sealed with."`
 	Webhook     webhookCommand     `cmd:"" help:"Tell an org's own server of changes of connections."`

@@ -21,6 +21,7 @@ type providersCommand struct {
 	List providersListCommand `cmd:"" help:"List the provider records."`
 	Show providersShowCommand `cmd:"" help:"Show what a provider record can do."`
 	Lint providersLintCommand `cmd:"" help:"Check files of provider records."`
+	Test providersTestCommand `cmd:"" help:"Check a record at the live provider, with credentials of yours."`
 }
 
 type providersListCommand struct{}

@@ -19,14 +19,14 @@ const callbackPath = "/callback"
 
 // The pages say nothing of what came, nor of who signed in.
 const (
-	donePage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>obo login</title>
+	donePage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>obo</title>
 <p>obo has the answer. Close this window: the terminal says how it went.</p>`
-	oncePage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>obo login</title>
-<p>This sign-in has had its answer already. Run obo login again for another.</p>`
+	oncePage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>obo</title>
+<p>This attempt has had its answer already. Run obo again for another.</p>`
 )
 
-// listener takes one answer of a browser, on loopback (RFC 8252 §7.3).
-type listener struct {
+// Listener takes one answer of a browser, on loopback (RFC 8252 §7.3).
+type Listener struct {
 	redirect string // redirect_uri
 	host     string
 	server   *http.Server
@@ -34,13 +34,14 @@ type listener struct {
 	answers  chan url.Values // holds one
 }
 
-func listen(ctx context.Context, port int) (*listener, error) {
+// Listen takes a port of 127.0.0.1; 0: any that is free.
+func Listen(ctx context.Context, port int) (*Listener, error) {
 	// An address, not a name: a name can be made to mean another machine (RFC 8252 §8.3).
 	at, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {
 		return nil, explain.Failure("cannot wait for the browser", err, "choose another --redirect-port, or leave it out")
 	}
-	l := &listener{host: at.Addr().String(), answers: make(chan url.Values, 1)}
+	l := &Listener{host: at.Addr().String(), answers: make(chan url.Values, 1)}
 	l.redirect = "http://" + l.host + callbackPath
 	l.server = &http.Server{
 		Handler: l, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
@@ -50,8 +51,11 @@ func listen(ctx context.Context, port int) (*listener, error) {
 	return l, nil
 }
 
-// close lets the page be read to its end.
-func (l *listener) close() {
+// RedirectURI is where the browser has to come back to.
+func (l *Listener) RedirectURI() string { return l.redirect }
+
+// Close lets the page be read to its end.
+func (l *Listener) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if l.server.Shutdown(ctx) != nil {
@@ -60,7 +64,7 @@ func (l *listener) close() {
 }
 
 // ServeHTTP takes the first answer and no other. What it says is judged by who waits.
-func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -88,8 +92,8 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wait returns the answer, or ctx's error.
-func (l *listener) wait(ctx context.Context) (url.Values, error) {
+// Wait returns the answer, or ctx's error.
+func (l *Listener) Wait(ctx context.Context) (url.Values, error) {
 	select {
 	case q := <-l.answers:
 		return q, nil

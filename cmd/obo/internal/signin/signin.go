@@ -54,11 +54,11 @@ func IDToken(ctx context.Context, p Provider, b Browser) (telemetry.Secret, erro
 	if err != nil {
 		return "", err
 	}
-	listening, err := listen(ctx, b.Port)
+	listening, err := Listen(ctx, b.Port)
 	if err != nil {
 		return "", err
 	}
-	defer listening.close()
+	defer listening.Close()
 	config := oauth2.Config{
 		ClientID: p.ClientID, Endpoint: provider.Endpoint(), RedirectURL: listening.redirect, Scopes: scopes(p.Scopes),
 	}
@@ -68,7 +68,7 @@ func IDToken(ctx context.Context, p Provider, b Browser) (telemetry.Secret, erro
 
 	wait, cancel := context.WithTimeout(ctx, b.Within)
 	defer cancel()
-	answer, err := listening.wait(wait)
+	answer, err := listening.Wait(wait)
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
