@@ -98,6 +98,7 @@ type Connector struct {
 
 // offer is a link that was made a moment ago.
 type offer struct {
+	id      string
 	url     string
 	expires time.Time
 }
@@ -248,7 +249,9 @@ func (c *Connector) Reconnect(ctx context.Context, org delegation.OrgID, w Wish)
 	known, ok := c.links[key]
 	c.mu.Unlock()
 	if ok && now.Before(known.expires) {
-		return known.url, nil
+		if a, err := c.Org(org).Authorization(ctx, known.id); err == nil && a.Status == StatusPending { // else it leads nowhere any more
+			return known.url, nil
+		}
 	}
 	a, err := c.Authorize(ctx, org, w)
 	if err != nil || a.URL == "" {
@@ -259,7 +262,7 @@ func (c *Connector) Reconnect(ctx context.Context, org delegation.OrgID, w Wish)
 	if len(c.links) >= 10_000 {
 		clear(c.links)
 	}
-	c.links[key] = offer{a.URL, now.Add(AuthorizationLife / 3)}
+	c.links[key] = offer{a.ID, a.URL, now.Add(AuthorizationLife / 3)}
 	return a.URL, nil
 }
 

@@ -205,8 +205,17 @@ func (k *Keeper) renew(ctx context.Context, org delegation.OrgID, c store.Connec
 		return c, Outcome{Result: ResultTransient, Evidence: "the caller left"}
 	case r := <-done:
 		f, _ := r.Val.(flown)
+		if f.Good() && !same(c, f.conn) {
+			return c, Outcome{Result: ResultRevoked, Evidence: "the connection was deleted"}
+		}
 		return f.conn, f.Outcome
 	}
+}
+
+// same reports whether two states are of one connection. Another may have got the id of one that was deleted, and be another user's:
+// whoever may spend the one may not spend that (EX7).
+func same(a, b store.Connection) bool {
+	return a.ID == b.ID && a.Provider == b.Provider && a.Pattern == b.Pattern && a.Subject == b.Subject && a.Created.Equal(b.Created)
 }
 
 // refresh takes the right to refresh and does it, or waits for whoever has it.

@@ -71,10 +71,11 @@ func (w worldStore[O]) org(hook storetest.Hook) func(delegation.OrgID) orgStore 
 }
 
 type orgStore interface {
-	connection.KeeperStore
+	connection.ConnectorStore
+	connection.ClientStore
 	connection.ProviderStore
 	vault.DataKeyStore
-	PutClient(ctx context.Context, c store.Client) error
+	vault.RotateStore
 }
 
 // world is a database, a key and a clock that processes share.
@@ -95,9 +96,10 @@ func newWorld(t *testing.T, s faulty) *world {
 
 // process is one executor's part that keeps credentials.
 type process struct {
-	keeper *connection.Keeper
-	vault  *vault.Vault
-	org    func(delegation.OrgID) orgStore
+	keeper  *connection.Keeper
+	catalog *connection.Catalog
+	vault   *vault.Vault
+	org     func(delegation.OrgID) orgStore
 }
 
 // roundTrip is a transport that a test made.
@@ -126,7 +128,7 @@ func (w *world) process(t *testing.T, hook storetest.Hook, transport http.RoundT
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &process{keeper: k, vault: v, org: org}
+	return &process{keeper: k, catalog: catalog, vault: v, org: org}
 }
 
 // setUp registers the authority's record and client in an org.

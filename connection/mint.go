@@ -2,6 +2,7 @@ package connection
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
@@ -15,7 +16,14 @@ import (
 // minted remembers tokens of service accounts, sealed: shredding the org ends them with everything else.
 type minted struct {
 	mu     sync.Mutex
-	tokens map[mintKey]store.Connection
+	tokens map[mintKey]mintedToken
+}
+
+// mintedToken is a token and the credential that it was made of, as sealed: a version alone says too little, because a connection that
+// is deleted and made again begins with the first, and one that was sealed with another data key needs a token that is.
+type mintedToken struct {
+	store.Connection
+	of [sha256.Size]byte
 }
 
 type mintKey struct {
@@ -29,17 +37,18 @@ const maxMinted = 4096
 // mint makes a token of a service account, or takes one that was made for the same version and scopes.
 func (k *Keeper) mint(ctx context.Context, org delegation.OrgID, c store.Connection, scopes []string, again bool) (store.Connection, Outcome) {
 	key := mintKey{org, c.ID, strings.Join(scopes, " ")}
-	if known, ok := k.minted.get(key); ok && !again && known.Version == c.Version && usable(known, k.Now()) {
-		return known, Outcome{Result: ResultFresh}
+	of := sha256.Sum256(c.Sealed)
+	if known, ok := k.minted.get(key); ok && !again && known.of == of && known.Version == c.Version && usable(known.Connection, k.Now()) {
+		return known.Connection, Outcome{Result: ResultFresh}
 	}
 	if out, paused := k.pauses.outcome(org, c.ID, k.Now()); paused {
 		return c, out
 	}
-	done := k.flights.DoChan(fmt.Sprintf("mint|%s|%s|%d|%s", org, c.ID, c.Version, key.scopes), func() (any, error) {
+	done := k.flights.DoChan(fmt.Sprintf("mint|%s|%s|%d|%x|%s", org, c.ID, c.Version, of, key.scopes), func() (any, error) {
 		conn, out := k.mintOnce(context.WithoutCancel(ctx), org, c, scopes)
 		k.pauses.note(org, c.ID, out, k.Now())
 		if out.Good() {
-			k.minted.put(key, conn)
+			k.minted.put(key, mintedToken{conn, of})
 		} else {
 			k.Log.WarnContext(ctx, "a service account's token could not be minted", "org", org, "connection", c.ID, "provider", c.Provider,
 				"outcome", string(out.Result), "evidence", out.Evidence)
@@ -95,18 +104,18 @@ func (k *Keeper) mintOnce(ctx context.Context, org delegation.OrgID, c store.Con
 // mintedID is what a minted token is sealed for; no connection has such an id.
 func mintedID(id string) string { return "minted/" + id }
 
-func (m *minted) get(key mintKey) (store.Connection, bool) {
+func (m *minted) get(key mintKey) (mintedToken, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, ok := m.tokens[key]
 	return c, ok
 }
 
-func (m *minted) put(key mintKey, c store.Connection) {
+func (m *minted) put(key mintKey, t mintedToken) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.tokens == nil {
-		m.tokens = map[mintKey]store.Connection{}
+		m.tokens = map[mintKey]mintedToken{}
 	}
 	if _, known := m.tokens[key]; !known && len(m.tokens) >= maxMinted {
 		for other := range m.tokens { // any one: it costs one minting
@@ -114,7 +123,7 @@ func (m *minted) put(key mintKey, c store.Connection) {
 			break
 		}
 	}
-	m.tokens[key] = c
+	m.tokens[key] = t
 }
 
 // pauses keep a provider that does not answer, or an org's client that is not in order, from being asked at every call.

@@ -243,6 +243,14 @@ func (c *Connector) end(ctx context.Context, org delegation.OrgID, a store.Autho
 	}
 	a.Status, a.Reason = status, cut(reason, 300)
 	err := c.save(ctx, org, a, memory{})
+	for errors.Is(err, store.ErrConflict) { // somebody opened the link meanwhile: what was done is done all the same
+		current, readErr := c.Org(org).Authorization(ctx, a.ID)
+		if readErr != nil || current.Status != StatusPending {
+			break
+		}
+		current.Status, current.Reason = a.Status, a.Reason
+		err = c.save(ctx, org, current, memory{})
+	}
 	return errors.Join(err, c.record(ctx, org, a, a.Subject, outcome, "", "connect an account: "+cut(status+" "+reason, 300)))
 }
 
@@ -251,6 +259,9 @@ func (c *Connector) finishGrant(
 	ctx context.Context, org delegation.OrgID, a store.Authorization, m memory, sent attempt, answer Answer,
 ) error {
 	p, conn, err := c.of(ctx, org, a)
+	if errors.Is(err, ErrLink) {
+		return c.end(ctx, org, a, StatusFailed, "the connection was deleted meanwhile")
+	}
 	if err != nil {
 		return err
 	}
@@ -300,7 +311,10 @@ func (c *Connector) keep(
 	credential := vault.NewGrant(grant.Access, grant.Refresh)
 	account, settings, err := c.probe(ctx, p, OAuth, credential, settings)
 	if err != nil {
-		return c.end(ctx, org, a, StatusFailed, err.Error())
+		if !Holds(conn) { // else to revoke it could end what there is
+			c.Keeper.letGo(ctx, org, p, conn, credential)
+		}
+		return c.end(ctx, org, a, StatusFailed, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "))
 	}
 	if account == "" {
 		account = grant.Account
@@ -395,7 +409,9 @@ func (c *Connector) EnterKey(ctx context.Context, org delegation.OrgID, id, brow
 	if err := c.record(ctx, org, a, a.Subject, audit.OutcomeApproved, "", "connect an account by a key of one's own"); err != nil {
 		return err
 	}
-	if err := links.Put(ctx, org, proposal); err != nil {
+	if err := links.Put(ctx, org, proposal); errors.Is(err, store.ErrConflict) {
+		return ErrStep
+	} else if err != nil {
 		return err
 	}
 	return c.end(ctx, org, a, StatusActive, "")
