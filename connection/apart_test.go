@@ -44,6 +44,7 @@ func TestOrgsStayApart(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, func(t *testing.T, w *world) {
 		c := newCloud(t)
+		c.hold = func() { time.Sleep(2 * time.Millisecond) } // as long as a provider takes, so that more happens at the same time
 		a := &apart{w: w, c: c, used: map[delegation.OrgID]*atomic.Int64{}, granted: map[delegation.OrgID]*atomic.Int64{},
 			minted: map[delegation.OrgID]*atomic.Int64{}}
 		for range 2 {
@@ -124,6 +125,13 @@ func (a *apart) step(ctx context.Context, t *testing.T, r *rand.Rand) {
 		for _, name := range []string{"notes", "issuer/okta"} {
 			_ = o.register(ctx, org, a.c, name)
 		}
+	case n == 19: // both at the same time, in one process, with tokens that have ended
+		a.w.clock.advance(2 * time.Minute)
+		var both sync.WaitGroup
+		for _, each := range orgs {
+			both.Go(func() { a.use(ctx, t, o, each, user, false) })
+		}
+		both.Wait()
 	default:
 		a.w.clock.advance(time.Duration(r.IntN(30)) * time.Second)
 	}
