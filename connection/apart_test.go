@@ -321,6 +321,11 @@ func (a *apart) shredOne(ctx context.Context, t *testing.T) {
 	o, second := a.offices[0], a.offices[1]
 	a.w.clock.advance(time.Hour) // no pause and no link of before counts
 	for _, org := range orgs {
+		for _, name := range []string{"notes", "issuer/okta"} { // the last ones may be sealed with a key that was shredded
+			if err := o.register(ctx, org, a.c, name); err != nil {
+				t.Fatal(err)
+			}
+		}
 		_ = o.links.Delete(ctx, org, "robot", 0)
 		a.mint(ctx, t, o, org, false)
 		a.mint(ctx, t, second, org, false)
@@ -442,4 +447,82 @@ func TestMintedTokensOfOldAccount(t *testing.T) {
 			t.Error("the data key was not rotated")
 		}
 	})
+}
+
+// TestShredDuringRefresh: an org is shredded while a refresh is on its way, and its next secret makes it a new data key. That
+// the provider refuses is not put on record for hours: nobody waits for a row that will never open again, and the right to refresh is free.
+func TestShredDuringRefresh(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, func(t *testing.T, w *world) {
+		c := newCloud(t)
+		o := w.office(t, c, slog.DiscardHandler)
+		o.open(t, "acme", c)
+		v := o.connected(t, c, "acme", "alice")
+		conn, err := o.links.Get(t.Context(), "acme", v.connection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Hour)
+		c.hold = func() {
+			if err := o.vault.Shred(t.Context(), "acme"); err != nil {
+				t.Error(err)
+			}
+			if err := o.register(t.Context(), "acme", c, "notes"); err != nil {
+				t.Error(err)
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.refuses = "invalid_client"
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		o.keeper.Ready(ctx, "acme", conn, nil)
+		if ctx.Err() != nil {
+			t.Error("the refresh does not end")
+		}
+		now := w.clock.now()
+		if _, err := o.org("acme").AcquireRefresh(t.Context(), conn.ID, now, now.Add(time.Second)); err != nil {
+			t.Errorf("the right to refresh is not free: %v", err)
+		}
+	})
+}
+
+// TestShredEndsRefreshed: a refresh that was on its way when its org was shredded brings nothing back.
+func TestShredEndsRefreshed(t *testing.T) {
+	t.Parallel()
+	onBothEngines(t, func(t *testing.T, w *world) {
+		c := newCloud(t)
+		o := w.office(t, c, slog.DiscardHandler)
+		o.open(t, "acme", c)
+		v := o.connected(t, c, "acme", "alice")
+		conn, err := o.links.Get(t.Context(), "acme", v.connection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Hour)
+		links, err := connection.NewLinks(connection.LinksConfig{
+			Org: func(id delegation.OrgID) connection.Store { return o.org(id) }, Providers: o.catalog, Now: w.clock.now,
+			Vault: shredder{o.vault, func() { o.keeper.Ready(t.Context(), "acme", conn, nil) }},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := links.Shred(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+		if now, err := o.links.Get(t.Context(), "acme", conn.ID); err != nil || now.Status != connection.StatusRevoked || connection.Holds(now) {
+			t.Errorf("%+v %v", now, err)
+		}
+	})
+}
+
+// shredder is a vault whose key is destroyed just after something else was stored.
+type shredder struct {
+	*vault.Vault
+	first func()
+}
+
+func (s shredder) Shred(ctx context.Context, org delegation.OrgID) error {
+	s.first()
+	return s.Vault.Shred(ctx, org)
 }

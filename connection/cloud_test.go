@@ -373,3 +373,31 @@ func (o *office) grant(ctx context.Context, c *cloud, v *visit) (connection.Answ
 	_, _, err = o.connector.Finish(ctx, answer, v.cookie)
 	return answer, err
 }
+
+// begin makes an authorization of a user's.
+func (o *office) begin(t *testing.T, org delegation.OrgID, w connection.Wish) *visit {
+	t.Helper()
+	user := w.Subject
+	w.Subject, w.Agent = subject(org, user), "agent:"+string(org)+"/researcher"
+	a, err := o.connector.Authorize(t.Context(), org, w)
+	if err != nil || a.Status != connection.StatusPending || !strings.HasSuffix(a.URL, "/connect/"+string(org)+"."+a.ID) {
+		t.Fatalf("%+v %v", a, err)
+	}
+	return &visit{org: org, user: user, id: a.ID, connection: a.Connection}
+}
+
+// connected is a user whose account is connected.
+func (o *office) connected(t *testing.T, c *cloud, org delegation.OrgID, user string) *visit {
+	t.Helper()
+	v := o.begin(t, org, connection.Wish{Subject: user, Provider: "notes", Scopes: []string{"notes:write"}})
+	if _, err := o.signIn(t.Context(), c, v); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.grant(t.Context(), c, v); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := o.connector.Wait(t.Context(), org, subject(org, user), v.id, 0); err != nil || a.Status != connection.StatusActive {
+		t.Fatalf("%+v %v", a, err)
+	}
+	return v
+}

@@ -105,6 +105,7 @@ func (k *Keeper) conclude(
 func (k *Keeper) write(
 	ctx context.Context, org delegation.OrgID, c store.Connection, spent []byte, credential *vault.Credential, change func(*store.Connection),
 ) (stored store.Connection, kept bool, err error) {
+	var closed []byte // what was read last and does not open
 	for wait := pollEvery; ; wait = min(2*wait, 2*time.Second) {
 		err := k.writeOnce(ctx, org, c, credential, change, &stored)
 		if err == nil {
@@ -129,6 +130,11 @@ func (k *Keeper) write(
 		}
 		same, err := k.has(ctx, org, current, spent)
 		switch {
+		case errors.Is(err, vault.ErrOpen) && bytes.Equal(current.Sealed, closed): // and was not sealed again: its data key was destroyed
+			return current, false, nil
+		case errors.Is(err, vault.ErrOpen):
+			closed = current.Sealed
+			continue
 		case err != nil:
 			continue
 		case !same:
