@@ -39,6 +39,9 @@ upgrade: ## Upgrade two replicas of the version before under load, and go back (
 chaos: ## Cut followers off, hang PostgreSQL and replicas, in a random order; CHAOS='-chaos.seed N -chaos.for 5m'
 	go test -count=1 -tags slow ./e2e -run '^TestChaos' -v $(CHAOS)
 
+kill: ## Kill executors while they refresh tokens that are good for one use: none is lost or spent twice; KILL='-kill.seed N'
+	$(PG) go test -count=1 -tags slow ./e2e -run '^TestKillRefreshing' -v $(KILL)
+
 runbooks: ## Run the commands of docs/runbooks in the situations that they are for
 	go test -count=1 -tags slow ./e2e -run '^TestRunbooks' -v
 
@@ -90,4 +93,4 @@ verify: ## Fail when gen, go.mod or formatting differ from what gen makes
 ci: ## What CI runs
 	bash .ci/run
 
-.PHONY: help build demo dev test conformance rolling upgrade chaos runbooks interop pkcs11 awskms race fuzz bench lint gen verify ci
+.PHONY: help build demo dev test conformance rolling upgrade chaos kill runbooks interop pkcs11 awskms race fuzz bench lint gen verify ci

@@ -95,19 +95,7 @@ func newWorld(t *testing.T, o options) *world {
 		w.feedAddr = o.feedThrough(w.stsAddr)
 	}
 	if !o.noExecutor {
-		w.write(t, "executor.yaml", fmt.Sprintf(`
-audience: %s
-issuer: %s
-feed: {address: %q, token_file: %s/feed, stale_after: 2s}
-listen: {grpc: %q, http: %q}
-store: {url: %q}
-key_file: %s/executor.key
-admin: {token_file: %s/admin}
-egress: {allow_loopback: true}
-log: {level: debug, format: json}
-%s`, audience, w.issuer, w.feedAddr, w.dir, w.execAddr, freeAddr(t), o.execStore, w.dir, w.dir, o.exec))
-		w.executor = start(t, "obo-executor", filepath.Join(w.dir, "executor.yaml"), filepath.Join(w.dir, "executor.log"))
-		w.executor.await(t, w.execAddr)
+		w.executor = w.startExecutor(t, o, "executor", w.execAddr)
 	}
 	return w
 }
@@ -138,6 +126,24 @@ func (w *world) write(t *testing.T, name, text string) {
 	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *world) startExecutor(t *testing.T, o options, name, grpc string) *process {
+	t.Helper()
+	w.write(t, name+".yaml", fmt.Sprintf(`
+audience: %s
+issuer: %s
+feed: {address: %q, token_file: %s/feed, stale_after: 2s}
+listen: {grpc: %q, http: %q}
+store: {url: %q}
+key_file: %s/executor.key
+admin: {token_file: %s/admin}
+egress: {allow_loopback: true}
+log: {level: debug, format: json}
+%s`, audience, w.issuer, w.feedAddr, w.dir, grpc, freeAddr(t), o.execStore, w.dir, w.dir, o.exec))
+	p := start(t, "obo-executor", filepath.Join(w.dir, name+".yaml"), filepath.Join(w.dir, name+".log"))
+	p.await(t, grpc)
+	return p
 }
 
 // process is a server that can be killed and started again.
