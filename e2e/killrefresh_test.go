@@ -362,7 +362,7 @@ func (k *killing) judge() {
 		case err != nil:
 			k.t.Errorf("%s: the right to refresh is still taken: %v", id, err)
 		case !known:
-			k.t.Errorf("%s: its refresh token is none of the provider's", id)
+			k.t.Errorf("%s is %s (%s), and has no token of the provider's", id, c.Status, c.StatusReason)
 		case again[id]:
 			k.t.Errorf("%s works, and then it does not", id)
 		case !uncertain[id]:
@@ -453,11 +453,11 @@ func (k *killing) killed(from, to time.Time) (moment, bool) {
 	return k.moments[i], true
 }
 
-// stored is a connection, and its refresh token.
+// stored is a connection, and its refresh token, empty when it has lost it.
 func (k *killing) stored(id string) (c store.Connection, refresh string) {
 	k.t.Helper()
 	c, err := k.org.Connection(k.t.Context(), id)
-	if err == nil {
+	if err == nil && connection.Holds(c) {
 		err = k.vault.Use(k.t.Context(), "acme", c, func(credential vault.Credential) error {
 			refresh = string(credential.Refresh())
 			return nil
