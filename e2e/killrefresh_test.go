@@ -417,7 +417,7 @@ func (k *killing) each(ids []string, when string) map[string]bool {
 		group.Go(func() {
 			for id := range queue {
 				what, err := noAnswer, error(nil)
-				for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && err == nil; {
+				for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && err == nil; {
 					if what, err = k.once(k.t.Context(), x, id, time.Until(end)); what != string(connection.Unavailable) {
 						break
 					}
