@@ -101,7 +101,8 @@ func (c providersTestCommand) Run(ctx context.Context, a *app) error {
 	failed := len(slices.DeleteFunc(slices.Clone(steps), func(s trial.Step) bool { return s.Status != trial.Failed }))
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return &explain.Problem{What: "interrupted", Why: "a grant that was given is not revoked", Code: explain.Interrupted,
+			Do: "take the access away at the provider"}
 	case failed == 0:
 		return nil
 	}
@@ -170,21 +171,26 @@ func (c providersTestCommand) record() (connection.Provider, error) {
 	p, wrong := readRecord(c.File)
 	switch {
 	case len(wrong) > 0:
-		return p, &explain.Problem{What: c.File + " cannot be used", Why: render.Clean(wrong[0]), Code: explain.Failed, Do: "obo providers lint " + c.File}
+		return p, &explain.Problem{What: c.File + " cannot be used", Why: render.Clean(wrong[0]), Code: explain.Failed,
+			Do: "obo providers lint " + c.File}
 	case p.Name() != c.Name:
-		return p, explain.Misuse("the record is another provider's", c.File+" is of "+p.Name(), "obo providers test "+p.Name()+" --file "+c.File)
+		return p, explain.Misuse("the record is another provider's", c.File+" is of "+p.Name(),
+			"obo providers test "+p.Name()+" --file "+c.File)
 	}
 	return p, nil
 }
 
 func (c providersTestCommand) pattern(p connection.Provider) (connection.Pattern, error) {
-	all := []connection.Pattern{connection.OAuth, connection.ServiceAccount, connection.APIKey, connection.Basic, connection.DeveloperSecret}
+	all := []connection.Pattern{
+		connection.OAuth, connection.ServiceAccount, connection.APIKey, connection.Basic, connection.DeveloperSecret,
+	}
 	all = slices.DeleteFunc(all, func(pattern connection.Pattern) bool { return !p.Supports(pattern) })
 	if c.Pattern == "" {
 		return all[0], nil // a record has one at least
 	}
 	if !slices.Contains(all, connection.Pattern(c.Pattern)) {
-		return "", explain.Misuse("the record has no pattern "+render.Clean(c.Pattern), p.Name()+" has "+patterns(p.Summary()), "choose one of these")
+		return "", explain.Misuse("the record has no pattern "+render.Clean(c.Pattern), p.Name()+" has "+patterns(p.Summary()),
+			"choose one of these")
 	}
 	return connection.Pattern(c.Pattern), nil
 }
@@ -204,7 +210,8 @@ func (c providersTestCommand) settings(p connection.Provider, pattern connection
 	}
 	for user, values := range of {
 		if err := p.CheckSettings(user, values); err != nil {
-			return explain.Misuse("a setting is missing or not good", strings.TrimPrefix(err.Error(), "connection: "), "--setting NAME=VALUE says one")
+			return explain.Misuse("a setting is missing or not good", strings.TrimPrefix(err.Error(), "connection: "),
+				"--setting NAME=VALUE says one")
 		}
 	}
 	return nil
@@ -251,7 +258,8 @@ func (c providersTestCommand) choose(t *trial.Trial) error {
 	}
 	for _, s := range t.Scopes {
 		if !slices.Contains(t.Provider.Scopes(), s) {
-			return explain.Misuse("the record has no scope "+render.Clean(s), "a scope here is the record's, not the provider's", "obo providers show "+t.Provider.Name()+" lists them")
+			return explain.Misuse("the record has no scope "+render.Clean(s), "a scope here is the record's, not the provider's",
+				"obo providers show "+t.Provider.Name()+" lists them")
 		}
 	}
 	return nil

@@ -212,10 +212,7 @@ func (a *authority) trial(t *testing.T, p connection.Provider, change func(url.V
 	if !ok {
 		t.Fatal("no tool")
 	}
-	args, err := tool.Arguments(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	args, _ := tool.Arguments(nil) // of a record whose tool needs some, the test says them
 	return Trial{
 		Provider: p, Pattern: connection.OAuth, Scopes: []string{"notes:read"}, Tool: &tool, Arguments: args,
 		Client: connection.Client{

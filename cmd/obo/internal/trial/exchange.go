@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -60,7 +62,7 @@ func (r *run) send(ctx context.Context, s *Step, request *http.Request) (a answe
 		}
 	}
 	if err != nil {
-		a.err, x.NoAnswer = err, r.clean(why(err))
+		a.err, x.NoAnswer = err, r.clean(r.places().Replace(why(err)))
 		s.see("no answer: %s", x.NoAnswer)
 		return a
 	}
@@ -100,9 +102,9 @@ func (r *run) asked(request *http.Request) *Exchange {
 	}
 	slices.Sort(sent)
 	places := r.places()
+	host, path := places.Replace(request.URL.Host), places.Replace(request.URL.EscapedPath())
 	return &Exchange{
-		Method: request.Method, Host: r.clean(places.Replace(request.URL.Host)), Path: r.clean(places.Replace(request.URL.EscapedPath())),
-		Parameters: slices.Compact(names), Sent: sent,
+		Method: request.Method, Host: r.clean(host), Path: r.clean(path), Parameters: slices.Compact(names), Sent: sent,
 	}
 }
 
@@ -115,16 +117,32 @@ func (r *run) places() *strings.Replacer {
 			value = strings.TrimSuffix(u.EscapedPath(), "/")
 		}
 		if len(value) > 1 {
-			values[value], values[url.PathEscape(value)], values[url.QueryEscape(value)] = name, name, name
+			strict := strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
+			values[value], values[url.PathEscape(value)], values[strict] = name, name, name
 		}
 	}
-	var arguments map[string]any
-	if err := json.Unmarshal(r.Arguments.JSON(), &arguments); err == nil {
-		for name, v := range arguments {
-			if text, ok := v.(string); ok {
-				put(name, text)
+	var argument func(name string, v any)
+	argument = func(name string, v any) {
+		switch x := v.(type) {
+		case string:
+			put(name, x)
+		case json.Number:
+			put(name, x.String())
+		case []any:
+			for _, item := range x {
+				argument(name, item)
+			}
+		case map[string]any:
+			for inner, item := range x {
+				argument(inner, item)
 			}
 		}
+	}
+	var all any
+	d := json.NewDecoder(bytes.NewReader(r.Arguments.JSON()))
+	d.UseNumber()
+	if d.Decode(&all) == nil {
+		argument("", all)
 	}
 	for name, value := range r.settings {
 		put(name, value)
@@ -155,7 +173,7 @@ func bodyNames(text []byte, contentType string) []string {
 	return nil
 }
 
-// why is the innermost cause: those around it quote the URL.
+// why is the innermost cause: those around it quote the URL, and addresses of this machine.
 func why(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -169,8 +187,11 @@ func why(err error) string {
 	case errors.Is(err, egress.ErrTooLarge):
 		return "it is too long"
 	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return "the host's name: " + dns.Err
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
 	}
 	return err.Error()
 }

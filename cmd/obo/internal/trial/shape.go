@@ -122,6 +122,16 @@ func errorCode(text string) string {
 	return "not of the form of a code"
 }
 
+var scopeForm = regexp.MustCompile(`^[A-Za-z]{1,30}[0-9]{0,2}([:/._-]{1,3}[A-Za-z]{0,30}[0-9]{0,2}){0,12}$`)
+
+// scopeText is a scope, when it was asked for or looks like one: a record may point at something else.
+func scopeText(scope string, asked []string) string {
+	if slices.Contains(asked, scope) || len(scope) <= 128 && scopeForm.MatchString(scope) {
+		return scope
+	}
+	return fmt.Sprintf("text(%d)", utf8.RuneCountInString(scope))
+}
+
 // fieldName is a name as long as it looks like one.
 func fieldName(name string) string {
 	if nameForm.MatchString(name) {

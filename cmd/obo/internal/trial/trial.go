@@ -1,5 +1,5 @@
-// Package trial tries a provider's record at the live provider, step by step, as the executor would use it, and says of a step that
-// fails what somebody who mends the record needs to see: what was asked and what came, with every value taken out.
+// Package trial tries a provider's record at the live provider, step by step, as the executor would use it. Of a step that fails
+// it says what somebody who mends the record needs to see: what was asked and what came, with every value taken out.
 package trial
 
 import (
@@ -224,9 +224,13 @@ func (r *run) granted(s *Step, g connection.Grant, asked []string) {
 		s.see("scopes granted: not said, so as asked (RFC 6749 section 5.1)")
 		return
 	}
-	s.see("scopes granted: %s", strings.Join(g.Scopes, " "))
+	shown := make([]string, len(g.Scopes))
+	for i, scope := range g.Scopes {
+		shown[i] = scopeText(scope, asked)
+	}
+	s.see("scopes granted: %s", strings.Join(shown, " "))
 	if missing := r.Provider.Missing(g.Scopes, asked); len(missing) > 0 {
-		s.fail("granted without "+strings.Join(missing, " "), "every scope that was asked for, or others that the record says imply them")
+		s.fail("granted without "+strings.Join(missing, " "), "every scope that was asked for, or one that the record says implies it")
 	}
 }
 

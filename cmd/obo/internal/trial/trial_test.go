@@ -83,6 +83,9 @@ func TestSteps(t *testing.T) {
 			want: "authorize EXCHANGE (probe) (tool) (refresh) (rotation) (revoke) (revoked)", says: []string{"answer:     none: EOF"}},
 		"a redirect is not followed": {instead: map[string]instead{"exchange": {302, "text/html", http.Header{"Location": {"/canary"}}, ""}},
 			want: "authorize EXCHANGE (probe) (tool) (refresh) (rotation) (revoke) (revoked)", says: []string{"headers location"}, served: "exchange"},
+		"a scope that is something else": {record: []string{"  revoke: {", "  response: {scope: /id_token}\n  revoke: {"},
+			instead: map[string]instead{"exchange": {200, "application/json", nil, `{"access_token":"canary-1","id_token":"canary1canary1"}`}},
+			want:    "authorize EXCHANGE probe tool (refresh) (rotation) revoke revoked", says: []string{"scopes granted: text(14)"}},
 		"fewer scopes": {instead: map[string]instead{"exchange": {200, "application/json", nil, `{"access_token":"canary-1","scope":"profile"}`}},
 			want: "authorize EXCHANGE probe tool (refresh) (rotation) revoke revoked", says: []string{"granted without read", "by notes.items: there is no refresh token"}},
 		"probe refused": {instead: map[string]instead{"me": {403, "application/json", http.Header{"Www-Authenticate": {`Bearer realm="canary", error="insufficient_scope"`}}, `{"code":"canary01"}`}},
@@ -268,5 +271,27 @@ func TestShape(t *testing.T) {
 	}
 	if got, ok := shape(text, "", false, same).(map[string]any); !ok || len(got) != maxFields+1 {
 		t.Errorf("%d fields", len(got))
+	}
+}
+
+// TestPlaces: what an argument or a setting puts into a URL does not go out.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.Close() // nobody answers
+	p := a.record(t, "path: /items", `path: "/{whose}/{number}"`, "type: object, additionalProperties: false",
+		"type: object, additionalProperties: false, required: [whose, number], properties: {whose: {type: string}, number: {type: integer}}")
+	tr := a.trial(t, p, nil)
+	tool := p.Tools()[0]
+	args, err := tool.Arguments([]byte(`{"whose":"canary @ home:1","number":4155551234}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Tool, tr.Arguments, tr.Pattern, tr.Credential = &tool, args, connection.APIKey, vault.NewCredential("", []byte("canary-key"))
+	steps := tr.Run(t.Context())
+	text := document(t, tr, steps)
+	if went(steps) != "PROBE TOOL" || !strings.Contains(text, "/{site}/{whose}/{number}") || strings.Contains(text, "canary") ||
+		strings.Contains(text, "4155551234") || !strings.Contains(text, "connection refused") || strings.Contains(text, "dial") {
+		t.Errorf("went %s\n%s", went(steps), text)
 	}
 }
