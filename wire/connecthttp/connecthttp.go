@@ -46,6 +46,11 @@ type pages struct {
 	style []byte
 }
 
+var (
+	errOrigin = errors.New("connecthttp: a form of another site's")
+	errForm   = errors.New("connecthttp: a form that is not ours")
+)
+
 // maxForm bounds a form, in bytes.
 const maxForm = 32 << 10
 
@@ -71,7 +76,9 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /connect/{link}/grant", p.grant)
 	mux.HandleFunc("POST /connect/{link}/key", p.key)
 	mux.HandleFunc("/", p.nothing)
-	guarded := http.NewCrossOriginProtection().Handler(mux) // a form of another site's does not reach us
+	origins := http.NewCrossOriginProtection() // a form of another site's does not reach us
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { p.fail(w, errOrigin) }))
+	guarded := origins.Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -213,8 +220,14 @@ func (p *pages) key(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := r.ParseForm(); err != nil {
-		p.fail(w, connection.ErrStep)
+		p.fail(w, errForm)
 		return
+	}
+	for _, values := range r.PostForm {
+		if len(values) > 1 {
+			p.fail(w, errForm)
+			return
+		}
 	}
 	browser := p.browser(r, id)
 	page, err := p.Connector.View(r.Context(), org, id, browser)

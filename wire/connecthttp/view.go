@@ -140,6 +140,16 @@ func failure(err error) (int, view) {
 			Title: "This link is not good", Alert: "It has ended, was used, or never was.",
 			Text: []string{"Ask the agent for a new link."},
 		}
+	case errors.Is(err, errOrigin):
+		return http.StatusForbidden, view{
+			Title: "This came from another site", Alert: "Nothing was stored.",
+			Text: []string{"If you did not mean to connect an account, close the page. Else open the link that you were given."},
+		}
+	case errors.Is(err, errForm):
+		return http.StatusBadRequest, view{
+			Title: "What was entered cannot be read", Alert: "Nothing was stored.",
+			Text: []string{"Open the link again. A key or a password has at most 8192 characters."},
+		}
 	case errors.Is(err, connection.ErrNoClient):
 		return http.StatusServiceUnavailable, view{
 			Title: "Your organization has not set this up", Alert: "Nothing was connected.",
