@@ -141,7 +141,7 @@ func (p *problems) publicURL(path, text string) {
 		p.add(path, "is missing", "audience is no URL of a server, so where browsers come is not known", "write https://HOST of the HTTP listener")
 	case err != nil || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		p.add(path, "is no scheme and host", "users are sent there with a browser", "write https://HOST, without a path")
-	case u.Scheme != "https" && !(u.Scheme == "http" && loopbackHost(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopbackHost(u.Hostname())):
 		p.add(path, "is not https", "codes and keys of users go there", "write https://HOST; http is for loopback, in development")
 	}
 }

@@ -166,7 +166,7 @@ func (p *pauses) note(org delegation.OrgID, id string, out Outcome, now time.Tim
 	defer p.mu.Unlock()
 	key := mintKey{org: org, id: id}
 	delete(p.until, key)
-	length := time.Duration(0)
+	var length time.Duration
 	switch out.Result {
 	case ResultTransient:
 		length = max(pauseTransient, min(out.RetryAfter, 10*time.Minute))

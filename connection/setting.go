@@ -234,7 +234,7 @@ func (p Provider) checkAccount(k Link) error {
 	}
 	// One that cannot sign is found now, and not at the first call.
 	if _, _, err := p.assertion(Client{Settings: k.Settings}, k.Credential, "", time.Unix(0, 0)); err != nil {
-		return fmt.Errorf("%w: %v", ErrInvalid, err)
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return nil
 }

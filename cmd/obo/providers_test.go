@@ -43,7 +43,7 @@ func TestProvidersOfAnOrg(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	d.DefaultOrg = "acme"
-	d.plane.providers = []*obov1.ProviderFile{
+	d.providers = []*obov1.ProviderFile{
 		{Name: "notes.yaml", Text: notesRecord},
 		{Name: "ours.yaml", Text: strings.NewReplacer("name: notes", "name: github\ntitle: \"Ours\\e[2J\"", "notes:", "github:").Replace(notesRecord)},
 	}
@@ -62,7 +62,7 @@ func TestProvidersOfAnOrg(t *testing.T) {
 		!strings.Contains(d.out.String(), "ours.yaml") {
 		t.Errorf("%v\n%q", err, d.out.String())
 	}
-	d.plane.providers = []*obov1.ProviderFile{{Name: "new.yaml", Text: "name: new\nnewer_than_we: 1\n"}}
+	d.providers = []*obov1.ProviderFile{{Name: "new.yaml", Text: "name: new\nnewer_than_we: 1\n"}}
 	if _, err := d.records(t.Context()); err == nil || !strings.Contains(err.Error(), "newer_than_we") {
 		t.Errorf("%v", err)
 	}
