@@ -34,6 +34,8 @@ const (
 	AuthorizationLife = 15 * time.Minute
 	// MaxWait is the longest wait for an authorization.
 	MaxWait = time.Minute
+	// maxAccounts bounds a user's accounts at one provider: an agent can begin as many as it likes.
+	maxAccounts = 50
 	// waitPoll is how often a waiting caller's authorization is looked at.
 	waitPoll = 250 * time.Millisecond
 )
@@ -213,10 +215,12 @@ func (c *Connector) target(ctx context.Context, org delegation.OrgID, p Provider
 	if err != nil {
 		return store.Connection{}, fmt.Errorf("connection: read: %w", err)
 	}
-	conns = slices.DeleteFunc(conns, func(c store.Connection) bool {
-		return c.Subject != w.Subject || w.Connection != "" && c.ID != w.Connection
-	})
+	conns = slices.DeleteFunc(conns, func(c store.Connection) bool { return c.Subject != w.Subject })
+	full := len(conns) >= maxAccounts
+	conns = slices.DeleteFunc(conns, func(c store.Connection) bool { return w.Connection != "" && c.ID != w.Connection })
 	switch {
+	case len(conns) == 0 && full:
+		return store.Connection{}, fmt.Errorf("%w: the user has %d accounts at %s already: delete one", ErrInvalid, maxAccounts, p.name)
 	case len(conns) == 1:
 		return conns[0], nil
 	case len(conns) > 1:
