@@ -3,6 +3,7 @@ package connection
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,11 +135,14 @@ func (p Provider) refusal(rules responseRules, status int, header http.Header, b
 	return out
 }
 
-// code is the provider's error code, when it has the form of one: it is shown, so it must not be able to say anything.
+var codeForm = regexp.MustCompile(`^([A-Za-z]{1,24}([_.-][A-Za-z]{1,24}){0,7}|[0-9]{1,8})$`)
+
+// code is the provider's error code, when it has the form of one, words or a short number: it is shown, and a server that echoes a
+// token as its error must not get it shown.
 func code(tree any) string {
 	for _, pointer := range []string{"/error", "/error/code", "/status", "/code", "/errorCode"} {
 		text, ok := textAt(tree, pointer)
-		if ok && text != "" && len(text) <= 64 && strings.Trim(text, tokenCharacters) == "" {
+		if ok && codeForm.MatchString(text) {
 			return text
 		}
 	}
