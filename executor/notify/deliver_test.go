@@ -88,10 +88,16 @@ func TestReceivers(t *testing.T) {
 		paused bool
 		wait   time.Duration // at least
 	}{
-		"500":             {func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) }, "it answers with HTTP status 500", false, firstWait / 2},
-		"says when":       {func(_ int, w http.ResponseWriter) { w.Header().Set("Retry-After", "90"); w.WriteHeader(http.StatusServiceUnavailable) }, "HTTP status 503", false, 90 * time.Second},
-		"says much later": {func(_ int, w http.ResponseWriter) { w.Header().Set("Retry-After", "60000"); w.WriteHeader(http.StatusTooManyRequests) }, "HTTP status 429", false, time.Hour},
-		"gone":            {func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusGone) }, "does not want events any more", true, 0},
+		"500": {func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) }, "it answers with HTTP status 500", false, firstWait / 2},
+		"says when": {func(_ int, w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "90")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, "HTTP status 503", false, 90 * time.Second},
+		"says much later": {func(_ int, w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "60000")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "HTTP status 429", false, time.Hour},
+		"gone": {func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusGone) }, "does not want events any more", true, 0},
 		"redirects": {func(_ int, w http.ResponseWriter) {
 			w.Header().Set("Location", elsewhere.URL)
 			w.WriteHeader(http.StatusTemporaryRedirect)
