@@ -236,7 +236,7 @@ func (r *run) granted(s *Step, g connection.Grant, asked []string) {
 
 func (r *run) mint(ctx context.Context, s *Step) {
 	scopes := r.Provider.ScopesFor(r.Pattern, r.Scopes)
-	request, g, err := r.Provider.MintRequest(ctx, r.client(), r.Trial.Credential, scopes, r.Now())
+	request, g, err := r.Provider.MintRequest(ctx, r.client(), r.Credential, scopes, r.Now())
 	switch {
 	case err != nil:
 		s.fail(reason(err), "a request that can be built")
