@@ -186,6 +186,9 @@ func (c *Connector) Authorize(ctx context.Context, org delegation.OrgID, w Wish)
 	if conn.Status == StatusActive && (Pattern(conn.Pattern) != OAuth || len(p.Missing(conn.Scopes, wanted)) == 0) {
 		return Authorized{Status: StatusActive, Connection: conn.ID}, nil
 	}
+	if err := c.prepared(ctx, org, p, w.Subject); err != nil {
+		return Authorized{}, err
+	}
 	now := c.Now().UTC().Truncate(time.Microsecond)
 	a := store.Authorization{
 		ID: random(16), Connection: conn.ID, Provider: p.name, Subject: w.Subject, Status: StatusPending, Version: 1, Agent: w.Agent,
@@ -207,6 +210,28 @@ func (c *Connector) Authorize(ctx context.Context, org delegation.OrgID, w Wish)
 		return Authorized{}, err
 	}
 	return c.authorized(org, a), nil
+}
+
+// prepared reports whether the org has the clients that the steps need: a link that leads nowhere helps nobody.
+func (c *Connector) prepared(ctx context.Context, org delegation.OrgID, p Provider, subject string) error {
+	_, issuer, _, err := delegation.ParseUserID(subject)
+	if err != nil {
+		return err
+	}
+	names := []string{IssuerClient(issuer)}
+	if p.userPattern() == OAuth {
+		names = append(names, p.name)
+	}
+	for _, name := range names {
+		_, err := c.Org(org).Client(ctx, name)
+		if errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("%w: %s", ErrNoClient, name)
+		}
+		if err != nil {
+			return fmt.Errorf("connection: read: %w", err)
+		}
+	}
+	return nil
 }
 
 // target is the connection that a wish is about: version 0 for a new one.

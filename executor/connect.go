@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/onbehalf/obo/connection"
@@ -110,7 +111,9 @@ func connectError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, connection.ErrInvalid):
-		return &Error{Reason: InvalidRequest, Description: err.Error(), cause: err}
+		return &Error{Reason: InvalidRequest, Description: strings.TrimPrefix(err.Error(), connection.ErrInvalid.Error()+": "), cause: err}
+	case errors.Is(err, connection.ErrNoClient):
+		return &Error{Reason: NotFound, Description: strings.TrimPrefix(err.Error(), "connection: "), cause: err}
 	case errors.Is(err, store.ErrNotFound):
 		return &Error{Reason: NotFound, Description: "there is no such authorization", cause: err}
 	case errors.Is(err, store.ErrConflict):
