@@ -142,6 +142,7 @@ await check('accounts: whoever is not the user goes nowhere, and the provider he
   await shown(page, 'refused')
   await page.goto(`${url.url}/grant`) // and there is no way around it
   assert.match(await page.title(), /This step cannot be done here/)
+  await shown(page, 'step')
   assert.equal(notes.seen.asked, 0)
   await context.close()
   const trail = await obo('audit', 'list', '--server', 'executor', '--output', 'json')
@@ -253,6 +254,67 @@ await check('accounts: a user who says no is heard, and a link is good once', as
   await other.goto(`${redirectURI}?state=accounts.${authorization.id}.x&code=y`)
   assert.equal(await other.title(), 'This link is not good')
   await context.close()
+})
+
+// pending is a page of alice's that waits for her to go on to the provider.
+async function pending() {
+  const { authorization } = await connect.Authorize({ tool: 'notes.list' })
+  const page = await (await browser.newContext()).newPage()
+  await page.goto(authorization.url)
+  await page.click('a.button')
+  await signInAt(page, 'alice')
+  await consent(page)
+  await page.waitForURL(authorization.url)
+  return page
+}
+
+const sql = (text) => promisify(execFile)('psql', [env('STORE'), '-qc', `SET obo.org = 'accounts'; ${text}`])
+
+await check('accounts: what cannot be done has a page that says why, and what to do', async () => {
+  const setClient = (name, id, file, ...more) => obo('connect', 'client', 'set', name, '--client-id', id, '--secret-file', join(work, file), ...more)
+  const titled = async (page, title, name) => {
+    await page.waitForURL(`${env('OBO_EXECUTOR_HTTP')}/connect/**`)
+    assert.equal(await page.title(), title)
+    await shown(page, name)
+    await page.context().close()
+  }
+  const { authorization } = await connect.Authorize({ tool: 'notes.list' })
+  const open = async () => {
+    const page = await (await browser.newContext()).newPage()
+    await page.goto(authorization.url)
+    await page.click('a.button')
+    return page
+  }
+  let page = await open()
+  await page.click('text=Cancel')
+  await titled(page, 'The sign-in was not accepted', 'not-accepted')
+
+  await setClient('issuer/people', 'pages', 'pages.secret', '--setting', 'issuer=http://127.0.0.1:1')
+  await titled(await open(), 'This does not work now', 'not-now')
+  await obo('connect', 'client', 'delete', 'issuer/people')
+  await titled(await open(), 'Your organization has not set this up', 'not-set-up')
+  await setClient('issuer/people', 'pages', 'pages.secret', '--setting', `issuer=${people.url}`)
+
+  writeFileSync(join(work, 'wrong.secret'), 'another-secret-0123456789', { mode: 0o600 })
+  await setClient('notes', 'obo', 'wrong.secret')
+  page = await pending()
+  await page.click('a.button')
+  await signInAt(page, 'alice-at-notes')
+  await consent(page)
+  await page.waitForURL(`${env('OBO_EXECUTOR_HTTP')}/connect/**`)
+  assert.match(await page.locator('[role=alert]').textContent(), /Operator_config: HTTP 401, invalid_client/)
+  await titled(page, 'Your Notes account is not connected', 'failed')
+  await setClient('notes', 'obo', 'notes.secret')
+
+  page = await pending()
+  await sql(`UPDATE authorizations SET expires = now() - interval '1 minute' WHERE status = 'pending'`) // time passes
+  await page.reload()
+  await titled(page, 'The link has expired', 'expired')
+
+  page = await pending()
+  await sql(`UPDATE authorizations SET status = 'active', reason = 'notes.write' WHERE status = 'pending'`) // a provider that lets its user choose
+  await page.reload()
+  await titled(page, 'Your Notes account is connected', 'granted-less')
 })
 
 await check('accounts: no secret is in a page, a URL, a log or a database', () => {
