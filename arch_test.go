@@ -79,7 +79,7 @@ var rooms = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema/v6":                 {"connection", "delegation/rar"},
 	"github.com/spiffe/go-spiffe/v2":                           {"exchange"},
 	"github.com/standard-webhooks/standard-webhooks/libraries": {"executor/notify"},
-	"golang.org/x/oauth2":                                      {"client", "cmd/obo/internal/signin"},
+	"golang.org/x/oauth2":                                      {"client", "cmd/obo/internal/signin", "connection"},
 	"github.com/coreos/go-oidc/v3":                             {"cmd/obo/internal/signin"},
 	"github.com/ThalesGroup/crypto11":                          {"keys/pkcs11", "seal/pkcs11"},
 	"github.com/aws/aws-sdk-go-v2":                             {"keys/awskms", "seal/awskms"},

@@ -39,6 +39,7 @@ type cloud struct {
 	scope   string // what the token endpoint says was granted; empty: says nothing
 	account string // what /me says; empty: the owner
 	refuses string // an error code with which the token endpoint answers for the provider
+	once    bool   // no refresh token comes
 	iss     bool   // the issuer says that it always says iss
 	hold    func() // before the token endpoint answers
 }
@@ -182,7 +183,9 @@ func (c *cloud) token(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/issuer/token":
 		answer["id_token"] = c.next("id-token", org, user+" "+nonce)
 	case r.FormValue("grant_type") != "client_credentials":
-		answer["refresh_token"] = c.next("refresh", org, user)
+		if !c.once {
+			answer["refresh_token"] = c.next("refresh", org, user)
+		}
 		if c.scope != "" {
 			answer["scope"] = c.scope
 		}
@@ -291,14 +294,15 @@ func (w *world) office(t *testing.T, c *cloud, logs slog.Handler) *office {
 	t.Helper()
 	o := &office{process: w.process(t, nil, c.Client().Transport), trail: &trail{}}
 	var err error
-	if o.connector, err = connection.NewConnector(connection.ConnectorConfig{
-		Org: func(id delegation.OrgID) connection.ConnectorStore { return o.org(id) }, Providers: o.catalog, Vault: o.vault, Keeper: o.keeper,
-		Identify: c, HTTP: c.Client(), Origin: "http://127.0.0.1", Audit: o.trail, Now: w.clock.now, Log: slog.New(logs),
+	if o.links, err = connection.NewLinks(connection.LinksConfig{
+		Org: func(id delegation.OrgID) connection.Store { return o.org(id) }, Providers: o.catalog, Vault: o.vault, Now: w.clock.now,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if o.links, err = connection.NewLinks(connection.LinksConfig{
-		Org: func(id delegation.OrgID) connection.Store { return o.org(id) }, Providers: o.catalog, Vault: o.vault, Now: w.clock.now,
+	if o.connector, err = connection.NewConnector(connection.ConnectorConfig{
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return o.org(id) }, Providers: o.catalog, Links: o.links,
+		Vault: o.vault, Keeper: o.keeper,
+		Identify: c, HTTP: c.Client(), Origin: "http://127.0.0.1", Audit: o.trail, Now: w.clock.now, Log: slog.New(logs),
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package connection
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -78,6 +77,7 @@ type Recorder interface {
 type ConnectorConfig struct {
 	Org       func(delegation.OrgID) ConnectorStore
 	Providers *Catalog
+	Links     *Links
 	Vault     Vault
 	Keeper    *Keeper
 	Identify  Identifier
@@ -107,7 +107,7 @@ type offer struct {
 
 // NewConnector makes a Connector.
 func NewConnector(c ConnectorConfig) (*Connector, error) {
-	if c.Org == nil || c.Providers == nil || c.Vault == nil || c.Keeper == nil || c.Identify == nil || c.HTTP == nil || c.Origin == "" ||
+	if c.Org == nil || c.Providers == nil || c.Links == nil || c.Vault == nil || c.Keeper == nil || c.Identify == nil || c.HTTP == nil || c.Origin == "" ||
 		c.Audit == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("connection: ConnectorConfig needs every field")
 	}
@@ -225,7 +225,7 @@ func (c *Connector) prepared(ctx context.Context, org delegation.OrgID, p Provid
 	for _, name := range names {
 		_, err := c.Org(org).Client(ctx, name)
 		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%w: %s", ErrNoClient, name)
+			return noClient(name)
 		}
 		if err != nil {
 			return fmt.Errorf("connection: read: %w", err)
@@ -349,12 +349,6 @@ type attempt struct {
 }
 
 func newAttempt() attempt { return attempt{State: random(16), Nonce: random(16), Verifier: random(32)} }
-
-// challenge is that of the verifier (RFC 7636 section 4.2).
-func (a attempt) challenge() string {
-	sum := sha256.Sum256([]byte(a.Verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
 
 // open reads a pending authorization and what it remembers. ErrLink says that there is none.
 func (c *Connector) open(ctx context.Context, org delegation.OrgID, id string) (store.Authorization, memory, error) {

@@ -281,6 +281,35 @@ var attempts = []attemptCase{
 			t.Errorf("%d grants were let go", len(c.revoked))
 		}
 	}},
+	{"a grant without a refresh token: that of the same account stays, and of no other", func(t *testing.T, _ *world, o *office, c *cloud, v *visit) {
+		c.scope = "read"
+		want(t, o.granted(t, c, v, same), nil)
+		refresh := func() string {
+			conn, err := o.links.Get(t.Context(), v.org, v.connection)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, token := o.tokens(t, v.org, conn)
+			return token
+		}
+		before := refresh()
+		c.once, c.scope = true, "read write"
+		again := o.begin(t, v.org, connection.Wish{Subject: "alice", Provider: "notes", Scopes: []string{"notes:write"}})
+		want(t, o.granted(t, c, again, same), nil)
+		o.ends(t, again, connection.StatusActive, "")
+		if after := refresh(); before == "" || after != before {
+			t.Errorf("the refresh token %q became %q", before, after)
+		}
+		second := o.begin(t, v.org, connection.Wish{Subject: "alice", Provider: "notes", Connection: "second", Scopes: []string{"notes:write"}})
+		want(t, o.granted(t, c, second, same), nil)
+		conn, err := o.links.Get(t.Context(), v.org, "second")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, token := o.tokens(t, v.org, conn); token != "" {
+			t.Errorf("a new connection has refresh token %q", token)
+		}
+	}},
 	{"the connection is deleted meanwhile", func(t *testing.T, _ *world, o *office, c *cloud, v *visit) {
 		want(t, o.granted(t, c, v, func(*connection.Answer) {
 			if err := o.links.Delete(t.Context(), v.org, v.connection, 0); err != nil {

@@ -24,9 +24,6 @@ const (
 // Shared reports whether the whole org shares such a connection: it is nobody's own.
 func (p Pattern) Shared() bool { return p == DeveloperSecret || p == ServiceAccount }
 
-// Renewable reports whether another credential can be had when the provider does not take one.
-func (p Pattern) Renewable() bool { return p == OAuth || p == ServiceAccount }
-
 // Risk is what a tool may do to the world.
 type Risk string
 

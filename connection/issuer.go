@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/oauth2"
 
 	"github.com/onbehalf/obo/delegation"
 	"github.com/onbehalf/obo/jose"
@@ -23,141 +23,120 @@ func IssuerClient(issuer string) string { return "issuer/" + issuer }
 // whose an ID token is.
 type issuers struct {
 	mu    sync.Mutex
-	known map[string]issuerMetadata
+	known map[string]issuer
 }
 
-type issuerMetadata struct {
-	Issuer        string   `json:"issuer"`
-	Authorization string   `json:"authorization_endpoint"`
-	Token         string   `json:"token_endpoint"`
-	Methods       []string `json:"token_endpoint_auth_methods_supported"`
-	Iss           bool     `json:"authorization_response_iss_parameter_supported"`
-
-	until time.Time
+// issuer is what one says of itself.
+type issuer struct {
+	endpoint oauth2.Endpoint
+	methods  []string
+	named    bool // its answers say whose they are (RFC 9207)
+	until    time.Time
 }
 
 const issuerKept = 10 * time.Minute
 
-// metadata is what an issuer says of itself; it must name that very issuer (OpenID Connect Discovery section 4.3).
-func (c *Connector) metadata(ctx context.Context, issuer string) (issuerMetadata, error) {
+// discover reads an issuer's metadata, which must name that very issuer (OpenID Connect Discovery section 4.3).
+func (c *Connector) discover(ctx context.Context, url string) (issuer, error) {
 	now := c.Now()
 	c.issuers.mu.Lock()
-	m, ok := c.issuers.known[issuer]
+	known, ok := c.issuers.known[url]
 	c.issuers.mu.Unlock()
-	if ok && now.Before(m.until) {
-		return m, nil
+	if ok && now.Before(known.until) {
+		return known, nil
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/.well-known/openid-configuration", nil)
 	if err != nil {
-		return issuerMetadata{}, err
+		return issuer{}, err
 	}
-	body, err := c.fetch(r)
+	response, err := c.HTTP.Do(r)
 	if err != nil {
-		return issuerMetadata{}, fmt.Errorf("connection: the issuer's metadata: %w", err)
+		return issuer{}, errors.New("connection: the issuer's metadata cannot be had")
 	}
-	m = issuerMetadata{}
-	if err := jose.Decode(body, &m); err != nil {
-		return issuerMetadata{}, errors.New("connection: the issuer's metadata cannot be read")
+	defer response.Body.Close()
+	body, err := readAll(response.Body, MaxTokenAnswer)
+	var said struct {
+		Issuer        string   `json:"issuer"`
+		Authorization string   `json:"authorization_endpoint"`
+		Token         string   `json:"token_endpoint"`
+		Methods       []string `json:"token_endpoint_auth_methods_supported"`
+		Named         bool     `json:"authorization_response_iss_parameter_supported"`
 	}
-	if m.Issuer != issuer {
-		return issuerMetadata{}, errors.New("connection: the metadata is another issuer's")
+	switch {
+	case err != nil || response.StatusCode != http.StatusOK || jose.Decode(body, &said) != nil:
+		return issuer{}, errors.New("connection: the issuer's metadata cannot be read")
+	case said.Issuer != url:
+		return issuer{}, errors.New("connection: the metadata is another issuer's")
 	}
-	for _, endpoint := range []string{m.Authorization, m.Token} {
+	found := issuer{
+		endpoint: oauth2.Endpoint{AuthURL: said.Authorization, TokenURL: said.Token}, methods: said.Methods, named: said.Named,
+		until: now.Add(issuerKept),
+	}
+	for _, endpoint := range []string{found.endpoint.AuthURL, found.endpoint.TokenURL} {
 		if _, why := endpointURL(endpoint); why != "" {
-			return issuerMetadata{}, errors.New("connection: the issuer's metadata has an endpoint that " + why)
+			return issuer{}, errors.New("connection: the issuer's metadata has an endpoint that " + why)
 		}
 	}
-	m.until = now.Add(issuerKept)
 	c.issuers.mu.Lock()
 	defer c.issuers.mu.Unlock()
 	if c.issuers.known == nil || len(c.issuers.known) >= 1000 {
-		c.issuers.known = map[string]issuerMetadata{}
+		c.issuers.known = map[string]issuer{}
 	}
-	c.issuers.known[issuer] = m
-	return m, nil
-}
-
-// fetch makes a request and reads a small answer of status 200.
-func (c *Connector) fetch(r *http.Request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), sendFor)
-	defer cancel()
-	response, err := c.HTTP.Do(r.WithContext(ctx))
-	if err != nil {
-		return nil, errors.New("no answer")
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxTokenAnswer+1))
-	switch {
-	case err != nil || len(body) > MaxTokenAnswer:
-		return nil, errors.New("the answer cannot be read, or is too long")
-	case response.StatusCode != http.StatusOK:
-		return body, fmt.Errorf("it answers %d", response.StatusCode)
-	}
-	return body, nil
+	c.issuers.known[url] = found
+	return found, nil
 }
 
 // signIn is one of the org's issuers, as our pages use it.
 type signIn struct {
-	client Client
-	issuerMetadata
+	oauth2.Config
+	issuer string
+	named  bool
 }
 
 // withIssuer lends the org's client at the issuer of a subject.
-func (c *Connector) withIssuer(ctx context.Context, org delegation.OrgID, subject string, f func(signIn) error) error {
-	_, issuer, _, err := delegation.ParseUserID(subject)
+func (c *Connector) withIssuer(ctx context.Context, org delegation.OrgID, subject string, f func(context.Context, signIn) error) error {
+	_, name, _, err := delegation.ParseUserID(subject)
 	if err != nil {
 		return err
 	}
-	return lendClient(ctx, c.Org(org), c.Vault, org, IssuerClient(issuer), func(client Client) error {
-		m, err := c.metadata(ctx, client.Settings["issuer"])
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, oauth2.HTTPClient, c.HTTP), sendFor)
+	defer cancel()
+	return lendClient(ctx, c.Org(org), c.Vault, org, IssuerClient(name), func(client Client) error {
+		url := client.Settings["issuer"]
+		found, err := c.discover(ctx, url)
 		if err != nil {
 			return err
 		}
-		return f(signIn{client, m})
+		s := signIn{issuer: url, named: found.named, Config: oauth2.Config{
+			ClientID: client.ID, ClientSecret: string(client.Secret.Reveal()), Endpoint: found.endpoint, RedirectURL: RedirectURI(c.Origin),
+			Scopes: []string{"openid"},
+		}}
+		// One style, and not the library's trying out, which would spend the code twice.
+		s.Endpoint.AuthStyle = oauth2.AuthStyleInParams
+		if s.ClientSecret != "" && (len(found.methods) == 0 || slices.Contains(found.methods, "client_secret_basic")) {
+			s.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
+		}
+		return f(ctx, s)
 	})
 }
 
-// signInURL is where the user's browser goes to sign in (OpenID Connect Core section 3.1.2.1).
-func (s signIn) url(a attempt, state, redirectURI string) (string, error) {
-	u, err := url.Parse(s.Authorization)
-	if err != nil {
-		return "", err
-	}
-	q := u.Query()
-	for name, value := range map[string]string{
-		"response_type": "code", "client_id": s.client.ID, "redirect_uri": redirectURI, "scope": "openid", "state": state,
-		"nonce": a.Nonce, "code_challenge": a.challenge(), "code_challenge_method": "S256",
-	} {
-		q.Set(name, value)
-	}
-	u.RawQuery = q.Encode()
-	return u.String(), nil
+// url is where the user's browser goes to sign in (OpenID Connect Core section 3.1.2.1).
+func (s signIn) url(a attempt, state string) string {
+	return s.AuthCodeURL(state, oauth2.SetAuthURLParam("nonce", a.Nonce), oauth2.S256ChallengeOption(a.Verifier))
 }
 
 // idToken spends the code of a sign-in.
-func (c *Connector) idToken(ctx context.Context, s signIn, a attempt, code string) (string, error) {
-	e := endpoint{method: http.MethodPost, clientAuth: "none", body: "form", url: template{literals: []string{s.Token}}}
-	if len(s.client.Secret.Reveal()) > 0 {
-		e.clientAuth = "basic"
-		if len(s.Methods) > 0 && !slices.Contains(s.Methods, "client_secret_basic") {
-			e.clientAuth = "body"
-		}
+func (s signIn) idToken(ctx context.Context, a attempt, code string) (string, error) {
+	token, err := s.Exchange(ctx, code, oauth2.VerifierOption(a.Verifier))
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // its text quotes the answer
+		return "", fmt.Errorf("connection: the issuer's token endpoint answers %s", refused.Response.Status)
 	}
-	r, err := (&Provider{}).tokenRequest(ctx, e, s.client, fields{
-		"grant_type": "authorization_code", "code": code, "redirect_uri": RedirectURI(c.Origin), "code_verifier": a.Verifier,
-	})
 	if err != nil {
-		return "", err
+		return "", errors.New("connection: the issuer's token endpoint does not answer, or not with tokens")
 	}
-	body, err := c.fetch(r)
-	if err != nil {
-		return "", fmt.Errorf("connection: the issuer's token endpoint: %w", err)
-	}
-	var answer struct {
-		IDToken string `json:"id_token"`
-	}
-	if err := jose.Decode(body, &answer); err != nil || answer.IDToken == "" {
+	id, _ := token.Extra("id_token").(string)
+	if id == "" {
 		return "", errors.New("connection: the issuer gave no ID token")
 	}
-	return answer.IDToken, nil
+	return id, nil
 }

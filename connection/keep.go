@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
@@ -118,7 +117,7 @@ func (k *Keeper) Renew(ctx context.Context, org delegation.OrgID, c store.Connec
 	case ServiceAccount:
 		return k.mint(ctx, org, c, scopes, true)
 	}
-	return c, Outcome{Result: ResultRevoked, Evidence: "the provider refuses it"}
+	return k.refusedKey(ctx, org, c)
 }
 
 const (
@@ -188,14 +187,26 @@ func (k *Keeper) renew(ctx context.Context, org delegation.OrgID, c store.Connec
 	if out, paused := k.pauses.outcome(org, c.ID, k.Now()); paused {
 		return c, out
 	}
-	key := fmt.Sprintf("%s|%s|%v", org, c.ID, n)
+	conn, out := k.once(ctx, org, c, fmt.Sprintf("%s|%s|%v", org, c.ID, n), func(ctx context.Context) (store.Connection, Outcome) {
+		return k.refresh(ctx, org, c, n)
+	})
+	if out.Good() && !same(c, conn) {
+		return c, Outcome{Result: ResultRevoked, Evidence: "the connection was deleted"}
+	}
+	return conn, out
+}
+
+// once does something for all who ask for it at the same time in this process. It goes on when they have left.
+func (k *Keeper) once(
+	ctx context.Context, org delegation.OrgID, c store.Connection, key string, f func(ctx context.Context) (store.Connection, Outcome),
+) (store.Connection, Outcome) {
 	done := k.flights.DoChan(key, func() (any, error) {
 		k.running.Add(1)
 		defer k.running.Done()
-		conn, out := k.refresh(context.WithoutCancel(ctx), org, c, n)
+		conn, out := f(context.WithoutCancel(ctx))
 		k.pauses.note(org, c.ID, out, k.Now())
 		if !out.Good() {
-			k.Log.WarnContext(ctx, "a connection could not be refreshed", "org", org, "connection", c.ID, "provider", c.Provider,
+			k.Log.WarnContext(ctx, "a connection's credential could not be renewed", "org", org, "connection", c.ID, "provider", c.Provider,
 				"outcome", string(out.Result), "evidence", out.Evidence)
 		}
 		return flown{conn, out}, nil
@@ -205,9 +216,6 @@ func (k *Keeper) renew(ctx context.Context, org delegation.OrgID, c store.Connec
 		return c, Outcome{Result: ResultTransient, Evidence: "the caller left"}
 	case r := <-done:
 		f, _ := r.Val.(flown)
-		if f.Good() && !same(c, f.conn) {
-			return c, Outcome{Result: ResultRevoked, Evidence: "the connection was deleted"}
-		}
 		return f.conn, f.Outcome
 	}
 }
@@ -382,8 +390,8 @@ func (k *Keeper) send(r *http.Request, p Provider, pattern Pattern) (Grant, answ
 		return Grant{}, answered{left: left.Load(), refusal: none}
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxTokenAnswer+1))
-	if err != nil || len(body) > MaxTokenAnswer {
+	body, err := readAll(response.Body, MaxTokenAnswer)
+	if err != nil {
 		return Grant{}, answered{left: true, refusal: none}
 	}
 	defer clear(body)
@@ -421,7 +429,11 @@ func (k *Keeper) lend(ctx context.Context, org delegation.OrgID, provider string
 }
 
 // ErrNoClient says that the org has no client at a provider.
-var ErrNoClient = errors.New("connection: the org has no client there: register one with `obo connect client set`")
+var ErrNoClient = errors.New("connection: the org has no client")
+
+func noClient(name string) error {
+	return fmt.Errorf("%w at %s: an administrator registers one with `obo connect client set %s`", ErrNoClient, name, name)
+}
 
 type clients interface {
 	Client(ctx context.Context, name string) (store.Client, error)
@@ -430,7 +442,7 @@ type clients interface {
 func lendClient(ctx context.Context, s clients, v Vault, org delegation.OrgID, name string, f func(Client) error) error {
 	row, err := s.Client(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w: %s", ErrNoClient, name)
+		return noClient(name)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)

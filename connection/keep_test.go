@@ -335,6 +335,11 @@ func crashRound(t *testing.T, w *world, a *authority, first *process, crash *cra
 	current, access, alive := a.current(refresh)
 	strict := a.rotation == "single_use" && a.reuse == 0
 	couldKeep := !crash.has("SpendRefresh") || crash.has("PutConnection")
+	if couldKeep && stored.Status == connection.StatusError && stored.Version == c.Version+1 {
+		// The other process was first to write: the lease had ended, and the doomed one found that out and ended with the new token in hand.
+		_, still := final.tokens(t, "acme", stored)
+		couldKeep = still != refresh
+	}
 	switch {
 	case out.Good():
 		gotAccess, gotRefresh := final.tokens(t, "acme", stored)

@@ -44,6 +44,9 @@ func (k *Keeper) persist(
 	switch {
 	case err != nil:
 		k.Log.ErrorContext(ctx, "a new grant could not be stored and is lost", "org", org, "connection", c.ID, "error", err)
+		if s.g.rotation == RotationNever || s.g.rotation == RotationKept { // what there was is good still
+			return c, Outcome{Result: ResultTransient, Evidence: "the new grant could not be stored"}
+		}
 		return c, Outcome{Result: ResultUncertain, Evidence: "the new grant could not be stored"}
 	case kept:
 		return stored, Outcome{Result: ResultRefreshed}
@@ -97,6 +100,26 @@ func (k *Keeper) conclude(
 		return stored, was
 	}
 	return stored, Outcome{Result: ResultTransient, Evidence: "it was changed meanwhile"}
+}
+
+// refusedKey notes that a provider does not take a user's own key, so that the user is asked for another. The key stays and may be tried
+// again: the refusal of one call is not certain to be that of the key.
+func (k *Keeper) refusedKey(ctx context.Context, org delegation.OrgID, c store.Connection) (store.Connection, Outcome) {
+	out := Outcome{Result: ResultRevoked, Evidence: "the provider refuses the key"}
+	if c.Status != StatusActive || Pattern(c.Pattern).Shared() {
+		return c, out
+	}
+	var stored store.Connection
+	err := k.writeOnce(ctx, org, c, nil, func(next *store.Connection) {
+		next.Status, next.StatusReason = StatusError, out.reason()
+	}, &stored)
+	if err != nil { // somebody else says so, or has put another key, or the next call finds out
+		if !errors.Is(err, store.ErrConflict) {
+			k.Log.WarnContext(ctx, "that a key is refused could not be recorded", "org", org, "connection", c.ID, "error", err)
+		}
+		return c, out
+	}
+	return stored, out
 }
 
 // write changes a connection that still has the refresh token that was spent, with a new credential or, when that is nil, the one it

@@ -44,24 +44,14 @@ func (k *Keeper) mint(ctx context.Context, org delegation.OrgID, c store.Connect
 	if out, paused := k.pauses.outcome(org, c.ID, k.Now()); paused {
 		return c, out
 	}
-	done := k.flights.DoChan(fmt.Sprintf("mint|%s|%s|%d|%x|%s", org, c.ID, c.Version, of, key.scopes), func() (any, error) {
-		conn, out := k.mintOnce(context.WithoutCancel(ctx), org, c, scopes)
-		k.pauses.note(org, c.ID, out, k.Now())
+	flight := fmt.Sprintf("mint|%s|%s|%d|%x|%s", org, c.ID, c.Version, of, key.scopes)
+	return k.once(ctx, org, c, flight, func(ctx context.Context) (store.Connection, Outcome) {
+		conn, out := k.mintOnce(ctx, org, c, scopes)
 		if out.Good() {
 			k.minted.put(key, mintedToken{conn, of})
-		} else {
-			k.Log.WarnContext(ctx, "a service account's token could not be minted", "org", org, "connection", c.ID, "provider", c.Provider,
-				"outcome", string(out.Result), "evidence", out.Evidence)
 		}
-		return flown{conn, out}, nil
+		return conn, out
 	})
-	select {
-	case <-ctx.Done():
-		return c, Outcome{Result: ResultTransient, Evidence: "the caller left"}
-	case r := <-done:
-		f, _ := r.Val.(flown)
-		return f.conn, f.Outcome
-	}
 }
 
 func (k *Keeper) mintOnce(ctx context.Context, org delegation.OrgID, c store.Connection, scopes []string) (store.Connection, Outcome) {

@@ -313,7 +313,7 @@ count what nobody has found in the provider's documentation: facts of the record
 
 func unverifiedFakes(t *testing.T, name string) (guesses, answers int) {
 	t.Helper()
-	text, err := os.ReadFile("connectiontest/fakes/" + name + ".yaml")
+	text, err := os.ReadFile("fakes/recorded/" + name + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

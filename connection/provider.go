@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -147,6 +148,38 @@ func (p Provider) Description() string { return p.description }
 
 // Scopes are the record's scopes, sorted.
 func (p Provider) Scopes() []string { return slices.Clone(p.scopes) }
+
+// allows are the descriptions of the scopes that a grant of the provider's scopes is for.
+func (p Provider) allows(granted []string) []string {
+	var out []string
+	if p.oauth == nil {
+		for _, s := range slices.Sorted(maps.Keys(p.described)) {
+			out = append(out, p.described[s])
+		}
+		return out
+	}
+	for _, ours := range p.scopes {
+		if needs, said := p.oauth.scopes.needs[ours]; said && len(p.Missing(granted, needs)) == 0 {
+			out = append(out, p.described[ours])
+		}
+	}
+	return out
+}
+
+// Connectable reports whether a user can connect an account on our pages.
+func (p Provider) Connectable() bool { return p.userPattern() != "" }
+
+// userPattern is how a user connects: by a grant where the provider has it, else by a key of one's own.
+func (p Provider) userPattern() Pattern {
+	for _, pattern := range []Pattern{OAuth, APIKey, Basic} {
+		if p.Supports(pattern) {
+			return pattern
+		}
+	}
+	return ""
+}
+
+func (p Provider) incremental() bool { return p.oauth != nil && p.oauth.incremental }
 
 // Tools are its tools in name order.
 func (p Provider) Tools() []Tool { return slices.Clone(p.tools) }

@@ -31,7 +31,7 @@ type answer struct {
 	refused *Error // the caller's own token was revoked meanwhile
 	reason  string // for the trail; that of failure when empty
 
-	rejected bool // the provider did not take the credential, and another may be had
+	rejected bool // the provider did not take the credential, and the Keeper says what follows
 }
 
 func failed(e *ToolError, status int, detail string) answer {
@@ -67,7 +67,7 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	org := c.verified.OrgID()
 	ready, out := s.Credentials.Ready(ctx, org, c.link, c.scopes)
 	if !out.Good() {
-		return s.notReady(ctx, c, out)
+		return s.notReady(ctx, c, out, 0)
 	}
 	a := s.attempt(ctx, c, ready)
 	if !a.rejected {
@@ -75,7 +75,7 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	}
 	// The provider did not take the credential, so it did nothing: once more with another one, when there is one to be had.
 	if ready, out = s.Credentials.Renew(ctx, org, ready, c.scopes); !out.Good() {
-		return s.notReady(ctx, c, out)
+		return s.notReady(ctx, c, out, a.status)
 	}
 	if a = s.attempt(ctx, c, ready); a.rejected {
 		e := toolError(connection.Failure{Kind: connection.Unavailable, RetryAfter: retrySoon}, false)
@@ -84,14 +84,19 @@ func (s *Service) spend(ctx context.Context, c *call) answer {
 	return a
 }
 
-// notReady is the answer when there is no credential to spend.
-func (s *Service) notReady(ctx context.Context, c *call, out connection.Outcome) answer {
+// notReady is the answer when there is no credential to spend. status is that of the provider's refusal of the one that there was; 0
+// when none was sent.
+func (s *Service) notReady(ctx context.Context, c *call, out connection.Outcome, status int) answer {
 	if why := stoppedBy(ctx); why != nil {
 		return halted(c, why, false)
 	}
 	e := toolError(out.Failure(), false)
 	_ = s.offered(ctx, c, e)
-	return failed(e, 0, "no credential to spend ("+out.Evidence+"); nothing was sent")
+	detail := "nothing was sent"
+	if status != 0 {
+		detail = "the provider refused the one that there was, and did nothing"
+	}
+	return failed(e, status, "no credential to spend ("+out.Evidence+"); "+detail)
 }
 
 // attempt makes the call once, with the credential of a connection that is ready.
@@ -164,7 +169,7 @@ func (s *Service) send(r *http.Request, c *call, scrub connection.Scrubber) answ
 	pattern := connection.Pattern(c.link.Pattern)
 	if f, bad := c.tool.Classify(response.StatusCode, response.Header, body, pattern, s.Now()); bad {
 		a := failed(toolError(f, c.tool.Idempotent()), response.StatusCode, "the provider answered with an error")
-		a.rejected = pattern.Renewable() && (f.Kind == connection.Revoked || f.Kind == connection.Expired)
+		a.rejected = f.Kind == connection.Revoked || f.Kind == connection.Expired
 		if !a.rejected {
 			_ = s.offered(r.Context(), c, a.failure)
 		}

@@ -75,48 +75,6 @@ func (a Session) DeleteClient(ctx context.Context, req DeleteClientRequest) (sto
 	return before, a.change(ctx, c, func() error { return clientError(a.Clients.Delete(ctx, id, before.Name, before.Version)) })
 }
 
-// AuthorizeConnection asks a user to connect an account.
-func (a Session) AuthorizeConnection(ctx context.Context, org string, w connection.Wish) (connection.Authorized, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return connection.Authorized{}, err
-	}
-	if len(w.Scopes) == 0 {
-		p, _, err := a.Providers.Provider(ctx, id, w.Provider)
-		if err != nil {
-			return connection.Authorized{}, adminError(err)
-		}
-		w.Scopes = p.Scopes()
-	}
-	var out connection.Authorized
-	c := change{org: id, subject: w.Subject, connection: w.Connection, what: "ask a user to connect an account at " + printable(w.Provider)}
-	err = a.change(ctx, c, func() (err error) {
-		out, err = a.Accounts.Authorize(ctx, id, w)
-		return connectError(err)
-	})
-	return out, err
-}
-
-// AwaitConnection waits for an authorization.
-func (a *Admin) AwaitConnection(ctx context.Context, org, authorization string, most time.Duration) (connection.Authorized, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return connection.Authorized{}, err
-	}
-	out, err := a.Accounts.Wait(ctx, id, "", authorization, most)
-	return out, connectError(err)
-}
-
-// GetConnection is one connection.
-func (a *Admin) GetConnection(ctx context.Context, org, name string) (store.Connection, error) {
-	id, err := orgID(org)
-	if err != nil {
-		return store.Connection{}, err
-	}
-	c, err := a.Links.Get(ctx, id, name)
-	return c, adminError(err)
-}
-
 // clientChanges is a change of a client; version 0 stands for none. Of a secret it says whether there is one.
 func clientChanges(before, after store.Client) []audit.Change {
 	var c audit.Change

@@ -105,6 +105,38 @@ func (c *Connect) List(ctx context.Context, p Presented, provider string) (conns
 	return conns, nonce, nil
 }
 
+// AuthorizeConnection asks a user to connect an account.
+func (a Session) AuthorizeConnection(ctx context.Context, org string, w connection.Wish) (connection.Authorized, error) {
+	id, err := orgID(org)
+	if err != nil {
+		return connection.Authorized{}, err
+	}
+	if len(w.Scopes) == 0 {
+		p, _, err := a.Providers.Provider(ctx, id, w.Provider)
+		if err != nil {
+			return connection.Authorized{}, adminError(err)
+		}
+		w.Scopes = p.Scopes()
+	}
+	var out connection.Authorized
+	c := change{org: id, subject: w.Subject, connection: w.Connection, what: "ask a user to connect an account at " + printable(w.Provider)}
+	err = a.change(ctx, c, func() (err error) {
+		out, err = a.Accounts.Authorize(ctx, id, w)
+		return connectError(err)
+	})
+	return out, err
+}
+
+// AwaitConnection waits for an authorization.
+func (a *Admin) AwaitConnection(ctx context.Context, org, authorization string, most time.Duration) (connection.Authorized, error) {
+	id, err := orgID(org)
+	if err != nil {
+		return connection.Authorized{}, err
+	}
+	out, err := a.Accounts.Wait(ctx, id, "", authorization, most)
+	return out, connectError(err)
+}
+
 // connectError turns what connecting answers into an *Error.
 func connectError(err error) error {
 	switch {

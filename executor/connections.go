@@ -51,6 +51,16 @@ func (a *Admin) ListConnections(ctx context.Context, org, after string, limit in
 	return conns, adminError(err)
 }
 
+// GetConnection is one connection.
+func (a *Admin) GetConnection(ctx context.Context, org, name string) (store.Connection, error) {
+	id, err := orgID(org)
+	if err != nil {
+		return store.Connection{}, err
+	}
+	c, err := a.Links.Get(ctx, id, name)
+	return c, adminError(err)
+}
+
 // DeleteConnectionRequest names a connection.
 type DeleteConnectionRequest struct {
 	Org, Connection string

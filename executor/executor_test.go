@@ -412,6 +412,51 @@ func TestSharedSecret(t *testing.T) {
 	}
 }
 
+// TestRefusedKey: a user whose own key the provider does not take is asked for another, by a link; and the call that says so is on record
+// as sent and refused. The operator of the org cannot help, and another user's key is not touched.
+func TestRefusedKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, err := r.admin.PutClient(t.Context(), executor.PutClientRequest{Org: "acme", Registration: connection.Registration{
+		Name: "issuer/okta", ClientID: "pages", Settings: map[string]string{"issuer": "https://okta.example"},
+	}})
+	must(t, err)
+	status := func(id string) string {
+		c, err := r.db.Org("acme").Connection(t.Context(), id)
+		must(t, err)
+		return c.Status
+	}
+	r.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	call := func() executor.Response {
+		t.Helper()
+		got, err := r.execute(t.Context(), r.token(t, "tracker:write"), executor.Request{Tool: "tracker.create", Arguments: []byte(create)})
+		must(t, err)
+		return got
+	}
+	for range 2 { // the second finds it noted already, and may still try
+		got := call()
+		if got.Error == nil || got.Error.Kind != connection.Revoked || !strings.HasPrefix(got.Error.ReconnectURL, "http://127.0.0.1/connect/acme.") {
+			t.Errorf("%+v", got.Error)
+		}
+		records := r.trail(t, "acme")
+		if last := records[len(records)-1]; last.Status != http.StatusUnauthorized || strings.Contains(last.Detail, "nothing was sent") {
+			t.Errorf("on the trail: %d, %s", last.Status, last.Detail)
+		}
+	}
+	if status("alice") != connection.StatusError || status("bob") != connection.StatusActive {
+		t.Errorf("alice's is %s, bob's %s", status("alice"), status("bob"))
+	}
+	_, err = r.admin.PutConnection(t.Context(), executor.PutConnectionRequest{Org: "acme", Link: connection.Link{
+		ID: "alice", Provider: "tracker", Pattern: connection.APIKey, Subject: "user:acme/okta|alice",
+		Credential: vault.NewCredential("", []byte(canary+"-another")),
+	}})
+	must(t, err)
+	r.answers(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"ok":true}`) })
+	if got := call(); got.Result == nil || status("alice") != connection.StatusActive {
+		t.Errorf("with another key: %+v, %s", got.Error, status("alice"))
+	}
+}
+
 // TestCanary: EX9, EX10. Credential and token bytes are in no log line (at debug level), error, audit record, answer or, in the clear,
 // database file, whatever a provider does with what it was sent.
 func TestCanary(t *testing.T) {

@@ -206,7 +206,7 @@ func (r *rig) build(t *testing.T) {
 	})
 	must(t, err)
 	accounts, err := connection.NewConnector(connection.ConnectorConfig{
-		Org: func(id delegation.OrgID) connection.ConnectorStore { return faulty.Org(id) }, Providers: catalog, Vault: safe, Keeper: keeper,
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return faulty.Org(id) }, Providers: catalog, Links: links, Vault: safe, Keeper: keeper,
 		Identify: nobody{}, HTTP: out, Origin: "http://127.0.0.1", Audit: trail, Now: time.Now, Log: log,
 	})
 	must(t, err)

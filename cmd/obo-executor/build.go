@@ -37,6 +37,7 @@ type parts struct {
 	follower *revocation.Follower
 	trail    *audit.Log
 	nonces   *dpop.Nonces // nil when none are demanded
+	links    *connection.Links
 	keeper   *connection.Keeper
 	accounts *connection.Connector
 	executor *executor.Service
@@ -94,6 +95,12 @@ func build(ctx context.Context, cfg config.Executor, db engine, live *settings, 
 func (p *parts) buildAccounts(cfg config.Executor, live *settings, catalog *connection.Catalog, safe *vault.Vault, log *slog.Logger) error {
 	client := p.egress(cfg)
 	var err error
+	p.links, err = connection.NewLinks(connection.LinksConfig{
+		Org: func(id delegation.OrgID) connection.Store { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
 	p.keeper, err = connection.NewKeeper(connection.KeeperConfig{
 		Org: func(id delegation.OrgID) connection.KeeperStore { return p.db.org(id) }, Providers: catalog, Vault: safe, HTTP: client,
 		RedirectURI: connection.RedirectURI(cfg.PublicURL), Now: time.Now, Log: log,
@@ -106,19 +113,14 @@ func (p *parts) buildAccounts(cfg config.Executor, live *settings, catalog *conn
 		return err
 	}
 	p.accounts, err = connection.NewConnector(connection.ConnectorConfig{
-		Org: func(id delegation.OrgID) connection.ConnectorStore { return p.db.org(id) }, Providers: catalog, Vault: safe, Keeper: p.keeper,
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return p.db.org(id) }, Providers: catalog, Links: p.links,
+		Vault: safe, Keeper: p.keeper,
 		Identify: who, HTTP: client, Origin: cfg.PublicURL, Audit: p.trail, Now: time.Now, Log: log,
 	})
 	return err
 }
 
 func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault, webhooks *notify.Webhooks) error {
-	links, err := connection.NewLinks(connection.LinksConfig{
-		Org: func(id delegation.OrgID) connection.Store { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
-	})
-	if err != nil {
-		return err
-	}
 	clients, err := connection.NewClients(connection.ClientsConfig{
 		Org: func(id delegation.OrgID) connection.ClientStore { return p.db.org(id) }, Providers: catalog, Vault: safe, Now: time.Now,
 	})
@@ -134,7 +136,7 @@ func (p *parts) buildAdmin(catalog *connection.Catalog, safe *vault.Vault, webho
 		return err
 	}
 	p.admin, err = executor.NewAdmin(executor.AdminConfig{
-		Providers: catalog, Links: links, Clients: clients, Accounts: p.accounts,
+		Providers: catalog, Links: p.links, Clients: clients, Accounts: p.accounts,
 		Themes:  connection.Themes{Org: func(id delegation.OrgID) connection.ThemeStore { return p.db.org(id) }, Now: time.Now},
 		Release: p.keeper, Keys: keys, Events: events,
 		Webhooks: webhooks, Audit: p.trail, Now: time.Now,

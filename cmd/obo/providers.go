@@ -13,7 +13,7 @@ import (
 	"github.com/onbehalf/obo/cmd/obo/internal/remote"
 	"github.com/onbehalf/obo/cmd/obo/internal/render"
 	"github.com/onbehalf/obo/connection"
-	"github.com/onbehalf/obo/connection/connectiontest"
+	"github.com/onbehalf/obo/connection/fakes"
 	obov1 "github.com/onbehalf/obo/gen/obo/v1"
 )
 
@@ -60,7 +60,7 @@ type providersLintCommand struct {
 // Help is shown below the flags.
 func (providersLintCommand) Help() string {
 	return `Everything that is wrong is said at once, each thing with its place, and the exit code is then 1. No server is asked. --fakes takes a file
-like those of connection/connectiontest/fakes: each answer must be understood as the file says, and the cases that a record of its
+like those of connection/fakes/recorded: each answer must be understood as the file says, and the cases that a record of its
 patterns needs must be there, or absent with a reason. Times in the answers are relative to 2026-11-28T12:00:00Z.
 
 Examples:
@@ -254,7 +254,7 @@ func lintFakes(file string, records map[string]connection.Provider) linted {
 		out.Problems = append(out.Problems, err.Error())
 		return out
 	}
-	f, err := connectiontest.Parse(text)
+	f, err := fakes.Parse(text)
 	if err != nil {
 		out.Problems = append(out.Problems, strings.Join(strings.Fields(err.Error()), " "))
 		return out

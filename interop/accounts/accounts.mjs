@@ -302,7 +302,7 @@ await check('accounts: what cannot be done has a page that says why, and what to
   await signInAt(page, 'alice-at-notes')
   await consent(page)
   await page.waitForURL(`${env('OBO_EXECUTOR_HTTP')}/connect/**`)
-  assert.match(await page.locator('[role=alert]').textContent(), /Operator_config: HTTP 401, invalid_client/)
+  assert.match(await page.locator('[role=alert]').textContent(), /What your organization has set up for Notes is not in order/)
   await titled(page, 'Your Notes account is not connected', 'failed')
   await setClient('notes', 'obo', 'notes.secret')
 

@@ -102,8 +102,19 @@ func done(p connection.Page, v *view) {
 		v.Title, v.Alert = "The link has expired", "Nothing was connected."
 		v.Text = []string{"Ask the agent for a new link."}
 	default:
-		v.Title, v.Alert = "Your "+p.Provider+" account is not connected", sentence(p.Reason)
-		v.Text = []string{"Ask the agent for a new link. If it happens again, tell your administrator what stands here."}
+		v.Title = "Your " + p.Provider + " account is not connected"
+		result, evidence, _ := strings.Cut(p.Reason, ": ")
+		switch connection.Result(result) {
+		case connection.ResultOperatorConfig:
+			v.Alert = "What your organization has set up for " + p.Provider + " is not in order."
+			v.Text = []string{"Only an administrator can help. Tell yours: " + evidence + "."}
+		case connection.ResultTransient:
+			v.Alert = p.Provider + " does not answer as it should."
+			v.Text = []string{"Ask the agent for a new link in a minute. If it happens again, tell your administrator: " + evidence + "."}
+		default:
+			v.Alert = sentence(p.Reason)
+			v.Text = []string{"Ask the agent for a new link. If it happens again, tell your administrator what stands here."}
+		}
 	}
 }
 

@@ -102,6 +102,15 @@ func (s adminServer) ListConnections(ctx context.Context, in *obov1.ListConnecti
 	return out, nil
 }
 
+// GetConnection implements ExecutorAdminService.
+func (s adminServer) GetConnection(ctx context.Context, in *obov1.GetConnectionRequest) (*obov1.GetConnectionResponse, error) {
+	got, err := s.admin.GetConnection(ctx, in.GetOrgId(), in.GetConnection())
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.GetConnectionResponse{Connection: shown(got)}, nil
+}
+
 // DeleteConnection implements ExecutorAdminService.
 func (s adminServer) DeleteConnection(ctx context.Context, in *obov1.DeleteConnectionRequest) (*obov1.DeleteConnectionResponse, error) {
 	got, err := s.as(ctx).DeleteConnection(ctx, executor.DeleteConnectionRequest{

@@ -12,37 +12,6 @@ import (
 	"github.com/onbehalf/obo/wire/page"
 )
 
-// GetConnection implements ExecutorAdminService.
-func (s adminServer) GetConnection(ctx context.Context, in *obov1.GetConnectionRequest) (*obov1.GetConnectionResponse, error) {
-	got, err := s.admin.GetConnection(ctx, in.GetOrgId(), in.GetConnection())
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.GetConnectionResponse{Connection: shown(got)}, nil
-}
-
-// AuthorizeConnection implements ExecutorAdminService.
-func (s adminServer) AuthorizeConnection(
-	ctx context.Context, in *obov1.AuthorizeConnectionRequest,
-) (*obov1.AuthorizeConnectionResponse, error) {
-	got, err := s.as(ctx).AuthorizeConnection(ctx, in.GetOrgId(), connection.Wish{
-		Subject: in.GetSubject(), Provider: in.GetProvider(), Connection: in.GetConnection(), Scopes: in.GetScopes(),
-	})
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.AuthorizeConnectionResponse{Authorization: authorization(got)}, nil
-}
-
-// AwaitConnection implements ExecutorAdminService.
-func (s adminServer) AwaitConnection(ctx context.Context, in *obov1.AwaitConnectionRequest) (*obov1.AwaitConnectionResponse, error) {
-	got, err := s.admin.AwaitConnection(ctx, in.GetOrgId(), in.GetId(), in.GetWait().AsDuration())
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.AwaitConnectionResponse{Authorization: authorization(got)}, nil
-}
-
 // PutClient implements ExecutorAdminService.
 func (s adminServer) PutClient(ctx context.Context, in *obov1.PutClientRequest) (*obov1.PutClientResponse, error) {
 	secret := []byte(in.GetSecret())
@@ -94,32 +63,4 @@ func client(c store.Client) *obov1.Client {
 		Name: c.Name, ClientId: c.ClientID, Confidential: executor.Confidential(c), Settings: c.Settings, Version: c.Version,
 		Updated: timestamppb.New(c.Updated),
 	}
-}
-
-// PutTheme implements ExecutorAdminService.
-func (s adminServer) PutTheme(ctx context.Context, in *obov1.PutThemeRequest) (*obov1.PutThemeResponse, error) {
-	got, err := s.as(ctx).PutTheme(ctx, executor.PutThemeRequest{
-		Org: in.GetOrgId(), Name: in.GetName(), Accent: in.GetAccent(), ExpectedVersion: in.ExpectedVersion, DryRun: in.GetDryRun(),
-	})
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.PutThemeResponse{Theme: theme(got)}, nil
-}
-
-// GetTheme implements ExecutorAdminService.
-func (s adminServer) GetTheme(ctx context.Context, in *obov1.GetThemeRequest) (*obov1.GetThemeResponse, error) {
-	got, err := s.admin.Theme(ctx, in.GetOrgId())
-	if err != nil {
-		return nil, render(err)
-	}
-	return &obov1.GetThemeResponse{Theme: theme(got)}, nil
-}
-
-func theme(t store.Theme) *obov1.Theme {
-	out := &obov1.Theme{Name: t.Name, Accent: t.Accent, Version: t.Version}
-	if t.Version > 0 {
-		out.Updated = timestamppb.New(t.Updated)
-	}
-	return out
 }

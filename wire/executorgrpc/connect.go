@@ -84,6 +84,28 @@ func (s connectServer) ListAccounts(ctx context.Context, in *obov1.ListAccountsR
 	return out, nil
 }
 
+// AuthorizeConnection implements ExecutorAdminService.
+func (s adminServer) AuthorizeConnection(
+	ctx context.Context, in *obov1.AuthorizeConnectionRequest,
+) (*obov1.AuthorizeConnectionResponse, error) {
+	got, err := s.as(ctx).AuthorizeConnection(ctx, in.GetOrgId(), connection.Wish{
+		Subject: in.GetSubject(), Provider: in.GetProvider(), Connection: in.GetConnection(), Scopes: in.GetScopes(),
+	})
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.AuthorizeConnectionResponse{Authorization: authorization(got)}, nil
+}
+
+// AwaitConnection implements ExecutorAdminService.
+func (s adminServer) AwaitConnection(ctx context.Context, in *obov1.AwaitConnectionRequest) (*obov1.AwaitConnectionResponse, error) {
+	got, err := s.admin.AwaitConnection(ctx, in.GetOrgId(), in.GetId(), in.GetWait().AsDuration())
+	if err != nil {
+		return nil, render(err)
+	}
+	return &obov1.AwaitConnectionResponse{Authorization: authorization(got)}, nil
+}
+
 func authorization(a connection.Authorized) *obov1.Authorization {
 	out := &obov1.Authorization{Id: a.ID, Status: a.Status, Reason: a.Reason, Connection: a.Connection, Url: a.URL}
 	if !a.Expires.IsZero() {

@@ -332,7 +332,7 @@ func openAdmin(t *testing.T) (a *executor.Admin, db *sqlite.Executor, path strin
 	})
 	must(t, err)
 	accounts, err := connection.NewConnector(connection.ConnectorConfig{
-		Org: func(id delegation.OrgID) connection.ConnectorStore { return db.Org(id) }, Providers: catalog, Vault: safe, Keeper: keeper,
+		Org: func(id delegation.OrgID) connection.ConnectorStore { return db.Org(id) }, Providers: catalog, Links: links, Vault: safe, Keeper: keeper,
 		Identify: nobody{}, HTTP: http.DefaultClient, Origin: "https://connect.example", Audit: trail, Now: time.Now, Log: log,
 	})
 	must(t, err)

@@ -99,7 +99,7 @@ func (e *Env) asOperator(ctx context.Context, f func(context.Context, *remote.ST
 	return f(remote.Bearer(ctx, token), sts, executor)
 }
 
-// handOut makes a new client secret for each agent, and stores the API keys of both alices.
+// handOut makes a new client secret for each agent, stores the API keys of both alices, and lets people sign in to connect others.
 func (e *Env) handOut(ctx context.Context) error {
 	return e.asOperator(ctx, func(ctx context.Context, sts *remote.STS, executor *remote.Executor) error {
 		for _, a := range agents() {
@@ -108,6 +108,12 @@ func (e *Env) handOut(ctx context.Context) error {
 				return err
 			}
 			e.Vars[a.prefix+"_ID"], e.Vars[a.prefix+"_SECRET"] = secret.GetClientId(), secret.GetClientSecret()
+		}
+		for _, org := range []string{"acme", "globex"} {
+			if _, err := executor.Admin.PutClient(ctx, &obov1.PutClientRequest{OrgId: org, Name: "issuer/sample", ClientId: sample.PagesClient,
+				Settings: map[string]string{"issuer": e.Vars["issuer"]}}); err != nil {
+				return err
+			}
 		}
 		accounts, err := readAccounts(e.path(accountsFile))
 		if err != nil {

@@ -14,13 +14,26 @@ import (
 	"time"
 )
 
-// AdminClient is the client id with which people sign in to administer: a public client, for obo login.
-const AdminClient = "obo-sample-admin"
+// The public clients with which people sign in.
+const (
+	AdminClient = "obo-sample-admin" // to administer, for obo login
+	PagesClient = "obo-sample-pages" // to connect accounts, for the executor's pages
+)
+
+// registered is the redirect URI of a client, on any port (RFC 8252 §7.3); empty: there is no such client.
+func registered(client string) string {
+	switch client {
+	case AdminClient:
+		return "http://127.0.0.1/callback"
+	case PagesClient:
+		return "http://127.0.0.1/connect/callback"
+	}
+	return ""
+}
 
 const (
-	redirectURI = "http://127.0.0.1/callback" // of AdminClient, on any port (RFC 8252 §7.3)
-	codeLife    = time.Minute
-	maxCodes    = 256
+	codeLife = time.Minute
+	maxCodes = 256
 )
 
 // codes are the authorization codes that were not used yet.
@@ -32,6 +45,7 @@ type codes struct {
 // grant is what a code stands for.
 type grant struct {
 	person                     Person
+	client                     string
 	redirect, nonce, challenge string
 	until                      time.Time
 }
@@ -75,10 +89,11 @@ var page = template.Must(template.New("page").Parse(`<!doctype html>
 
 // ask is GET /authorize (OpenID Connect Core §3.1.2.1): it shows the page.
 func (i *Issuer) ask(w http.ResponseWriter, r *http.Request) {
-	if _, ok := i.request(w, r); !ok {
+	q, ok := i.request(w, r)
+	if !ok {
 		return
 	}
-	_ = page.Execute(w, map[string]any{"Client": AdminClient, "People": People()})
+	_ = page.Execute(w, map[string]any{"Client": q.Get("client_id"), "People": People()})
 }
 
 // decide is POST /authorize: somebody was chosen.
@@ -96,7 +111,7 @@ func (i *Issuer) decide(w http.ResponseWriter, r *http.Request) {
 	}
 	now := i.config.Now()
 	code, ok := i.codes.put(grant{
-		person: person, redirect: q.Get("redirect_uri"), nonce: q.Get("nonce"), challenge: q.Get("code_challenge"),
+		person: person, client: q.Get("client_id"), redirect: q.Get("redirect_uri"), nonce: q.Get("nonce"), challenge: q.Get("code_challenge"),
 		until: now.Add(codeLife),
 	}, now)
 	if !ok {
@@ -119,7 +134,7 @@ func (i *Issuer) request(w http.ResponseWriter, r *http.Request) (url.Values, bo
 	case r.Host != own.Host: // a name that was rebound to loopback
 		http.Error(w, "this is not "+own.Host, http.StatusMisdirectedRequest)
 		return nil, false
-	case err != nil || q.Get("client_id") != AdminClient || !registered(q.Get("redirect_uri")):
+	case err != nil || !goesTo(q.Get("redirect_uri"), registered(q.Get("client_id"))):
 		http.Error(w, "client_id or redirect_uri is not registered", http.StatusBadRequest)
 		return nil, false
 	case q.Get("response_type") != "code":
@@ -135,14 +150,14 @@ func (i *Issuer) request(w http.ResponseWriter, r *http.Request) (url.Values, bo
 	return q, true
 }
 
-// registered compares a redirect URI with the registered one, but for the port.
-func registered(uri string) bool {
+// goesTo compares a redirect URI with the registered one, but for the port.
+func goesTo(uri, registered string) bool {
 	u, err := url.Parse(uri)
 	if err != nil || u.Port() == "" {
 		return false
 	}
 	u.Host = u.Hostname()
-	return u.String() == redirectURI
+	return u.String() == registered
 }
 
 // back answers the client, by way of the browser. The answer names who gives it (RFC 9207).
@@ -163,12 +178,12 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	}
 	f := r.PostForm
 	g, ok := i.codes.take(f.Get("code"), i.config.Now())
-	if !ok || f.Get("client_id") != AdminClient || f.Get("redirect_uri") != g.redirect ||
+	if !ok || f.Get("client_id") != g.client || f.Get("redirect_uri") != g.redirect ||
 		!proves(f.Get("code_verifier"), g.challenge) {
 		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
 		return
 	}
-	id, err := i.idToken(g.person, AdminClient, g.nonce)
+	id, err := i.idToken(g.person, g.client, g.nonce)
 	if err != nil {
 		answer(w, http.StatusInternalServerError, map[string]string{"error": "server_error"})
 		return

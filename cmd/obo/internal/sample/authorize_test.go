@@ -73,7 +73,7 @@ func TestAuthorizationCode(t *testing.T) {
 		"another verifier":        {func(f url.Values) { f.Set("code_verifier", oauth2.GenerateVerifier()) }, false},
 		"no verifier":             {func(f url.Values) { f.Del("code_verifier") }, false},
 		"another port":            {func(f url.Values) { f.Set("redirect_uri", "http://127.0.0.1:40001/callback") }, false},
-		"another client":          {func(f url.Values) { f.Set("client_id", "other") }, false},
+		"another client":          {func(f url.Values) { f.Set("client_id", PagesClient) }, false},
 		"another code":            {func(f url.Values) { f.Set("code", "x") }, false},
 		"the implicit grant type": {func(f url.Values) { f.Set("grant_type", "implicit") }, false},
 	} {
@@ -130,7 +130,8 @@ func TestAuthorizationRefused(t *testing.T) {
 		"plain PKCE":           {func(q url.Values) { q.Set("code_challenge_method", "plain") }, "invalid_request"},
 		"the implicit flow":    {func(q url.Values) { q.Set("response_type", "id_token") }, "unsupported_response_type"},
 		"no openid":            {func(q url.Values) { q.Set("scope", "profile") }, "invalid_scope"},
-		"another client":       {func(q url.Values) { q.Set("client_id", "other") }, ""},
+		"no client":            {func(q url.Values) { q.Set("client_id", "other") }, ""},
+		"another's redirect":   {func(q url.Values) { q.Set("client_id", PagesClient) }, ""},
 		"another host":         {func(q url.Values) { q.Set("redirect_uri", "http://evil.test:1/callback") }, ""},
 		"localhost":            {func(q url.Values) { q.Set("redirect_uri", "http://localhost:1/callback") }, ""},
 		"another path":         {func(q url.Values) { q.Set("redirect_uri", "http://127.0.0.1:1/callback/x") }, ""},

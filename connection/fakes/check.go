@@ -1,4 +1,4 @@
-package connectiontest
+package fakes
 
 import (
 	"errors"

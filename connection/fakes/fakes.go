@@ -1,6 +1,6 @@
-// Package connectiontest has what providers answer, in recorded shape: for the suite that holds each record to it, and for a
-// simulator that plays it.
-package connectiontest
+// Package fakes has what providers answer, in recorded shape: for the suite that holds each built-in
+// record to it, and for whoever writes a record of their own (obo providers lint --fakes).
+package fakes
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/onbehalf/obo/connection"
 )
 
-//go:embed fakes/*.yaml
+//go:embed recorded/*.yaml
 var files embed.FS
 
 // Fakes are a provider's answers.
@@ -65,13 +65,13 @@ func (f Fake) Header() http.Header {
 
 // Load reads a built-in provider's answers.
 func Load(provider string) (Fakes, error) {
-	text, err := files.ReadFile("fakes/" + provider + ".yaml")
+	text, err := files.ReadFile("recorded/" + provider + ".yaml")
 	if err != nil {
-		return Fakes{}, fmt.Errorf("connectiontest: provider %s has no fakes: add connection/connectiontest/fakes/%s.yaml", provider, provider)
+		return Fakes{}, fmt.Errorf("fakes: provider %s has no fakes: add connection/fakes/recorded/%s.yaml", provider, provider)
 	}
 	f, err := Parse(text)
 	if err != nil {
-		return Fakes{}, fmt.Errorf("connectiontest: fakes of %s: %w", provider, err)
+		return Fakes{}, fmt.Errorf("fakes: fakes of %s: %w", provider, err)
 	}
 	return f, nil
 }
