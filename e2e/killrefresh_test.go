@@ -138,10 +138,13 @@ func newKilling(t *testing.T, seed uint64, url string, executors int) *killing {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.PutClient(ctx, &obov1.PutClientRequest{
-		OrgId: "acme", Name: "notes", ClientId: "client-1", Secret: "canary-client-secret",
-	}); err != nil {
-		t.Fatal(err)
+	for _, client := range []*obov1.PutClientRequest{ // without both, no link to connect again is offered
+		{OrgId: "acme", Name: "notes", ClientId: "client-1", Secret: "canary-client-secret"},
+		{OrgId: "acme", Name: "issuer/idp", ClientId: "client-2", Settings: map[string]string{"issuer": k.idp.url}},
+	} {
+		if _, err := admin.PutClient(ctx, client); err != nil {
+			t.Fatal(err)
+		}
 	}
 	k.open(url)
 	for i := range seeded {
