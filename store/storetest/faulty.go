@@ -16,8 +16,9 @@ type Call struct {
 
 // Fault is how a call fails. The zero value lets it through.
 type Fault struct {
-	Before error // the call returns it and changes nothing
-	After  error // the call takes effect and then returns it, as when the answer to a commit is lost
+	Before error  // the call returns it and changes nothing
+	After  error  // the call takes effect and then returns it, as when the answer to a commit is lost
+	Then   func() // runs when the call has taken effect; it may end the goroutine, as a crash does
 }
 
 // Hook chooses the fault of each call. It is asked once per call, from the caller's goroutine. A nil Hook lets all through.
@@ -33,6 +34,9 @@ func do[T any](h Hook, c Call, f func() (T, error)) (T, error) {
 		return none, fault.Before
 	}
 	v, err := f()
+	if fault.Then != nil {
+		fault.Then()
+	}
 	if err == nil && fault.After != nil {
 		return none, fault.After
 	}
