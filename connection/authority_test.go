@@ -1,6 +1,7 @@
 package connection_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ type authority struct {
 	*httptest.Server
 	rotation string
 	reuse    time.Duration
+	ends     string // with a revocation
 	now      func() time.Time
 
 	mu        sync.Mutex
@@ -164,7 +166,7 @@ oauth:
   authorize: {url: "%[1]s/authorize", pkce: S256}
   token: {url: "%[1]s/token", client_auth: basic, body: form}
   refresh: {rotation: %[2]s%[3]s}
-  revoke: {url: "%[1]s/revoke", client_auth: basic, body: form}
+  revoke: {url: "%[1]s/revoke", client_auth: basic, body: form, ends: %[4]s}
   scopes: {"notes:read": [read], "notes:write": [read, write]}
 tools:
   - name: me
@@ -174,5 +176,5 @@ tools:
     risk: read
     scopes: ["notes:read"]
     arguments: {type: object, additionalProperties: false}
-`, a.URL, a.rotation, reuse)
+`, a.URL, a.rotation, reuse, cmp.Or(a.ends, "grant"))
 }

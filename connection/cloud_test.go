@@ -87,7 +87,7 @@ oauth:
   authorize: {url: "%[1]s/authorize", pkce: S256, issuer: "%[1]s/as", issuer_required: true}
   token: {url: "%[1]s/token", client_auth: basic, body: form}
   refresh: {rotation: single_use}
-  revoke: {url: "%[1]s/revoke", client_auth: basic, body: form}
+  revoke: {url: "%[1]s/revoke", client_auth: basic, body: form, ends: account}
   scopes: {"notes:read": [read], "notes:write": [read, write]}
 service:
   grant: client_credentials

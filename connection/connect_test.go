@@ -281,6 +281,20 @@ var attempts = []attemptCase{
 			t.Errorf("%d grants were let go", len(c.revoked))
 		}
 	}},
+	{"another account, which has a connection of its own: that one lives on", func(t *testing.T, _ *world, o *office, c *cloud, v *visit) {
+		c.scope = "read"
+		want(t, o.granted(t, c, v, same), nil)
+		c.account = "another@example.com"
+		second := o.begin(t, v.org, connection.Wish{Subject: "alice", Provider: "notes", Connection: "second", Scopes: []string{"notes:read"}})
+		want(t, o.granted(t, c, second, same), nil)
+		o.ends(t, second, connection.StatusActive, "")
+		again := o.begin(t, v.org, connection.Wish{Subject: "alice", Provider: "notes", Connection: v.connection, Scopes: []string{"notes:write"}})
+		want(t, o.granted(t, c, again, same), nil)
+		o.ends(t, again, connection.StatusFailed, "another account")
+		if len(c.revoked) != 0 {
+			t.Errorf("%d grants were let go, and with them that of the second connection", len(c.revoked))
+		}
+	}},
 	{"a grant without a refresh token: that of the same account stays, and of no other", func(t *testing.T, _ *world, o *office, c *cloud, v *visit) {
 		c.scope = "read"
 		want(t, o.granted(t, c, v, same), nil)

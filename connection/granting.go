@@ -103,6 +103,7 @@ func (c *Connector) keep(
 	account, settings, err := c.probe(ctx, p, OAuth, credential, settings)
 	if err != nil {
 		if !Holds(conn) { // else to revoke it could end what there is
+			conn.Account = grant.Account
 			c.Keeper.letGo(ctx, org, p, conn, credential)
 		}
 		return c.end(ctx, org, a, StatusFailed, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "))
@@ -143,6 +144,7 @@ func (c *Connector) keep(
 			break
 		}
 	}
+	conn.Subject, conn.Account = a.Subject, account // the new grant's, whatever there was
 	switch {
 	case errors.Is(err, errOtherAccount):
 		c.Keeper.letGo(ctx, org, p, conn, credential)

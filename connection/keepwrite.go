@@ -54,7 +54,7 @@ func (k *Keeper) persist(
 	if spendable(stored) { // connected again: to revoke what came of the old grant could revoke the new one too
 		return stored, Outcome{Result: ResultLostRace}
 	}
-	k.letGo(ctx, org, s.p, stored, credential)
+	k.letGo(ctx, org, s.p, c, credential)
 	if out, over := ended(stored); over {
 		return stored, out
 	}
@@ -205,7 +205,7 @@ func (k *Keeper) has(ctx context.Context, org delegation.OrgID, c store.Connecti
 	return subtle.ConstantTimeCompare(refresh, token) == 1, err
 }
 
-// letGo revokes a grant at the provider that nobody will use. That it cannot be is no failure of anything.
+// letGo revokes a grant of a connection's account at the provider that nobody will use. That it cannot be is no failure of anything.
 func (k *Keeper) letGo(ctx context.Context, org delegation.OrgID, p Provider, c store.Connection, credential vault.Credential) {
 	if _, err := k.revoke(ctx, org, p, c, credential); err != nil {
 		k.Log.WarnContext(ctx, "a grant that nobody uses could not be revoked at the provider", "org", org, "provider", p.name, "error", err)
@@ -218,6 +218,9 @@ func (k *Keeper) revoke(
 ) (supported bool, err error) {
 	if can, _ := p.Revokes(); !can {
 		return false, nil
+	}
+	if err := k.alone(ctx, org, p, c); err != nil {
+		return true, err
 	}
 	return true, k.lend(ctx, org, p.name, func(client Client) error {
 		client.Settings = merged(client.Settings, c.Settings)
@@ -239,6 +242,32 @@ func (k *Keeper) revoke(
 	})
 }
 
+// stillUsed names another connection that would end with a grant.
+type stillUsed string
+
+func (id stillUsed) Error() string {
+	return "connection " + string(id) + " is of the same account, and would end too: the provider hears of it when the last of them goes"
+}
+
+// alone refuses when the end of a connection's grant would be that of another connection's too. Whose account is not known may be anyone's
+// of the same user.
+func (k *Keeper) alone(ctx context.Context, org delegation.OrgID, p Provider, c store.Connection) error {
+	if !p.oauth.revoke.account {
+		return nil
+	}
+	for other, err := range each(ctx, k.Org(org)) {
+		if err != nil {
+			return err
+		}
+		known := other.Account != "" && c.Account != ""
+		if other.ID != c.ID && other.Provider == p.name && Pattern(other.Pattern) == OAuth && spendable(other) &&
+			(known && other.Account == c.Account || !known && other.Subject == c.Subject) {
+			return stillUsed(other.ID)
+		}
+	}
+	return nil
+}
+
 // Release revokes a connection's grant at its provider, where that has a way to, and says what is left to do when it was not. The
 // connection itself stays as it is.
 func (k *Keeper) Release(ctx context.Context, org delegation.OrgID, c store.Connection) (revoked bool, note string) {
@@ -258,6 +287,9 @@ func (k *Keeper) Release(ctx context.Context, org delegation.OrgID, c store.Conn
 		_, err := k.revoke(ctx, org, p, c, credential)
 		return err
 	})
+	if used, ok := errors.AsType[stillUsed](err); ok {
+		return false, used.Error()
+	}
 	if err != nil {
 		k.Log.WarnContext(ctx, "a grant could not be revoked at the provider", "org", org, "connection", c.ID, "provider", p.name, "error", err)
 		return false, "the provider did not confirm it: end the access in the account's settings there"

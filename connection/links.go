@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -216,14 +217,33 @@ func (l *Links) Page(ctx context.Context, org delegation.OrgID, after string, li
 
 // List are all the org's connections in id order.
 func (l *Links) List(ctx context.Context, org delegation.OrgID) (all []store.Connection, err error) {
-	for after := ""; ; after = all[len(all)-1].ID {
-		page, err := l.Page(ctx, org, after, store.MaxPage)
+	for c, err := range each(ctx, l.Org(org)) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page...)
-		if len(page) < store.MaxPage {
-			return all, nil
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// each goes through all of an org's connections in id order, or to the first error.
+func each(ctx context.Context, s Store) iter.Seq2[store.Connection, error] {
+	return func(yield func(store.Connection, error) bool) {
+		for after := ""; ; {
+			page, err := s.Connections(ctx, after, store.MaxPage)
+			if err != nil {
+				yield(store.Connection{}, err)
+				return
+			}
+			for _, c := range page {
+				if !yield(c, nil) {
+					return
+				}
+				after = c.ID
+			}
+			if len(page) < store.MaxPage {
+				return
+			}
 		}
 	}
 }

@@ -68,9 +68,10 @@ type variantRules struct {
 
 type revokeRules struct {
 	endpoint
-	access bool // the access token, not the refresh token
-	param  string
-	done   []int
+	access  bool // the access token, not the refresh token
+	param   string
+	account bool // all grants of the account end
+	done    []int
 }
 
 // serviceRules is a checked serviceRecord.
@@ -231,11 +232,16 @@ func (o revokeRecord) rules(out *Provider, p *problems) *revokeRules {
 	if o.Token != "" && o.Token != "refresh_token" && o.Token != "access_token" {
 		p.add("oauth/revoke/token", "must be refresh_token or access_token")
 	}
+	if o.Ends != "" && o.Ends != "grant" && o.Ends != "account" {
+		p.add("oauth/revoke/ends", "must be grant or account")
+	}
 	done := o.Done
 	if len(done) == 0 {
 		done = []int{http.StatusOK, http.StatusNoContent}
 	}
-	return &revokeRules{endpoint: e, access: o.Token == "access_token", param: cmp.Or(o.Param, "token"), done: done}
+	return &revokeRules{
+		endpoint: e, access: o.Token == "access_token", param: cmp.Or(o.Param, "token"), account: o.Ends == "account", done: done,
+	}
 }
 
 func (o serviceRecord) rules(r record, out *Provider, p *problems) *serviceRules {

@@ -150,6 +150,9 @@ type revokeRecord struct {
 	Params map[string]string `yaml:"params"`
 	// Headers are sent too. No holes.
 	Headers map[string]string `yaml:"headers"`
+	// Ends is what ends with it: grant (the default), or account: every grant of the account to this client. Then the provider is
+	// not asked while another connection of the org lives from one of them.
+	Ends string `yaml:"ends"`
 	// Done are the statuses that say it is revoked, or was: 200 and 204 when empty.
 	Done []int `yaml:"done"`
 }
