@@ -69,7 +69,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	  done; done
 
 bench: build ## Run the Go benchmarks, then the load generator against its floor
-	$(PG) go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./delegation/... ./jose/... ./policy/... ./keys/... ./audit/... ./revocation/... ./store/... ./exchange/...
+	$(PG) go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./delegation/... ./jose/... ./policy/... ./keys/... ./audit/... ./revocation/... ./store/... ./exchange/... ./executor
 	$(PG) bin/obo bench --postgres env
 
 lint: ## Run buf lint and golangci-lint

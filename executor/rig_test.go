@@ -146,10 +146,10 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
-func newRig(t *testing.T) *rig { return newRigThatHeard(t, time.Now()) }
+func newRig(t testing.TB) *rig { return newRigThatHeard(t, time.Now()) }
 
 // newRigThatHeard is a rig whose feed was last heard of at a time.
-func newRigThatHeard(t *testing.T, at time.Time) *rig {
+func newRigThatHeard(t testing.TB, at time.Time) *rig {
 	t.Helper()
 	r := &rig{issuer: delegationtest.NewIssuer(t), log: &lockedBuffer{}, dir: t.TempDir(), set: revocation.NewSet(time.Hour)}
 	r.answer = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"ok":true}`) }
@@ -168,7 +168,7 @@ func newRigThatHeard(t *testing.T, at time.Time) *rig {
 	return r
 }
 
-func (r *rig) build(t *testing.T) {
+func (r *rig) build(t testing.TB) {
 	t.Helper()
 	log := telemetry.NewLogger(r.log, slog.LevelDebug, "json")
 	faulty := &storetest.FaultyExecutor[*sqlite.ExecutorOrg]{Store: r.db, Hook: func(c storetest.Call) storetest.Fault {
@@ -242,7 +242,7 @@ func (r *rig) build(t *testing.T) {
 }
 
 // setUp gives an org the tracker, a policy, and connections for its alice and bob.
-func (r *rig) setUp(t *testing.T, org, record string) {
+func (r *rig) setUp(t testing.TB, org, record string) {
 	t.Helper()
 	_, err := r.admin.ApplyProviders(t.Context(), executor.ApplyProvidersRequest{
 		Org: org, Records: []store.ProviderRecord{{Name: "tracker.yaml", Text: []byte(record)}},
@@ -259,7 +259,7 @@ func (r *rig) setUp(t *testing.T, org, record string) {
 }
 
 // permit gives an org its policy.
-func (r *rig) permit(t *testing.T, org, record string, change ...func(*policy.Bundle)) {
+func (r *rig) permit(t testing.TB, org, record string, change ...func(*policy.Bundle)) {
 	t.Helper()
 	p, err := connection.ParseProvider("tracker.yaml", []byte(record))
 	must(t, err)
@@ -274,7 +274,7 @@ func (r *rig) permit(t *testing.T, org, record string, change ...func(*policy.Bu
 	r.apply(t, b)
 }
 
-func (r *rig) apply(t *testing.T, b policy.Bundle) {
+func (r *rig) apply(t testing.TB, b policy.Bundle) {
 	t.Helper()
 	document, err := json.Marshal(b)
 	must(t, err)
@@ -309,7 +309,7 @@ func (r *rig) faults(h storetest.Hook) {
 }
 
 // token is one of acme's alice, acting researcher, for this executor, with these scopes.
-func (r *rig) token(t *testing.T, scope string, more ...func(*delegation.Claims)) string {
+func (r *rig) token(t testing.TB, scope string, more ...func(*delegation.Claims)) string {
 	t.Helper()
 	scopes, err := delegation.ParseScopes(scope)
 	must(t, err)
@@ -335,7 +335,7 @@ func (r *rig) tools(ctx context.Context, token string) ([]executor.ToolInfo, err
 	return tools.List, err
 }
 
-func (r *rig) trail(t *testing.T, org delegation.OrgID) []audit.Record {
+func (r *rig) trail(t testing.TB, org delegation.OrgID) []audit.Record {
 	t.Helper()
 	stored, err := r.db.Org(org).AuditRecords(t.Context(), store.AuditQuery{Limit: 1000})
 	must(t, err)
