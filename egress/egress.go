@@ -72,7 +72,7 @@ func NewClient(c Config) *http.Client {
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    c.Timeout,
 			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    8,
+			MaxIdleConnsPerHost:    64, // without HTTP/2, each call at a time needs one: another costs a TLS handshake
 			MaxIdleConns:           256,
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: maxResponseHeaders,
