@@ -22,6 +22,8 @@ var (
 	ErrSeveral = errors.New("connection: there are several; name one")
 	// ErrRevoked: the connection was revoked.
 	ErrRevoked = errors.New("connection: the connection is revoked")
+	// ErrExpired: the connection has lived its time.
+	ErrExpired = errors.New("connection: the connection has expired")
 	// ErrInvalid: what was to be stored is no connection. The text says what to do.
 	ErrInvalid = errors.New("connection: invalid")
 )
@@ -336,9 +338,11 @@ func spendable(c store.Connection) bool {
 
 // Choose picks the connection that a token may spend: the provider's, of this subject (EX7) or shared by the org. The
 // subject's own come first; the org's are for those who have none. id names one when there are several, and never reaches
-// another user's. conns are those of the token's org, and of no other. With ErrRevoked comes the connection that is not good any more.
+// another user's. conns are those of the token's org, and of no other. With ErrRevoked and ErrExpired comes the connection that is not good
+// any more, and with ErrNoConnection the one that its user was asked for and has not finished, if any.
 func Choose(conns []store.Connection, provider, subject, id string) (store.Connection, error) {
 	var own, shared []store.Connection
+	var pending store.Connection
 	for _, c := range conns {
 		if c.Provider != provider || id != "" && c.ID != id {
 			continue
@@ -346,6 +350,8 @@ func Choose(conns []store.Connection, provider, subject, id string) (store.Conne
 		switch {
 		case c.Subject == "" && Pattern(c.Pattern).Shared():
 			shared = append(shared, c)
+		case subject != "" && c.Subject == subject && c.Status == StatusPending:
+			pending = c
 		case subject != "" && c.Subject == subject:
 			own = append(own, c)
 		}
@@ -355,12 +361,16 @@ func Choose(conns []store.Connection, provider, subject, id string) (store.Conne
 		candidates = shared
 	}
 	if len(candidates) == 0 {
-		return store.Connection{}, ErrNoConnection
+		return pending, ErrNoConnection
 	}
 	active := slices.DeleteFunc(slices.Clone(candidates), func(c store.Connection) bool { return !spendable(c) })
 	switch len(active) {
 	case 0:
-		return candidates[0], fmt.Errorf("%w: %q", ErrRevoked, candidates[0].ID)
+		why := ErrRevoked
+		if candidates[0].Status == StatusExpired {
+			why = ErrExpired
+		}
+		return candidates[0], fmt.Errorf("%w: %q", why, candidates[0].ID)
 	case 1:
 		return active[0], nil
 	}

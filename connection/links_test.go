@@ -174,7 +174,7 @@ func TestChoose(t *testing.T) {
 	t.Parallel()
 	conn := func(id, pattern, subject, status string) store.Connection {
 		c := store.Connection{ID: id, Provider: "example", Pattern: pattern, Subject: subject, Status: status}
-		if status != "revoked" {
+		if status == "active" {
 			c.Sealed = []byte("sealed")
 		}
 		return c
@@ -185,6 +185,7 @@ func TestChoose(t *testing.T) {
 		conn("shared", "developer_secret", "", "active"), conn("gone", "api_key", "user:acme/okta|eve", "revoked"),
 		{ID: "other", Provider: "github", Pattern: "api_key", Subject: alice, Status: "active", Sealed: []byte("sealed")},
 		conn("ownerless", "api_key", "", "active"), // a row that Put would never store
+		conn("asked", "oauth", "user:acme/okta|dan", "pending"), conn("old", "oauth", "user:acme/okta|fay", "expired"),
 	}
 	for _, c := range []struct {
 		name, subject, id, want string
@@ -202,6 +203,10 @@ func TestChoose(t *testing.T) {
 		{"none of one's own", "user:acme/okta|carol", "", "shared", nil},
 		{"the same name in another org", "user:globex/okta|alice", "a1", "", connection.ErrNoConnection},
 		{"one's own is revoked", "user:acme/okta|eve", "", "gone", connection.ErrRevoked},
+		{"one's own has expired", "user:acme/okta|fay", "", "old", connection.ErrExpired},
+		{"asked for, and not connected yet: the org's meanwhile", "user:acme/okta|dan", "", "shared", nil},
+		{"asked for, and not connected yet", "user:acme/okta|dan", "asked", "asked", connection.ErrNoConnection},
+		{"somebody else was asked", alice, "asked", "", connection.ErrNoConnection},
 		{"no subject", "", "ownerless", "", connection.ErrNoConnection},
 	} {
 		got, err := connection.Choose(all, "example", c.subject, c.id)

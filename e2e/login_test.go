@@ -17,22 +17,7 @@ import (
 // provider knows who it is, and signs out, after which the token is refused.
 func TestLogin(t *testing.T) {
 	t.Parallel()
-	state := filepath.Join(t.TempDir(), "state")
-	dev := exec.Command(filepath.Join(binaries, "obo"), "dev", "--state", state)
-	dev.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var out strings.Builder
-	dev.Stdout, dev.Stderr = &out, &out
-	if err := dev.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- dev.Wait() }()
-	t.Cleanup(func() {
-		_ = dev.Process.Signal(os.Interrupt)
-		<-done
-	})
-	awaitFile(t, filepath.Join(state, "env"), done, &out)
-
+	state := startDev(t)
 	home := t.TempDir()
 	command := func(args ...string) *exec.Cmd {
 		c := exec.CommandContext(t.Context(), filepath.Join(binaries, "obo"), args...)
@@ -90,6 +75,27 @@ func TestLogin(t *testing.T) {
 	if text, err := obo("org", "show", "acme", "--admin-token-file", token); err == nil {
 		t.Errorf("the token outlives the logout:\n%s", text)
 	}
+}
+
+// startDev runs obo dev until the test ends, and returns its state directory.
+func startDev(t *testing.T) (state string) {
+	t.Helper()
+	state = filepath.Join(t.TempDir(), "state")
+	dev := exec.Command(filepath.Join(binaries, "obo"), "dev", "--state", state)
+	dev.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out strings.Builder
+	dev.Stdout, dev.Stderr = &out, &out
+	if err := dev.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- dev.Wait() }()
+	t.Cleanup(func() {
+		_ = dev.Process.Signal(os.Interrupt)
+		<-done
+	})
+	awaitFile(t, filepath.Join(state, "env"), done, &out)
+	return state
 }
 
 // signIn runs obo login and is the browser: it chooses who to be on the provider's page.

@@ -113,6 +113,8 @@ func linkError(tool connection.Tool, err error) error {
 		return &ToolError{
 			Kind: connection.Revoked, Message: "The connection to " + provider + " was revoked. The user must connect again.",
 		}
+	case errors.Is(err, connection.ErrExpired):
+		return toolError(connection.Failure{Kind: connection.Expired}, false)
 	case errors.Is(err, connection.ErrSeveral):
 		return &Error{Reason: InvalidRequest, Field: "connection", Description: err.Error()}
 	default:

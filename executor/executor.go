@@ -184,7 +184,7 @@ func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, er
 	if err := c.accept(r.Arguments); err != nil {
 		return s.refuse(ctx, c, err)
 	}
-	// 5. The connection is of this org, and of this subject or shared (EX7). It says where the provider is, and what was granted.
+	// 5. The connection is of this org, and of this subject or shared (EX7). It says where the provider is.
 	if err := s.choose(ctx, c, r.Connection); err != nil {
 		return s.refuse(ctx, c, err)
 	}
@@ -196,20 +196,24 @@ func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, er
 	if err := s.decide(c); err != nil {
 		return s.refuse(ctx, c, err)
 	}
-	// 7. The intent is on record before the credential is touched.
+	// 7. Its user has granted what the call needs at the provider. Nobody is asked to grant what policy would not let be used.
+	if err := s.granted(ctx, c); err != nil {
+		return s.refuse(ctx, c, err)
+	}
+	// 8. The intent is on record before the credential is touched.
 	if err := s.Audit.Record(ctx, c.record(s.Now(), audit.KindIntent, audit.OutcomeApproved)); err != nil {
 		return Response{}, c.at(unavailable("the call cannot be recorded, so it was not made", err))
 	}
-	// 8. Borrow the credential, call the provider, and read what came of it.
+	// 9. Borrow the credential, call the provider, and read what came of it.
 	a := s.spend(ctx, c)
-	// 9. The outcome is on record before it is told, whether or not the caller still waits.
+	// 10. The outcome is on record before it is told, whether or not the caller still waits.
 	if err := s.recordOutcome(ctx, c, a); err != nil {
 		return s.unrecorded(ctx, c, err), nil
 	}
 	if a.refused != nil {
 		return Response{}, c.at(a.refused)
 	}
-	// 10. Data, labelled by its place in the response as untrusted, or an error that an agent can act on.
+	// 11. Data, labelled by its place in the response as untrusted, or an error that an agent can act on.
 	return a.response(c.actionID), nil
 }
 
@@ -239,8 +243,7 @@ func (c *call) accept(raw []byte) (err error) {
 	return nil
 }
 
-// build makes the request of the arguments, without a credential, for where the connection is; and holds what the call needs at the
-// provider against what its user granted.
+// build makes the request of the arguments, without a credential, for where the connection is.
 func (s *Service) build(ctx context.Context, c *call) error {
 	tool, err := c.tool.At(c.link.Settings)
 	if err != nil {
@@ -251,9 +254,13 @@ func (s *Service) build(ctx context.Context, c *call) error {
 	if c.request, err = tool.Request(ctx, c.args, c.idempotencyKey()); err != nil {
 		return argumentError(err)
 	}
-	pattern := connection.Pattern(c.link.Pattern)
-	c.scopes = tool.Provider().ScopesFor(pattern, tool.Scopes())
-	if pattern == connection.OAuth && c.link.Scopes != nil && len(tool.Provider().Missing(c.link.Scopes, c.scopes)) > 0 {
+	c.scopes = tool.Provider().ScopesFor(connection.Pattern(c.link.Pattern), tool.Scopes())
+	return nil
+}
+
+// granted holds what the call needs at the provider against what the connection's user granted.
+func (s *Service) granted(ctx context.Context, c *call) error {
+	if connection.Pattern(c.link.Pattern) == connection.OAuth && c.link.Scopes != nil && len(c.tool.Provider().Missing(c.link.Scopes, c.scopes)) > 0 {
 		return s.offered(ctx, c, toolError(connection.Failure{Kind: connection.NeedsConsent}, false))
 	}
 	return nil

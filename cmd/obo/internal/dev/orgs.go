@@ -110,9 +110,13 @@ func (e *Env) handOut(ctx context.Context) error {
 			e.Vars[a.prefix+"_ID"], e.Vars[a.prefix+"_SECRET"] = secret.GetClientId(), secret.GetClientSecret()
 		}
 		for _, org := range []string{"acme", "globex"} {
-			if _, err := executor.Admin.PutClient(ctx, &obov1.PutClientRequest{OrgId: org, Name: "issuer/sample", ClientId: sample.PagesClient,
-				Settings: map[string]string{"issuer": e.Vars["issuer"]}}); err != nil {
-				return err
+			for _, client := range []*obov1.PutClientRequest{
+				{OrgId: org, Name: "issuer/sample", ClientId: sample.PagesClient, Settings: map[string]string{"issuer": e.Vars["issuer"]}},
+				{OrgId: org, Name: "tracker", ClientId: sample.TrackerClient},
+			} {
+				if _, err := executor.Admin.PutClient(ctx, client); err != nil {
+					return err
+				}
 			}
 		}
 		accounts, err := readAccounts(e.path(accountsFile))

@@ -161,7 +161,9 @@ func ServeProvider(ctx context.Context, accounts string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, out, func(string) (http.Handler, error) { return sample.NewTracker(users, time.Now).Handler(), nil })
+	return serve(ctx, out, func(url string) (http.Handler, error) {
+		return sample.NewTracker(url, users, time.Now).Handler(), nil
+	})
 }
 
 func serve(ctx context.Context, out io.Writer, handler func(url string) (http.Handler, error)) error {

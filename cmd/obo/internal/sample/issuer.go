@@ -30,7 +30,7 @@ type IssuerConfig struct {
 type Issuer struct {
 	config IssuerConfig
 	signer jose.Signer
-	codes  codes
+	authorizer[signIn]
 }
 
 // NewIssuer makes an issuer with a new RS256 key, the algorithm that every OpenID provider has.
@@ -46,7 +46,9 @@ func NewIssuer(c IssuerConfig) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{config: c, signer: signer, codes: codes{pending: map[string]grant{}}}, nil
+	return &Issuer{config: c, signer: signer, authorizer: authorizer[signIn]{url: c.URL, codes: map[string]pending[signIn]{}, clients: map[string]string{
+		AdminClient: "http://127.0.0.1/callback", PagesClient: "http://127.0.0.1/connect/callback",
+	}}}, nil
 }
 
 // Handler serves all of it.

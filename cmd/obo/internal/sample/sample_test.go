@@ -109,11 +109,19 @@ func TestMintSignsInOnlyForItsOwner(t *testing.T) {
 	}
 }
 
+func tracker(t *testing.T, now func() time.Time) (*Tracker, *httptest.Server) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	tracker := NewTracker("http://"+server.Listener.Addr().String(), []Account{{User: "alice of acme", Key: "key-canary"}}, now)
+	server.Config.Handler = tracker.Handler()
+	server.Start()
+	t.Cleanup(server.Close)
+	return tracker, server
+}
+
 func TestTrackerServesByKeyAndRemembersWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	tracker := NewTracker([]Account{{User: "alice of acme", Key: "key-canary"}}, time.Now)
-	server := httptest.NewServer(tracker.Handler())
-	t.Cleanup(server.Close)
+	tracker, server := tracker(t, time.Now)
 	do := func(method, path, key, body string) (int, string) {
 		req, _ := http.NewRequest(method, server.URL+path, strings.NewReader(body))
 		req.Header.Set(KeyHeader, key)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,9 +47,11 @@ type Seen struct {
 // maxSeen bounds what the tracker remembers of its visitors and how many issues it keeps.
 const maxSeen, maxIssues = 10_000, 10_000
 
-// Tracker is a small issue tracker with API keys. It keeps everything in memory.
+// Tracker is a small issue tracker with API keys, and with OAuth for those who would rather allow than hand out. It keeps everything in
+// memory.
 type Tracker struct {
 	accounts []Account
+	consents *consents
 	now      func() time.Time
 
 	mu     sync.Mutex
@@ -56,9 +59,13 @@ type Tracker struct {
 	seen   []Seen
 }
 
-// NewTracker makes a tracker with a few issues in it.
-func NewTracker(accounts []Account, now func() time.Time) *Tracker {
-	t := &Tracker{accounts: accounts, now: now}
+// NewTracker makes a tracker at a URL with a few issues in it.
+func NewTracker(url string, accounts []Account, now func() time.Time) *Tracker {
+	users := make([]string, len(accounts))
+	for i, a := range accounts {
+		users[i] = a.User
+	}
+	t := &Tracker{accounts: accounts, consents: newConsents(url, users, now), now: now}
 	for _, i := range []Issue{
 		{Project: "apollo", Title: "Landing radar reports altitude twice", State: "open", Author: "margaret"},
 		{Project: "apollo", Title: "Program alarm 1202 floods the log", State: "open", Author: "jack"},
@@ -71,17 +78,33 @@ func NewTracker(accounts []Account, now func() time.Time) *Tracker {
 	return t
 }
 
-// Handler serves the tracker's API under /v1, and what it has seen at /seen.
+// Handler serves the tracker's API under /v1, its authorization server under /oauth, and what it has seen at /seen.
 func (t *Tracker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("GET /seen", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, t.Seen()) })
+	mux.Handle("/oauth/", t.consents.handler())
 	api := http.NewServeMux()
-	api.HandleFunc("GET /v1/projects/{project}/issues", t.list)
-	api.HandleFunc("POST /v1/projects/{project}/issues", t.create)
-	api.HandleFunc("GET /v1/projects/{project}/issues/{number}", t.get)
-	api.HandleFunc("POST /v1/projects/{project}/issues/{number}/close", t.close)
-	api.HandleFunc("POST /v1/projects/{project}/issues/{number}/bounty", t.award)
+	for _, route := range []struct {
+		pattern, scope string
+		handle         func(http.ResponseWriter, *http.Request, string)
+	}{
+		{"GET /v1/account", "", t.account},
+		{"GET /v1/projects/{project}/issues", "issues:read", t.list},
+		{"POST /v1/projects/{project}/issues", "issues:write", t.create},
+		{"GET /v1/projects/{project}/issues/{number}", "issues:read", t.get},
+		{"POST /v1/projects/{project}/issues/{number}/close", "issues:close", t.close},
+		{"POST /v1/projects/{project}/issues/{number}/bounty", "bounties:award", t.award},
+	} {
+		api.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
+			from, _ := t.visitor(r) // guard knows
+			if route.scope != "" && !slices.Contains(from.scopes, route.scope) {
+				answer(w, http.StatusForbidden, map[string]string{"error": "insufficient_scope", "message": "it needs " + route.scope})
+				return
+			}
+			route.handle(w, r, from.user)
+		})
+	}
 	mux.Handle("/v1/", t.guard(api))
 	return mux
 }
@@ -93,7 +116,7 @@ func (t *Tracker) Seen() []Seen {
 	return slices.Clone(t.seen)
 }
 
-// guard lets known keys in and remembers every request.
+// guard lets known keys and access tokens in and remembers every request.
 func (t *Tracker) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := Seen{Time: t.now().UTC(), Method: r.Method, Path: r.URL.Path}
@@ -101,10 +124,11 @@ func (t *Tracker) guard(next http.Handler) http.Handler {
 			s.Headers = append(s.Headers, name)
 		}
 		slices.Sort(s.Headers)
-		s.Account = t.account(r.Header.Get(KeyHeader))
+		from, problem := t.visitor(r)
+		s.Account = from.user
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-		if s.Account == "" {
-			answer(recorder, http.StatusUnauthorized, map[string]string{"error": "bad_key", "message": "unknown API key"})
+		if problem != "" {
+			answer(recorder, http.StatusUnauthorized, map[string]string{"error": problem, "message": "the credential is not known here, or not any more"})
 		} else {
 			r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 			next.ServeHTTP(recorder, r)
@@ -119,17 +143,31 @@ func (t *Tracker) guard(next http.Handler) http.Handler {
 	})
 }
 
-func (t *Tracker) account(key string) string {
-	found := ""
+// visitor is who sends a request, by an access token or by an API key, which may do everything; or the problem with it.
+func (t *Tracker) visitor(r *http.Request) (from consent, problem string) {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		if from, ok = t.consents.allows(token); !ok {
+			return consent{}, "invalid_token"
+		}
+		return from, ""
+	}
 	for _, a := range t.accounts {
-		if same(key, a.Key) {
-			found = a.User
+		if same(r.Header.Get(KeyHeader), a.Key) {
+			from = consent{a.User, scopes()}
 		}
 	}
-	return found
+	if from.user == "" {
+		return from, "bad_key"
+	}
+	return from, ""
 }
 
-func (t *Tracker) list(w http.ResponseWriter, r *http.Request) {
+// account says whose credential it is.
+func (t *Tracker) account(w http.ResponseWriter, _ *http.Request, user string) {
+	answer(w, http.StatusOK, map[string]string{"user": user})
+}
+
+func (t *Tracker) list(w http.ResponseWriter, r *http.Request, _ string) {
 	state := cmp.Or(r.URL.Query().Get("state"), "open")
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -142,7 +180,7 @@ func (t *Tracker) list(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"issues": found})
 }
 
-func (t *Tracker) create(w http.ResponseWriter, r *http.Request) {
+func (t *Tracker) create(w http.ResponseWriter, r *http.Request, user string) {
 	var in struct{ Title, Body string }
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Title == "" {
 		answer(w, http.StatusUnprocessableEntity, map[string]string{"error": "bad_issue", "message": "an issue needs a title"})
@@ -155,12 +193,12 @@ func (t *Tracker) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i := Issue{Number: len(t.issues) + 1, Project: r.PathValue("project"), Title: in.Title, Body: in.Body, State: "open",
-		Author: t.account(r.Header.Get(KeyHeader)), Created: t.now().UTC()}
+		Author: user, Created: t.now().UTC()}
 	t.issues = append(t.issues, i)
 	answer(w, http.StatusCreated, i)
 }
 
-func (t *Tracker) get(w http.ResponseWriter, r *http.Request) {
+func (t *Tracker) get(w http.ResponseWriter, r *http.Request, _ string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := t.find(r); i != nil {
@@ -170,7 +208,7 @@ func (t *Tracker) get(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusNotFound, map[string]string{"error": "not_found", "message": "no such issue"})
 }
 
-func (t *Tracker) close(w http.ResponseWriter, r *http.Request) {
+func (t *Tracker) close(w http.ResponseWriter, r *http.Request, _ string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i := t.find(r); i != nil {
@@ -181,7 +219,7 @@ func (t *Tracker) close(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusNotFound, map[string]string{"error": "not_found", "message": "no such issue"})
 }
 
-func (t *Tracker) award(w http.ResponseWriter, r *http.Request) {
+func (t *Tracker) award(w http.ResponseWriter, r *http.Request, _ string) {
 	var in struct{ Dollars int }
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Dollars < 1 {
 		answer(w, http.StatusUnprocessableEntity, map[string]string{"error": "bad_bounty", "message": "a bounty is of whole dollars"})
