@@ -113,34 +113,38 @@ func browse(t *testing.T, link, user string, scopes ...string) (page, provider s
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar}
-	next := regexp.MustCompile(`<form method="post"(?: action="([^"]+)")?|<a class="button" href="([^"]+)"`)
-	resp, err := browser.Get(link)
-	for range 10 {
+	button := regexp.MustCompile(`<form method="post"(?: action="([^"]+)")?|<a class="button" href="([^"]+)"`)
+	next := func(resp *http.Response, err error) *http.Response {
+		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
 		page = string(text)
-		press := next.FindStringSubmatch(page)
-		if press == nil {
-			return page, provider
-		}
+		return resp
+	}
+	resp := next(browser.Get(link))
+	for range 10 {
 		at := resp.Request.URL
 		if strings.Contains(page, "Sample tracker") {
 			provider = at.Scheme + "://" + at.Host
+		}
+		press := button.FindStringSubmatch(page)
+		if press == nil {
+			return page, provider
 		}
 		to, err := at.Parse(press[1] + press[2])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if press[2] != "" {
-			resp, err = browser.Get(to.String())
+			resp = next(browser.Get(to.String()))
 		} else {
-			resp, err = browser.PostForm(to.String(), url.Values{"user": {user}, "scope": scopes})
+			resp = next(browser.PostForm(to.String(), url.Values{"user": {user}, "scope": scopes}))
 		}
 	}
 	t.Fatalf("there is no end of pages; the last:\n%s", page)
