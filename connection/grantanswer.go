@@ -140,7 +140,7 @@ var codeForm = regexp.MustCompile(`^([A-Za-z]{1,24}([_.-][A-Za-z]{1,24}){0,7}|[0
 // code is the provider's error code, when it has the form of one, words or a short number: it is shown, and a server that echoes a
 // token as its error must not get it shown.
 func code(tree any) string {
-	for _, pointer := range []string{"/error", "/error/code", "/status", "/code", "/errorCode"} {
+	for _, pointer := range []string{"/error", "/error/code", "/code", "/errorCode", "/status"} {
 		text, ok := textAt(tree, pointer)
 		if ok && codeForm.MatchString(text) {
 			return text

@@ -28,7 +28,7 @@ func TestProvidersAreListedWithoutAServer(t *testing.T) {
 		t.Errorf("%s", got.out)
 	}
 	got = obo(t, nil, "", "providers", "show", "google")
-	for _, want := range []string{"google.list_events", "calendar.readonly", "delegate", "never", "obo", "The limits in the tools' schemas."} {
+	for _, want := range []string{"google.list_events", "calendar.readonly", "delegate", "never", "obo", "The address of the userinfo endpoint"} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("%q is not in\n%s", want, got.out)
 		}
