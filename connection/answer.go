@@ -53,7 +53,8 @@ type answerRule struct {
 	value  string
 	part   string // of a header's value
 	at     string
-	body   any // nil: any value
+	body   any    // nil: any value
+	inText string // a part of the value
 	inBody bool
 	kind   Kind
 }
@@ -71,7 +72,7 @@ func answerRules(where string, records []answerRecord, kinds []Kind, p *problems
 	for i, a := range records {
 		place := where + "/" + strconv.Itoa(i)
 		rule := answerRule{status: a.Status, header: a.Header.Name, value: a.Header.Value, part: a.Header.Contains, at: a.Body.At, kind: a.Kind}
-		rule.inBody = a.Body.At != "" || a.Body.Value != nil
+		rule.inBody, rule.inText = a.Body.At != "" || a.Body.Value != nil || a.Body.Contains != "", a.Body.Contains
 		if !slices.Contains(kinds, a.Kind) {
 			p.add(place+"/kind", "must be one of the kinds that a provider can mean")
 		}
@@ -97,6 +98,9 @@ func answerRules(where string, records []answerRecord, kinds []Kind, p *problems
 		}
 		if err != nil {
 			p.add(place+"/body/value", "%v", err)
+		}
+		if body != nil && rule.inText != "" {
+			p.add(place+"/body/contains", "must be there alone, or value")
 		}
 		rule.body = body
 		out = append(out, rule)
@@ -200,6 +204,9 @@ func (r answerRule) fits(status int, header http.Header, body []byte) bool {
 		return false
 	}
 	v, ok := at(tree, r.at)
+	if text, _ := v.(string); r.inText != "" {
+		return strings.Contains(text, r.inText)
+	}
 	return ok && (r.body == nil || v == r.body)
 }
 

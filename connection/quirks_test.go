@@ -244,6 +244,8 @@ func TestQuirksThatAreRefused(t *testing.T) {
 		{`username: "{username}/token"`, `username: "{username}:x"`, "auth/basic/username"},
 		{"value: user,", "value: '',", "oauth/variants/0"},
 		{"name: www-authenticate, contains", "contains", "answers/2/header/name"},
+		{"value: token_expired", "value: token_expired, contains: expired", "answers/1/body/contains"},
+		{"access_token, token: access_token}", "access_token, ends: everything}", "oauth/revoke/ends"},
 		{"backdate: 60s", "backdate: 1h", "service/assertion/backdate"},
 		{"{client_id}/grant", "{client}/grant", "oauth/revoke/url"},
 	} {

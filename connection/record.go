@@ -91,6 +91,8 @@ type answerRecord struct {
 	Body struct {
 		At    string `yaml:"at"`    // JSON Pointer
 		Value any    `yaml:"value"` // a string, number or boolean; any value when absent
+		// Contains is a part of a text, for one that goes on with what it is about.
+		Contains string `yaml:"contains"`
 	} `yaml:"body"`
 	// Kind is what it means.
 	Kind Kind `yaml:"kind"`
