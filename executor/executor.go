@@ -186,7 +186,7 @@ func (s *Service) execute(ctx context.Context, c *call, r Request) (Response, er
 	}
 	// 5. The connection is of this org, and of this subject or shared (EX7). It says where the provider is.
 	if err := s.choose(ctx, c, r.Connection); err != nil {
-		return s.refuse(ctx, c, err)
+		return s.refuse(ctx, c, s.unconnected(ctx, c, err))
 	}
 	if err := s.build(ctx, c); err != nil {
 		return s.refuse(ctx, c, err)
@@ -275,10 +275,10 @@ func (s *Service) choose(ctx context.Context, c *call, id string) error {
 		return unavailable("the connections cannot be read now", err)
 	}
 	if c.link, err = connection.Choose(conns, provider, subject, id); err != nil {
-		return s.offered(ctx, c, linkError(c.tool, err))
+		return linkError(c.tool, err)
 	}
 	if err := s.Revocations.CheckConnection(org, c.link.ID, c.link.Updated, s.Now()); err != nil {
-		return s.offered(ctx, c, linkError(c.tool, err))
+		return linkError(c.tool, err)
 	}
 	return nil
 }

@@ -114,6 +114,13 @@ func TestRefusals(t *testing.T) {
 		}, reason: executor.DependencyUnavailable},
 		{name: "EX7 bob's connection by name", conn: "bob", kind: connection.NoConnection},
 		{name: "EX7 a user without a connection", mutate: func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" }, kind: connection.NoConnection},
+		{name: "no connection, for what policy refuses: nobody is asked to connect one", args: `{"project":"payroll","title":"x"}`,
+			mutate: func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" }, reason: executor.AccessDenied},
+		{name: "no connection, where policy wants the org's own", before: func(t *testing.T, r *rig) {
+			r.permit(t, "acme", fmt.Sprintf(record, "http://127.0.0.1:1"), func(b *policy.Bundle) {
+				b.Policies[0].Text = `permit (principal, action in Action::"call", resource) when { resource.shared };`
+			})
+		}, mutate: func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" }, kind: connection.NoConnection},
 		{name: "EX7 alice of another issuer", mutate: func(c *delegation.Claims) { c.Subject = "user:acme/entra|alice" }, kind: connection.NoConnection},
 		{name: "revoked connection", before: func(_ *testing.T, r *rig) {
 			r.set.Add(revocation.New("acme", revocation.Connection, "alice", "", time.Now(), time.Hour))

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -11,11 +12,33 @@ import (
 
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
 )
 
 // usersTurn are the failures that only the user can help with.
 var usersTurn = []connection.Kind{
 	connection.Revoked, connection.Expired, connection.StepUp, connection.NeedsConsent, connection.Uncertain, connection.NoConnection,
+}
+
+// unconnected is what a caller hears who has no connection to spend. It has a link when policy would allow the call with an account of the
+// user's: an agent cannot make its user connect one for what it may not do.
+func (s *Service) unconnected(ctx context.Context, c *call, err error) error {
+	if e, ok := errors.AsType[*ToolError](err); !ok || !slices.Contains(usersTurn, e.Kind) {
+		return err
+	}
+	own, shared := *c, *c
+	shared.link = store.Connection{ID: cmp.Or(c.link.ID, "-"), Provider: c.tool.Provider().Name()} // "-" is nobody's id
+	own.link = shared.link
+	own.link.Subject = c.verified.Subject()
+	refused := s.decide(&own)
+	switch {
+	case refused == nil:
+		return s.offered(ctx, c, err)
+	case s.decide(&shared) == nil: // an administrator connects it
+		return err
+	}
+	c.decision = own.decision
+	return refused
 }
 
 // offered adds to an error the link at which the user connects the account, when that would help, and returns the error. The link is
