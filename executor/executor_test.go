@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 			mutate: func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" }, reason: executor.AccessDenied},
 		{name: "no connection, where policy wants the org's own", before: func(t *testing.T, r *rig) {
 			r.permit(t, "acme", fmt.Sprintf(record, "http://127.0.0.1:1"), func(b *policy.Bundle) {
-				b.Policies[0].Text = `permit (principal, action in Action::"call", resource) when { resource.shared };`
+				b.Policies[0].Text = `@id("org") permit (principal, action in Action::"call", resource) when { resource.shared };`
 			})
 		}, mutate: func(c *delegation.Claims) { c.Subject = "user:acme/okta|carol" }, kind: connection.NoConnection},
 		{name: "EX7 alice of another issuer", mutate: func(c *delegation.Claims) { c.Subject = "user:acme/entra|alice" }, kind: connection.NoConnection},

@@ -194,9 +194,10 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
-// runTests runs the tests, prints what a person wants to see, and notes which passed.
+// runTests runs the tests, prints what a person wants to see, and notes which passed. Each is run anew: some start binaries, of whose
+// sources go test's cache knows nothing.
 func (s *standards) runTests(ctx context.Context, packages []string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, packages...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-json"}, packages...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
