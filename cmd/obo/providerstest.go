@@ -56,7 +56,7 @@ where. Use a client and an account for tests: the grant is revoked at the end, u
 
 Examples:
   obo providers test github --client-id Iv1.0123 --client-secret-file secret
-  obo providers test zendesk --pattern basic --setting subdomain=acme --username me@acme.example/token --secret-file key
+  obo providers test zendesk --pattern basic --setting subdomain=acme --username me@acme.example --secret-file key
   obo providers test google --pattern service_account --key-file key.json --tool list_files
   obo providers test tracker --file tracker.yaml --client-id abc --rotation -o json`
 }
