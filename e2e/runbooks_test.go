@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -93,27 +92,16 @@ func shell(t *testing.T, env map[string]string, script string) (string, error) {
 
 // stage is obo dev, with what its env file says and a folder for what the commands write.
 type stage struct {
-	t   *testing.T
-	dir string
-	env map[string]string
+	t     *testing.T
+	dir   string
+	state string // of obo dev
+	env   map[string]string
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{t: t, dir: t.TempDir(), env: map[string]string{}}
-	state := filepath.Join(s.dir, "state")
-	dev := exec.Command(filepath.Join(binaries, "obo"), "dev", "--state", state)
-	dev.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var out strings.Builder
-	dev.Stdout, dev.Stderr = &out, &out
-	if err := dev.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- dev.Wait() }()
-	t.Cleanup(func() { _ = dev.Process.Signal(os.Interrupt); <-done })
-	awaitFile(t, filepath.Join(state, "env"), done, &out)
-	text, err := os.ReadFile(filepath.Join(state, "env"))
+	s := &stage{t: t, dir: t.TempDir(), state: startDev(t), env: map[string]string{}}
+	text, err := os.ReadFile(filepath.Join(s.state, "env"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +111,7 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	s.env["EVIDENCE"] = filepath.Join(s.dir, "evidence.json")
-	s.env["ORG_DIR"] = filepath.Join(state, "orgs", s.env["OBO_ORG"])
+	s.env["ORG_DIR"] = filepath.Join(s.state, "orgs", s.env["OBO_ORG"])
 	return s
 }
 
@@ -209,10 +197,9 @@ func leakedSigningKey(t *testing.T) {
 func leakedKeyEncryptionKey(t *testing.T) {
 	s := newStage(t)
 	first, _ := s.handedOn()
-	state := filepath.Join(s.dir, "state")
 	s.env["ORGS"] = s.env["OBO_ORG"]
 	for _, server := range []string{"sts", "executor"} {
-		config := filepath.Join(state, server, "dev.yaml")
+		config := filepath.Join(s.state, server, "dev.yaml")
 		s.env[strings.ToUpper(server)+"_CONFIG"] = config
 		s.env["RELOAD_"+strings.ToUpper(server)] = "pkill -HUP -f 'obo-" + server + " serve -c " + config + "'; sleep 1"
 	}

@@ -54,12 +54,7 @@ func (i *Issuer) decide(w http.ResponseWriter, r *http.Request) {
 		i.back(w, r, q, url.Values{"error": {"access_denied"}})
 		return
 	}
-	code, ok := i.code(q, signIn{person, q.Get("client_id"), q.Get("nonce")}, i.config.Now())
-	if !ok {
-		i.back(w, r, q, url.Values{"error": {"temporarily_unavailable"}})
-		return
-	}
-	i.back(w, r, q, url.Values{"code": {code}})
+	i.allow(w, r, q, signIn{person, q.Get("client_id"), q.Get("nonce")}, i.config.Now())
 }
 
 // request checks an authorization request for an ID token.

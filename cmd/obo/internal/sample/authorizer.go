@@ -32,7 +32,17 @@ type pending[T any] struct {
 	until                       time.Time
 }
 
-// code makes a code in answer to a checked request, unless there are too many.
+// allow answers a checked request with a code.
+func (a *authorizer[T]) allow(w http.ResponseWriter, r *http.Request, q url.Values, of T, now time.Time) {
+	code, ok := a.code(q, of, now)
+	if !ok {
+		a.back(w, r, q, url.Values{"error": {"temporarily_unavailable"}})
+		return
+	}
+	a.back(w, r, q, url.Values{"code": {code}})
+}
+
+// code makes a code, unless there are too many.
 func (a *authorizer[T]) code(q url.Values, of T, now time.Time) (string, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

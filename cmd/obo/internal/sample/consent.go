@@ -128,12 +128,7 @@ func (c *consents) decide(w http.ResponseWriter, r *http.Request) {
 		c.back(w, r, q, url.Values{"error": {"access_denied"}})
 		return
 	}
-	code, ok := c.code(q, allowed, c.now())
-	if !ok {
-		c.back(w, r, q, url.Values{"error": {"temporarily_unavailable"}})
-		return
-	}
-	c.back(w, r, q, url.Values{"code": {code}})
+	c.allow(w, r, q, allowed, c.now())
 }
 
 // token is POST /oauth/token, for codes and for refresh tokens.
