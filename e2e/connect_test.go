@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -102,6 +104,48 @@ func TestConnectInDev(t *testing.T) {
 	if data, kind, _ := list(); !strings.Contains(data, "1202") {
 		t.Fatalf("connected again: %s", kind)
 	}
+}
+
+// TestRecordInDev: what docs/PROVIDERS.md proposes to try. A record is held against the sample tracker, step by step.
+func TestRecordInDev(t *testing.T) {
+	t.Parallel()
+	record := filepath.Join(startDev(t), "orgs", "acme", "providers", "sample.yaml")
+	trial := exec.CommandContext(t.Context(), filepath.Join(binaries, "obo"), "providers", "test", "tracker", "--file", record,
+		"--client-id", "obo-sample-test", "--allow-loopback", "--tool", "list_issues", "--args", `{"project":"apollo"}`,
+		"--no-browser", "--redirect-port", port(t))
+	trial.Env = []string{"HOME=" + t.TempDir()}
+	var steps strings.Builder
+	trial.Stdout = &steps
+	said, err := trial.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trial.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		if at := strings.TrimSpace(lines.Text()); strings.HasPrefix(at, "http") {
+			browse(t, at, "alice of acme", "issues:read")
+		}
+	}
+	if err := trial.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &steps)
+	}
+	for _, step := range []string{"authorize", "exchange", "probe", "tool", "refresh", "revoke", "revoked"} {
+		if !regexp.MustCompile(`(?m)^ok +` + step + `$`).MatchString(steps.String()) {
+			t.Errorf("%s is not ok:\n%s", step, &steps)
+		}
+	}
+}
+
+// port is that of a free address.
+func port(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // browse opens a link in a new browser and presses on, as somebody who allows some scopes, until nothing is left to press. It returns the

@@ -13,8 +13,11 @@ import (
 	"github.com/onbehalf/obo/telemetry"
 )
 
-// TrackerClient is the public client by which people let obo into their accounts at the tracker.
-const TrackerClient = "obo-sample-executor"
+// The public clients by which people let obo into their accounts at the tracker.
+const (
+	TrackerClient = "obo-sample-executor"
+	TestClient    = "obo-sample-test" // obo providers test
+)
 
 const (
 	accessLife = 5 * time.Minute
@@ -55,7 +58,9 @@ func scopes() []string {
 func newConsents(url string, users []string, now func() time.Time) *consents {
 	slices.Sort(users)
 	return &consents{users: users, now: now, authorizer: authorizer[consent]{
-		url: url, codes: map[string]pending[consent]{}, clients: map[string]string{TrackerClient: "http://127.0.0.1/connect/callback"},
+		url: url, codes: map[string]pending[consent]{}, clients: map[string]string{
+			TrackerClient: "http://127.0.0.1/connect/callback", TestClient: "http://127.0.0.1/callback",
+		},
 	}}
 }
 
