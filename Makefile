@@ -62,10 +62,13 @@ awskms: ## Sign, and encrypt key files, with keys in a service that speaks the p
 race: ## Run the tests under the race detector, but e2e and examples: the binaries that they start would not be under it
 	CGO_ENABLED=1 $(PG) go test -race $$(go list ./... | grep -vE '/(e2e|examples)$$')
 
+# A target that fails is run once more: Go 1.26 fails now and then when the time is over, with nothing found (golang/go#75804, mended in
+# 1.27). What was found is in testdata by then, and fails again.
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 	  for f in $$(go test -list '^Fuzz' $$dir | grep ^Fuzz); do \
-	    echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$dir; \
+	    run() { echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$dir; }; \
+	    run || { echo "once more:"; run; }; \
 	  done; done
 
 bench: build ## Run the Go benchmarks, then the load generator against its floor
