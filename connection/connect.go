@@ -3,7 +3,6 @@ package connection
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/oauth2"
 
 	"github.com/onbehalf/obo/audit"
 	"github.com/onbehalf/obo/delegation"
@@ -191,7 +191,7 @@ func (c *Connector) Authorize(ctx context.Context, org delegation.OrgID, w Wish)
 	}
 	now := c.Now().UTC().Truncate(time.Microsecond)
 	a := store.Authorization{
-		ID: random(16), Connection: conn.ID, Provider: p.name, Subject: w.Subject, Status: StatusPending, Version: 1, Agent: w.Agent,
+		ID: rand.Text(), Connection: conn.ID, Provider: p.name, Subject: w.Subject, Status: StatusPending, Version: 1, Agent: w.Agent,
 		Scopes: wanted, Created: now, Expires: now.Add(AuthorizationLife),
 	}
 	if !p.incremental() { // a grant of fewer scopes would take the place of one of more
@@ -272,10 +272,12 @@ func (c *Connector) target(ctx context.Context, org delegation.OrgID, p Provider
 // Reconnect is the link for a wish. For some minutes it is the same, so that an agent that tries again and again does not make a link
 // each time.
 func (c *Connector) Reconnect(ctx context.Context, org delegation.OrgID, w Wish) (string, error) {
-	key := strings.Join(append([]string{string(org), w.Subject, w.Agent, w.Provider, w.Connection}, w.Scopes...), "\x00")
+	key := func() string {
+		return strings.Join(append([]string{string(org), w.Subject, w.Agent, w.Provider, w.Connection}, w.Scopes...), "\x00")
+	}
 	now := c.Now()
 	c.mu.Lock()
-	known, ok := c.links[key]
+	known, ok := c.links[key()]
 	c.mu.Unlock()
 	if ok && now.Before(known.expires) {
 		if a, err := c.Org(org).Authorization(ctx, known.id); err == nil && a.Status == StatusPending { // else it leads nowhere any more
@@ -291,7 +293,10 @@ func (c *Connector) Reconnect(ctx context.Context, org delegation.OrgID, w Wish)
 	if len(c.links) >= 10_000 {
 		clear(c.links)
 	}
-	c.links[key] = offer{a.ID, a.URL, now.Add(AuthorizationLife / 3)}
+	made := offer{a.ID, a.URL, now.Add(AuthorizationLife / 3)}
+	c.links[key()] = made
+	w.Connection = a.Connection // by which the next call finds what was begun here
+	c.links[key()] = made
 	return a.URL, nil
 }
 
@@ -322,13 +327,6 @@ func (c *Connector) Wait(ctx context.Context, org delegation.OrgID, subject, id 
 	}
 }
 
-// random is random text of n bytes.
-func random(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // it never fails
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
 func union(a, b []string) []string {
 	out := slices.Concat(a, b)
 	slices.Sort(out)
@@ -348,7 +346,9 @@ type attempt struct {
 	Verifier string `json:"verifier,omitempty"`
 }
 
-func newAttempt() attempt { return attempt{State: random(16), Nonce: random(16), Verifier: random(32)} }
+func newAttempt() attempt {
+	return attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier()}
+}
 
 // open reads a pending authorization and what it remembers. ErrLink says that there is none.
 func (c *Connector) open(ctx context.Context, org delegation.OrgID, id string) (store.Authorization, memory, error) {

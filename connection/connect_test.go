@@ -22,60 +22,6 @@ type attemptCase struct {
 	run  func(t *testing.T, w *world, o *office, c *cloud, v *visit)
 }
 
-// status waits for an authorization that is final already, or reports pending.
-func (o *office) status(t *testing.T, v *visit) connection.Authorized {
-	t.Helper()
-	a, err := o.connector.Wait(t.Context(), v.org, subject(v.org, v.user), v.id, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// answered begins a sign-in and changes its answer on the way back.
-func (o *office) answered(t *testing.T, c *cloud, v *visit, change func(*connection.Answer)) error {
-	t.Helper()
-	to, cookie, err := o.connector.BeginSignIn(t.Context(), v.org, v.id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.cookie = cookie
-	answer := c.browser(to, v.org, v.user)
-	change(&answer)
-	_, _, err = o.connector.Finish(t.Context(), answer, v.cookie)
-	return err
-}
-
-// granted signs in, goes to the provider, and changes its answer on the way back.
-func (o *office) granted(t *testing.T, c *cloud, v *visit, change func(*connection.Answer)) error {
-	t.Helper()
-	if _, err := o.signIn(t.Context(), c, v); err != nil {
-		t.Fatal(err)
-	}
-	to, err := o.connector.BeginGrant(t.Context(), v.org, v.id, v.cookie)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := c.browser(to, v.org, v.user)
-	change(&answer)
-	_, _, err = o.connector.Finish(t.Context(), answer, v.cookie)
-	return err
-}
-
-func want(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("got %v, want %v", err, target)
-	}
-}
-
-func (o *office) ends(t *testing.T, v *visit, status, reason string) {
-	t.Helper()
-	if a := o.status(t, v); a.Status != status || !strings.Contains(a.Reason, reason) || a.URL != "" {
-		t.Errorf("ended as %s %q, want %s %q", a.Status, a.Reason, status, reason)
-	}
-}
-
 func same(*connection.Answer) {}
 
 var attempts = []attemptCase{
@@ -405,7 +351,9 @@ var attempts = []attemptCase{
 	}},
 	{"a link that leads nowhere is not offered again", func(t *testing.T, _ *world, o *office, c *cloud, v *visit) {
 		wish := connection.Wish{Subject: subject(v.org, "alice"), Agent: "agent", Provider: "notes", Connection: v.connection}
-		first, err := o.connector.Reconnect(t.Context(), v.org, wish)
+		unnamed := wish // as a call wishes before there is a row that waits
+		unnamed.Connection = ""
+		first, err := o.connector.Reconnect(t.Context(), v.org, unnamed)
 		if again, err2 := o.connector.Reconnect(t.Context(), v.org, wish); err != nil || err2 != nil || again != first || first == "" {
 			t.Errorf("%s, then %s: %v %v", first, again, err, err2)
 		}

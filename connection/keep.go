@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"sync"
@@ -489,9 +490,7 @@ func digestOf(token []byte) []byte {
 func merged(all ...map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, m := range all {
-		for name, v := range m {
-			out[name] = v
-		}
+		maps.Copy(out, m)
 	}
 	return out
 }

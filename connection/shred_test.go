@@ -8,23 +8,31 @@ import (
 
 	"github.com/onbehalf/obo/connection"
 	"github.com/onbehalf/obo/delegation"
+	"github.com/onbehalf/obo/store"
 	"github.com/onbehalf/obo/vault"
 )
+
+// dueToRefresh is a connection whose access token has ended.
+func dueToRefresh(t *testing.T, w *world) (*cloud, *office, store.Connection) {
+	t.Helper()
+	c := newCloud(t)
+	o := w.office(t, c, slog.DiscardHandler)
+	o.open(t, "acme", c)
+	v := o.connected(t, c, "acme", "alice")
+	conn, err := o.links.Get(t.Context(), "acme", v.connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(time.Hour)
+	return c, o, conn
+}
 
 // TestShredDuringRefresh: an org is shredded while a refresh is on its way, and its next secret makes it a new data key. That
 // the provider refuses is not put on record for hours: nobody waits for a row that will never open again, and the right to refresh is free.
 func TestShredDuringRefresh(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, func(t *testing.T, w *world) {
-		c := newCloud(t)
-		o := w.office(t, c, slog.DiscardHandler)
-		o.open(t, "acme", c)
-		v := o.connected(t, c, "acme", "alice")
-		conn, err := o.links.Get(t.Context(), "acme", v.connection)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.clock.advance(time.Hour)
+		c, o, conn := dueToRefresh(t, w)
 		c.hold = func() {
 			if err := o.vault.Shred(t.Context(), "acme"); err != nil {
 				t.Error(err)
@@ -53,15 +61,7 @@ func TestShredDuringRefresh(t *testing.T) {
 func TestShredEndsRefreshed(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, func(t *testing.T, w *world) {
-		c := newCloud(t)
-		o := w.office(t, c, slog.DiscardHandler)
-		o.open(t, "acme", c)
-		v := o.connected(t, c, "acme", "alice")
-		conn, err := o.links.Get(t.Context(), "acme", v.connection)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.clock.advance(time.Hour)
+		_, o, conn := dueToRefresh(t, w)
 		links, err := connection.NewLinks(connection.LinksConfig{
 			Org: func(id delegation.OrgID) connection.Store { return o.org(id) }, Providers: o.catalog, Now: w.clock.now,
 			Vault: shredder{o.vault, func() { o.keeper.Ready(t.Context(), "acme", conn, nil) }},

@@ -2,6 +2,7 @@ package connection
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -106,7 +107,7 @@ func (c *Connector) BeginSignIn(ctx context.Context, org delegation.OrgID, id st
 	if err != nil {
 		return "", "", err
 	}
-	browser = random(32)
+	browser = rand.Text()
 	sum := sha256.Sum256([]byte(browser))
 	a.Browser = sum[:]
 	m := memory{Attempt: newAttempt()}

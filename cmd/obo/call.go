@@ -93,7 +93,7 @@ func toolProblem(tool string, resp *obov1.ExecuteResponse) error {
 		Reason: e.GetKind(), Code: explain.ToolError, Do: "obo audit show " + resp.GetActionId() + " shows what happened"}
 	switch {
 	case e.GetReconnectUrl() != "":
-		p.Do = "the user reconnects the account: " + render.Clean(e.GetReconnectUrl())
+		p.Do = "the user opens " + render.Clean(e.GetReconnectUrl())
 	case e.GetRetryAfter() != nil:
 		p.Do = "try again in " + e.GetRetryAfter().AsDuration().String()
 	case e.GetRetryable():

@@ -134,6 +134,7 @@ func (a *app) showDev(e *dev.Env) {
   obo token inspect --file %[1]s/second
   obo call tracker.list_issues --args '{"project":"apollo"}' --token-file %[1]s/second
   obo audit list
+  obo connect delete alice-tracker   # the next call brings a link at which alice connects her account
   obo revoke agent orchestrator
 
 `, e.Dir)

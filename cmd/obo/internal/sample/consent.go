@@ -139,8 +139,10 @@ func (c *consents) decide(w http.ResponseWriter, r *http.Request) {
 // token is POST /oauth/token, for codes and for refresh tokens.
 func (c *consents) token(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
-	f, err := form(r)
-	var g *grant
+	err := r.ParseForm()
+	f := r.PostForm
+	var g grant
+	ok := false
 	switch {
 	case err != nil:
 		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_request"})
@@ -149,16 +151,17 @@ func (c *consents) token(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
 		return
 	case f.Get("grant_type") == "authorization_code":
-		if of, ok := c.redeem(f, c.now()); ok {
+		var of consent
+		if of, ok = c.redeem(f, c.now()); ok {
 			g = c.begin(of)
 		}
 	case f.Get("grant_type") == "refresh_token":
-		g = c.refresh(f.Get("refresh_token"))
+		g, ok = c.refresh(f.Get("refresh_token"))
 	default:
 		answer(w, http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type"})
 		return
 	}
-	if g == nil {
+	if !ok {
 		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
 		return
 	}
@@ -166,13 +169,8 @@ func (c *consents) token(w http.ResponseWriter, r *http.Request) {
 		"refresh_token": g.refresh.Reveal(), "scope": strings.Join(g.scopes, " ")})
 }
 
-func form(r *http.Request) (url.Values, error) {
-	err := r.ParseForm()
-	return r.PostForm, err
-}
-
 // begin makes a grant; the oldest makes room for it.
-func (c *consents) begin(of consent) *grant {
+func (c *consents) begin(of consent) grant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.grants) >= maxGrants {
@@ -181,20 +179,15 @@ func (c *consents) begin(of consent) *grant {
 	g := &grant{consent: of, id: rand.Text()}
 	g.renew(c.now())
 	c.grants = append(c.grants, g)
-	return g.copy()
+	return *g
 }
 
 func (g *grant) renew(now time.Time) {
 	g.access, g.refresh, g.until = telemetry.Secret(rand.Text()), telemetry.Secret(rand.Text()), now.Add(accessLife)
 }
 
-func (g *grant) copy() *grant {
-	same := *g
-	return &same
-}
-
 // refresh takes a refresh token for a new one. One that was taken before ends its grant: somebody has stolen it.
-func (c *consents) refresh(token string) *grant {
+func (c *consents) refresh(token string) (grant, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, g := range c.grants {
@@ -202,13 +195,13 @@ func (c *consents) refresh(token string) *grant {
 		case same(token, g.refresh):
 			g.spent = append(g.spent, g.refresh)
 			g.renew(c.now())
-			return g.copy()
+			return *g, true
 		case slices.ContainsFunc(g.spent, func(old telemetry.Secret) bool { return same(token, old) }):
 			c.end(func(other *grant) bool { return other == g })
-			return nil
+			return grant{}, false
 		}
 	}
-	return nil
+	return grant{}, false
 }
 
 // end ends grants. It is called with the lock held.
@@ -217,7 +210,8 @@ func (c *consents) end(which func(*grant) bool) { c.grants = slices.DeleteFunc(c
 // revoke is POST /oauth/revoke (RFC 7009): it has done what it should also when there is no such token.
 func (c *consents) revoke(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
-	f, err := form(r)
+	err := r.ParseForm()
+	f := r.PostForm
 	if err != nil || c.clients[f.Get("client_id")] == "" || f.Get("token") == "" {
 		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_request"})
 		return
