@@ -142,7 +142,7 @@ func (c *consents) token(w http.ResponseWriter, r *http.Request) {
 	err := r.ParseForm()
 	f := r.PostForm
 	var g grant
-	ok := false
+	var ok bool
 	switch {
 	case err != nil:
 		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_request"})
